@@ -1,0 +1,182 @@
+"""Every configuration key with its default and its meaning.
+
+The keys follow PySlowFast's where both have them, so that a recipe carries over. A key that nothing reads does not
+exist, and an unknown key in a YAML file or on the command line is refused (see `custom_config.load_config`).
+Lists of two hold one entry for each pathway, Slow first.
+"""
+
+from fvcore.common.config import CfgNode
+
+_C = CfgNode()
+
+# Seed of the weights, of the order of the samples, of augmentation and of dropout. One seed gives one run.
+_C.RNG_SEED = 0
+# Where checkpoints, logs, plots and evaluation results go; relative to the current folder.
+_C.OUTPUT_DIR = "output"
+# Training writes a json_stats line every so many steps.
+_C.LOG_PERIOD = 10
+
+# ---------------------------------------------------------------------------------------------------------- training
+_C.TRAIN = CfgNode()
+# Clips in a step on each device.
+_C.TRAIN.BATCH_SIZE = 8
+# Evaluate every so many epochs, and after the last; 0: never.
+_C.TRAIN.EVAL_PERIOD = 1
+# Write checkpoints/slowfast-EPOCH_STEP.ckpt every so many epochs, and after the last.
+_C.TRAIN.CHECKPOINT_PERIOD = 1
+# Weights to start from: a MindSpore checkpoint; empty: from scratch. A head of another size is left fresh.
+_C.TRAIN.CHECKPOINT_FILE_PATH = ""
+# O0: float32. O2: float16 but for batch norm and the head. O3: float16 throughout. bf16: bfloat16 like O2.
+_C.TRAIN.AMP_LEVEL = "O0"
+# Multiplier of the loss under mixed precision, against gradients too small for float16.
+_C.TRAIN.LOSS_SCALE = 1024.0
+
+# -------------------------------------------------------------------------------------------------------- evaluation
+_C.TEST = CfgNode()
+# Clips in a batch on each device.
+_C.TEST.BATCH_SIZE = 8
+# The MindSpore checkpoint that eval.py and export.py load.
+_C.TEST.CHECKPOINT_FILE_PATH = ""
+
+# ------------------------------------------------------------------------------------------------------- the network
+_C.MODEL = CfgNode()
+# Classes that the head scores; class index c is id c + 1 in files.
+_C.MODEL.NUM_CLASSES = 80
+# Chance that a feature is dropped before the last layer, in training.
+_C.MODEL.DROPOUT_RATE = 0.5
+# What closes the head: sigmoid (independent classes) or none (logits).
+_C.MODEL.HEAD_ACT = "sigmoid"
+# Standard deviation of the last layer's initial weights.
+_C.MODEL.FC_INIT_STD = 0.01
+
+_C.RESNET = CfgNode()
+# 50 or 101.
+_C.RESNET.DEPTH = 50
+# Channels of the first residual stage's 3 x 3 convolutions in the Slow pathway; all widths follow from it.
+_C.RESNET.WIDTH_PER_GROUP = 64
+# Start the last batch norm of each residual block at zero, so that a block starts as the identity.
+_C.RESNET.ZERO_INIT_FINAL_BN = True
+# For res2 to res5: how many of the first blocks use the pathway's temporal kernel; the others use 1.
+_C.RESNET.NUM_BLOCK_TEMP_KERNEL = [[3, 3], [4, 4], [6, 6], [3, 3]]
+# For res2 to res5: spatial stride of the first block.
+_C.RESNET.SPATIAL_STRIDES = [[1, 1], [2, 2], [2, 2], [1, 1]]
+# For res2 to res5: spatial dilation of the 3 x 3 convolutions.
+_C.RESNET.SPATIAL_DILATIONS = [[1, 1], [1, 1], [1, 1], [2, 2]]
+
+_C.NONLOCAL = CfgNode()
+# For res2 to res5: the blocks that a non-local block follows.
+_C.NONLOCAL.LOCATION = [[[], []], [[], []], [[], []], [[], []]]
+# For res2 to res5: time, height and width of the max pooling before keys and values.
+_C.NONLOCAL.POOL = [[[1, 2, 2], [1, 2, 2]], [[1, 2, 2], [1, 2, 2]], [[1, 2, 2], [1, 2, 2]], [[1, 2, 2], [1, 2, 2]]]
+# How affinities are normalised: softmax or dot_product (divided by their number).
+_C.NONLOCAL.INSTANTIATION = "dot_product"
+
+_C.SLOWFAST = CfgNode()
+# Frames of the Fast pathway for one of the Slow pathway.
+_C.SLOWFAST.ALPHA = 4
+# Channels of the Slow pathway for one of the Fast pathway.
+_C.SLOWFAST.BETA_INV = 8
+# Channels that a lateral connection gives for one of the Fast pathway.
+_C.SLOWFAST.FUSION_CONV_CHANNEL_RATIO = 2
+# Temporal kernel of the lateral connections.
+_C.SLOWFAST.FUSION_KERNEL_SZ = 7
+
+_C.BN = CfgNode()
+_C.BN.EPSILON = 1e-5
+# Weight of the new batch in the running statistics (PyTorch's sense of momentum).
+_C.BN.MOMENTUM = 0.1
+# Weight decay of batch-norm scales and shifts.
+_C.BN.WEIGHT_DECAY = 0.0
+
+_C.DETECTION = CfgNode()
+# Input pixels for one pixel of the last feature map.
+_C.DETECTION.SPATIAL_SCALE_FACTOR = 16
+# Bins along each side of a pooled box.
+_C.DETECTION.ROI_XFORM_RESOLUTION = 7
+# aligned: detectron2's RoIAlign, aligned, adaptive sampling (PySlowFast). legacy: MindSpore's ROIAlign with
+# sample_num 2 and roi_end_mode 1 (the published MindSpore weights).
+_C.DETECTION.ROI_POOLING = "aligned"
+
+# ---------------------------------------------------------------------------------------------------------- the clips
+_C.DATA = CfgNode()
+# The folder that holds the frames and the annotations; AVA's folders below are relative to it.
+_C.DATA.PATH_TO_DATA_DIR = "data/ava"
+# Frames of the Fast pathway.
+_C.DATA.NUM_FRAMES = 32
+# Distance of neighbouring sampled frames, in frames of the video.
+_C.DATA.SAMPLING_RATE = 2
+# RGB mean and standard deviation, of pixel values in [0, 1].
+_C.DATA.MEAN = [0.45, 0.45, 0.45]
+_C.DATA.STD = [0.225, 0.225, 0.225]
+# Training: the short side is drawn from this range (pixels), then a square is cropped.
+_C.DATA.TRAIN_JITTER_SCALES = [256, 320]
+_C.DATA.TRAIN_CROP_SIZE = 224
+# Training: mirror half of the clips.
+_C.DATA.RANDOM_FLIP = True
+# Testing: the short side, in pixels; the aspect ratio is kept.
+_C.DATA.TEST_CROP_SIZE = 224
+# Testing at one fixed size instead, as exported graphs need; 0 and 0: short side as above.
+_C.DATA.TEST_SCALE_HEIGHT = 0
+_C.DATA.TEST_SCALE_WIDTH = 0
+
+_C.DATA_LOADER = CfgNode()
+# Processes that decode and augment; 0: the training process itself.
+_C.DATA_LOADER.NUM_WORKERS = 8
+
+_C.AVA = CfgNode()
+# Folders below DATA.PATH_TO_DATA_DIR (or absolute).
+_C.AVA.FRAME_DIR = "frames"
+_C.AVA.FRAME_LIST_DIR = "ava_annotations"
+_C.AVA.ANNOTATION_DIR = "ava_annotations"
+# Frame lists: original_vido_id video_id frame_id path labels, separated by spaces.
+_C.AVA.TRAIN_LISTS = ["train.csv"]
+_C.AVA.TEST_LISTS = ["val.csv"]
+# Ground-truth boxes of training: video,second,x1,y1,x2,y2,class,person. Taken whole.
+_C.AVA.TRAIN_GT_BOX_LISTS = ["ava_train_v2.2.csv"]
+# Detected boxes: video,second,x1,y1,x2,y2,class,score. Taken above the threshold.
+_C.AVA.TRAIN_PREDICT_BOX_LISTS = []
+_C.AVA.TEST_PREDICT_BOX_LISTS = ["ava_val_predicted_boxes.csv"]
+_C.AVA.DETECTION_SCORE_THRESH = 0.8
+# What evaluation compares with, the key frames it leaves out ("": none), and the classes it scores.
+_C.AVA.GROUNDTRUTH_FILE = "ava_val_v2.2.csv"
+_C.AVA.EXCLUSION_FILE = "ava_val_excluded_timestamps_v2.2.csv"
+_C.AVA.LABEL_MAP_FILE = "ava_action_list_v2.2_for_activitynet_2019.pbtxt"
+# Frames a second on disk, the video second of a list's first frame, and the first and last second with key frames.
+_C.AVA.FPS = 30
+_C.AVA.FIRST_SECOND = 900
+_C.AVA.VALID_SECONDS = [902, 1798]
+# Validation during training on every key frame, not only on seconds divisible by 4.
+_C.AVA.FULL_TEST_ON_VAL = False
+# Training: change brightness, contrast and saturation, and add noise along the principal colours.
+_C.AVA.TRAIN_USE_COLOR_AUGMENTATION = False
+# With colour augmentation: only the noise along the principal colours.
+_C.AVA.TRAIN_PCA_JITTER_ONLY = True
+_C.AVA.TRAIN_PCA_EIGVAL = [0.225, 0.224, 0.229]
+_C.AVA.TRAIN_PCA_EIGVEC = [[-0.5675, 0.7192, 0.4009], [-0.5808, -0.0045, -0.8140], [-0.5836, -0.6948, 0.4203]]
+# Testing: mirror every clip.
+_C.AVA.TEST_FORCE_FLIP = False
+
+# ---------------------------------------------------------------------------------------------------------- the solver
+_C.SOLVER = CfgNode()
+# Learning rate for SOLVER.REFERENCE_BATCH clips a step.
+_C.SOLVER.BASE_LR = 0.1
+# Scale BASE_LR and WARMUP_START_LR by clips a step (all devices) / REFERENCE_BATCH.
+_C.SOLVER.AUTO_SCALE_LR = False
+_C.SOLVER.REFERENCE_BATCH = 64
+# steps_with_relative_lrs: BASE_LR times LRS[i] from epoch STEPS[i]. cosine: from BASE_LR to COSINE_END_LR.
+_C.SOLVER.LR_POLICY = "steps_with_relative_lrs"
+_C.SOLVER.STEPS = [0, 10, 15, 20]
+_C.SOLVER.LRS = [1.0, 0.1, 0.01, 0.001]
+_C.SOLVER.COSINE_END_LR = 0.0
+_C.SOLVER.MAX_EPOCH = 20
+_C.SOLVER.MOMENTUM = 0.9
+_C.SOLVER.NESTEROV = False
+_C.SOLVER.WEIGHT_DECAY = 1e-7
+# Linear warm-up from WARMUP_START_LR over so many epochs (a fraction is allowed).
+_C.SOLVER.WARMUP_EPOCHS = 5.0
+_C.SOLVER.WARMUP_START_LR = 0.000125
+
+
+def get_cfg() -> CfgNode:
+    """Return a fresh copy of the defaults."""
+    return _C.clone()

@@ -151,7 +151,8 @@ def _merge(cfg: CfgNode, key: str, value: object, where: str) -> None:
         value = float(value)
     if type(value) is not type(default):
         raise UserError(f"{where}: {key} is {value!r}, expected {type(default).__name__}")
-    cfg.merge_from_list([key, value])
+    group, _, name = key.rpartition(".")
+    (_value(cfg, group) if group else cfg)[name] = value
 
 
 def _value(cfg: CfgNode, key: str) -> object:

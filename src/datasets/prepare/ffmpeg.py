@@ -1,0 +1,236 @@
+"""Videos in, frames out: the calls of ffmpeg, and what its failures mean."""
+
+import contextlib
+import functools
+import os
+import re
+import shutil
+import signal
+import subprocess
+import tempfile
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from src.utils.errors import UserError
+
+# A container's header rounds durations, and streams end a little apart; beyond this a video counts as cut short.
+_DURATION_SLACK_SECONDS = 1.0
+_PARTIAL_SUFFIX = ".partial"
+
+
+@dataclass(frozen=True)
+class VideoInfo:
+    """What the header of a video promises: `duration` in seconds, `fps` in frames a second, size in pixels."""
+
+    duration: float
+    fps: float
+    width: int
+    height: int
+
+
+@functools.cache
+def find_ffmpeg() -> str:
+    """Return the path of ffmpeg: the system's, else the one that imageio-ffmpeg brings.
+
+    Raises:
+        UserError: there is none.
+    """
+    system = shutil.which("ffmpeg")
+    if system:
+        return system
+    try:
+        import imageio_ffmpeg  # only where the system has none
+
+        return imageio_ffmpeg.get_ffmpeg_exe()
+    except (ImportError, RuntimeError) as error:
+        raise UserError(
+            "ffmpeg was not found: install it (`apt install ffmpeg`) or run `pip install imageio-ffmpeg`"
+        ) from error
+
+
+@functools.cache
+def ffmpeg_version() -> str:
+    """Return the first line of `ffmpeg -version`."""
+    return _run(["-version"], "ffmpeg").stdout.decode(errors="replace").splitlines()[0]
+
+
+def probe(video: str | os.PathLike) -> VideoInfo:
+    """Read the header of a video.
+
+    Raises:
+        UserError: not a video, no video stream, or no duration.
+    """
+    video = _existing(video)
+    # Without an output ffmpeg prints what it found and exits with status 1.
+    text = _run(["-i", f"file:{video}"], video, expect_failure=True).stderr.decode(errors="replace")
+    if "Input #0" not in text:
+        raise UserError(f"{video}: ffmpeg cannot read this video: {_reason(text)}")
+    # A cover picture of a sound file is listed as a video stream too.
+    streams = [
+        line for line in text.splitlines() if re.search(r"Stream #.*Video:", line) and "attached pic" not in line
+    ]
+    if not streams:
+        raise UserError(f"{video}: the file has no video stream, expected a video")
+    duration = re.search(r"Duration: (\d+):(\d+):(\d+(?:\.\d+)?)", text)
+    size = re.search(r"[ ,](\d{2,5})x(\d{2,5})[ ,]", streams[0] + " ")
+    rate = re.search(r"([\d.]+)(k?) (?:fps|tbr)", streams[0])
+    if not duration or not size or not rate:
+        raise UserError(f"{video}: the header states no duration, size or frame rate; is the file complete?")
+    hours, minutes, seconds = map(float, duration.groups())
+    return VideoInfo(
+        duration=hours * 3600 + minutes * 60 + seconds,
+        fps=float(rate.group(1)) * (1000 if rate.group(2) else 1),
+        width=int(size.group(1)),
+        height=int(size.group(2)),
+    )
+
+
+def extract_frames(
+    video: str | os.PathLike, folder: str | os.PathLike, fps: int, *, name: str | None = None, short_side: int = 0
+) -> int:
+    """Write the frames of a video as FOLDER/NAME_000001.jpg and so on; FOLDER exists only when it is complete.
+
+    Frame k (from 0) shows the video at k / fps seconds, as AVA's recipe (`fps` filter, JPEG quality `-q:v 1`).
+
+    Args:
+        video: any file that ffmpeg reads.
+        folder: where the frames go; must not exist yet.
+        fps: frames a second on disk, whatever the video's own rate is.
+        name: start of the file names; the folder's name by default.
+        short_side: scale the shorter side to so many pixels; 0 keeps the size.
+
+    Returns:
+        The number of frames written.
+
+    Raises:
+        UserError: ffmpeg is missing, failed or was killed, the target cannot be written or is full, or the video
+            holds less than its header promises.
+    """
+    video, folder = _existing(video), Path(folder)
+    name = folder.name if name is None else name
+    promised = probe(video).duration
+    # start_time=0 fills the start of a video whose picture sets in after its sound.
+    filters = [f"fps={fps}:start_time=0"]
+    if short_side:
+        filters.append(f"scale='if(lt(iw,ih),{short_side},-2)':'if(lt(iw,ih),-2,{short_side})'")
+    with _partial_folder(folder) as partial:
+        arguments = ["-nostdin", "-v", "error", "-i", f"file:{video.resolve()}", "-map", "0:v:0", "-an", "-sn"]
+        # Run inside the folder: a percent sign in its path would be taken for part of the pattern.
+        pattern = f"file:{name.replace('%', '%%')}_%06d.jpg"
+        result = _run([*arguments, "-vf", ",".join(filters), "-q:v", "1", pattern], video, folder=partial)
+        count = sum(1 for entry in os.scandir(partial) if entry.stat().st_size > 0)
+        if count < (promised - _DURATION_SLACK_SECONDS) * fps or count == 0:
+            reason = _reason(result.stderr.decode(errors="replace")) or "no error was reported"
+            raise UserError(
+                f"{video}: only {count / fps:.1f} of the {promised:.1f} seconds that the header promises could be "
+                f"decoded ({reason}); the file is truncated or damaged, fetch or copy it again"
+            )
+    return count
+
+
+def encode_video(path: str | os.PathLike, frames: Iterator, *, fps: int, width: int, height: int) -> None:
+    """Encode frames as an H.264 MP4 file; `path` is whole or absent.
+
+    Args:
+        path: the MP4 file.
+        frames: (height, width, 3) uint8 arrays in BGR order.
+        fps: frames a second.
+        width: even number of pixels.
+        height: even number of pixels.
+
+    Raises:
+        UserError: ffmpeg failed, or the target cannot be written.
+    """
+    path = Path(path)
+    partial = path.with_name(f".{path.name}{_PARTIAL_SUFFIX}")
+    command = [find_ffmpeg(), "-y", "-v", "error", "-f", "rawvideo", "-pix_fmt", "bgr24", "-s", f"{width}x{height}"]
+    command += ["-r", str(fps), "-i", "pipe:0", "-c:v", "libx264", "-crf", "18", "-pix_fmt", "yuv420p"]
+    # One thread and no version strings: the same frames give the same file.
+    command += ["-threads", "1", "-bitexact", "-f", "mp4", f"file:{partial}"]
+    try:
+        with tempfile.TemporaryFile() as errors:
+            # If the pipe breaks, ffmpeg's own message says more.
+            with (
+                subprocess.Popen(command, stdin=subprocess.PIPE, stdout=errors, stderr=errors) as process,
+                contextlib.suppress(BrokenPipeError),
+            ):
+                for frame in frames:
+                    process.stdin.write(frame.tobytes())
+                process.stdin.close()
+            errors.seek(0)
+            if process.returncode:
+                raise UserError(_failure(str(path), process.returncode, errors.read()))
+        partial.replace(path)
+    except OSError as error:
+        raise UserError(f"{path}: cannot write the video: {error.strerror}") from error
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def remove_partials(folder: Path) -> list[str]:
+    """Remove what a killed run left half-written in `folder`; return the names."""
+    partials = sorted(folder.glob(f".*{_PARTIAL_SUFFIX}")) if folder.is_dir() else []
+    for path in partials:
+        shutil.rmtree(path) if path.is_dir() else path.unlink()
+    return [path.name for path in partials]
+
+
+@contextlib.contextmanager
+def _partial_folder(folder: Path) -> Iterator[Path]:
+    """Yield a temporary folder beside `folder`; on success it takes that name, else it is removed."""
+    partial = None
+    try:
+        if folder.exists():
+            raise UserError(f"{folder}: exists already; remove it to extract its frames again")
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        partial = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", suffix=_PARTIAL_SUFFIX, dir=folder.parent))
+        yield partial
+        partial.chmod(0o755)
+        partial.rename(folder)
+    except OSError as error:
+        raise UserError(f"{folder}: cannot write the frames: {error.strerror}") from error
+    finally:
+        if partial is not None:
+            shutil.rmtree(partial, ignore_errors=True)
+
+
+def _existing(video: str | os.PathLike) -> Path:
+    video = Path(video)
+    if not video.is_file():
+        raise UserError(f"{video}: there is no such video")
+    return video
+
+
+def _run(
+    arguments: Sequence[str], subject: str | os.PathLike, *, folder: Path | None = None, expect_failure: bool = False
+) -> subprocess.CompletedProcess:
+    """Run ffmpeg in `folder`; a failure becomes a UserError about `subject`."""
+    command = [find_ffmpeg(), "-hide_banner", *arguments]
+    try:
+        result = subprocess.run(command, cwd=folder, stdin=subprocess.DEVNULL, capture_output=True, check=False)
+    except OSError as error:
+        raise UserError(f"{command[0]}: cannot run ffmpeg: {error.strerror}") from error
+    if result.returncode < 0 or (result.returncode and not expect_failure):
+        raise UserError(_failure(str(subject), result.returncode, result.stderr))
+    return result
+
+
+def _failure(subject: str, status: int, errors: bytes) -> str:
+    """Say in one line why ffmpeg ended with `status`."""
+    text = errors.decode(errors="replace")
+    if status < 0:
+        return f"{subject}: ffmpeg was killed by {signal.Signals(-status).name} (out of memory?); run the step again"
+    if "No space left on device" in text:
+        return f"{subject}: the disk is full; free some space and run the step again, it goes on where it stopped"
+    return f"{subject}: ffmpeg failed with status {status}: {_reason(text)}"
+
+
+def _reason(text: str) -> str:
+    """Return the first line of ffmpeg's messages that names a fault, without the address of its decoder."""
+    lines = [re.sub(r"^(\[[^]]*\] ?)+", "", line).strip() for line in text.splitlines()]
+    lines = [line for line in lines if line]
+    faults = [
+        line for line in lines if re.search(r"not found|[Ii]nvalid|[Ee]rror|[Ff]ailed|partial|No such|denied", line)
+    ]
+    return next(iter(faults or lines), "")

@@ -1,0 +1,214 @@
+"""Reading and writing of files in AVA's CSV columns.
+
+Ground truth: video, second, x1, y1, x2, y2, class id[, person id]. Detections: the same six, class id, score.
+Excluded timestamps: video, second. None has a header. Boxes are x1 y1 x2 y2 in [0, 1].
+"""
+
+import csv
+import os
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+
+import numpy as np
+
+from src.evaluation.boxes import BoxTable
+from src.utils.errors import UserError
+from src.utils.files import atomic_path
+
+_COLUMNS = ("video", "second", "x1", "y1", "x2", "y2", "class id")
+_BLOCK_BYTES = 4 << 20
+
+
+def read_ground_truth(path: str | os.PathLike) -> BoxTable:
+    """Read ground truth: seven columns, or eight with a person id, which is not used.
+
+    Raises:
+        UserError: The file is absent or empty; a row lacks a column, has text for a number, a number that is not
+            finite, or a box that ends before it begins.
+    """
+    return _read(Path(path), scored=False)
+
+
+def read_detections(path: str | os.PathLike) -> BoxTable:
+    """Read detections: eight columns, the last of which is the score.
+
+    Raises:
+        UserError: The file is absent or empty; a row lacks a column, has text for a number or a number that is not
+            finite.
+    """
+    return _read(Path(path), scored=True)
+
+
+def read_excluded(path: str | os.PathLike) -> set[tuple[str, int]]:
+    """Read excluded timestamps, as (video name, second). The file may be empty.
+
+    Raises:
+        UserError: The file is absent, or a row is not `video,second`.
+    """
+    path = Path(path)
+    _check_file(path)
+    frames = set()
+    for row, cells in _csv_rows(path):
+        if len(cells) != 2:
+            raise UserError(f"{path}: row {row}: {len(cells)} columns, expected 2 (video, second)")
+        frames.add((cells[0], _integer(path, row, "second", cells[1], np.int32)))
+    return frames
+
+
+def _read(path: Path, scored: bool) -> BoxTable:
+    # Imported here because training, which evaluates in memory, does not need it.
+    import pyarrow
+
+    _check_file(path)
+    names: dict[str, int] = {}
+    parts: list[tuple[np.ndarray, ...]] = []
+    boxes_before = 0
+    try:
+        for batch in _batches(path, scored):
+            part = _compressed(batch, names, boxes_before, scored)
+            boxes_before += len(part[0])
+            parts.append(part)
+    except (pyarrow.ArrowInvalid, _Unfit) as error:
+        _explain(path, scored)
+        raise UserError(f"{path}: not a CSV file in AVA's columns: {error}") from error
+    video, second, boxes, row_box, row_class, row_score = (
+        np.concatenate([part[at] for part in parts]) if parts[0][at] is not None else None for at in range(6)
+    )
+    return BoxTable(tuple(names), video, second, boxes, row_box, row_class, row_score)
+
+
+class _Unfit(Exception):
+    """Values that parse but cannot be: the caller looks for the row."""
+
+
+def _batches(path: Path, scored: bool) -> Iterator["pyarrow.RecordBatch"]:  # noqa: F821
+    """Parse the file block by block; pyarrow parses decimals to the nearest double, as Python's `float` does."""
+    import pyarrow
+    from pyarrow import csv as arrow_csv
+
+    with path.open("rb") as file:
+        columns = 8 if scored else min(max(file.readline().count(b",") + 1, 7), 8)
+    types = {name: pyarrow.float64() for name in ("x1", "y1", "x2", "y2", "score")}
+    types |= {"video": pyarrow.dictionary(pyarrow.int32(), pyarrow.string())}
+    types |= {"second": pyarrow.int32(), "class id": pyarrow.int16()}
+    last = "score" if scored else "person id"
+    with arrow_csv.open_csv(
+        path,
+        read_options=arrow_csv.ReadOptions(column_names=[*_COLUMNS, last][:columns], block_size=_BLOCK_BYTES),
+        convert_options=arrow_csv.ConvertOptions(
+            column_types=types,
+            include_columns=[*_COLUMNS, *(["score"] if scored else [])],
+            null_values=[],
+            strings_can_be_null=False,
+        ),
+    ) as reader:
+        yield from reader
+
+
+def _compressed(
+    batch: "pyarrow.RecordBatch",  # noqa: F821
+    names: dict[str, int],
+    boxes_before: int,
+    scored: bool,
+) -> tuple[np.ndarray, ...]:
+    """The arrays of a `BoxTable` for a block of rows: a box that stays the same from row to row is kept once."""
+    columns = [batch.column(at) for at in range(batch.num_columns)]
+    number = np.array([names.setdefault(name, len(names)) for name in columns[0].dictionary.to_pylist()], np.int32)
+    video = number[columns[0].indices.to_numpy()]
+    second, *corners = (column.to_numpy() for column in columns[1:6])
+    row_class = columns[6].to_numpy()
+    score = columns[7].to_numpy() if scored else None
+    fresh = np.ones(batch.num_rows, dtype=bool)
+    np.not_equal(video[1:], video[:-1], out=fresh[1:])
+    for column in (second, *corners):
+        fresh[1:] |= column[1:] != column[:-1]
+    boxes = np.stack([corner[fresh] for corner in corners], axis=1)
+    if not np.isfinite(boxes).all() or (scored and not np.isfinite(score).all()):
+        raise _Unfit("a number that is not finite")
+    if not scored and (boxes[:, 2:] < boxes[:, :2]).any():
+        raise _Unfit("a box that ends before it begins")
+    row_box = np.cumsum(fresh, dtype=np.int32) + np.int32(boxes_before - 1)
+    return video[fresh], second[fresh], boxes, row_box, row_class, score
+
+
+def _explain(path: Path, scored: bool) -> None:
+    """Find the row that is to blame and raise a `UserError` that names it. Slow, and only for files that failed."""
+    widths = {8} if scored else {7, 8}
+    expected = ", ".join([*_COLUMNS, "score"]) if scored else ", ".join(_COLUMNS) + " and perhaps person id"
+    found_rows = False
+    for row, cells in _csv_rows(path):
+        if len(cells) not in widths:
+            plural = "column" if len(cells) == 1 else "columns"
+            raise UserError(f"{path}: row {row}: {len(cells)} {plural}, expected {max(widths)} ({expected})")
+        widths = {len(cells)}
+        found_rows = True
+        _integer(path, row, "second", cells[1], np.int32)
+        x1, y1, x2, y2 = (_number(path, row, name, cell) for name, cell in zip(_COLUMNS[2:6], cells[2:6], strict=True))
+        _integer(path, row, "class id", cells[6], np.int16)
+        if scored:
+            _number(path, row, "score", cells[7])
+        elif x2 < x1 or y2 < y1:
+            raise UserError(f"{path}: row {row}: the box ends before it begins, expected x1 <= x2 and y1 <= y2")
+    if not found_rows:
+        raise UserError(f"{path}: the file is empty, expected rows of {expected}")
+
+
+def _check_file(path: Path) -> None:
+    if path.is_dir():
+        raise UserError(f"{path}: is a directory, expected a CSV file")
+    if not path.is_file():
+        raise UserError(f"{path}: no such file")
+    if not os.access(path, os.R_OK):
+        raise UserError(f"{path}: no permission to read the file")
+
+
+def _csv_rows(path: Path) -> Iterator[tuple[int, list[str]]]:
+    """Rows that are not blank, with their line number from 1."""
+    with path.open(newline="", encoding="utf-8", errors="replace") as file:
+        reader = csv.reader(file)
+        for cells in reader:
+            if cells:
+                yield reader.line_num, cells
+
+
+def _integer(path: Path, row: int, name: str, text: str, dtype: type[np.integer]) -> int:
+    limits = np.iinfo(dtype)
+    with suppress(ValueError):
+        if limits.min <= int(text) <= limits.max:
+            return int(text)
+    raise UserError(f"{path}: row {row}: {name} is {text!r}, expected an integer from {limits.min} to {limits.max}")
+
+
+def _number(path: Path, row: int, name: str, text: str) -> float:
+    with suppress(ValueError):
+        if np.isfinite(float(text)):
+            return float(text)
+    raise UserError(f"{path}: row {row}: {name} is {text!r}, expected a finite number")
+
+
+def write_boxes(path: str | os.PathLike, table: BoxTable) -> None:
+    """Write a table in AVA's columns, with the score in the eighth if it has scores. Whole or not at all.
+
+    Numbers carry as many digits as it takes to read the same values again.
+    """
+    first = np.flatnonzero(np.diff(table.row_box, prepend=-1))
+    last = np.append(first[1:], table.num_rows)
+    digits = None if table.row_score is None else (9 if table.row_score.dtype == np.float32 else 17)
+    with atomic_path(path) as temporary, temporary.open("w", encoding="utf-8") as file:
+        for low, high in zip(first, last, strict=True):
+            box = table.row_box[low]
+            corners = ",".join(map(repr, table.boxes_norm[box].tolist()))
+            head = f"{_quoted(table.video_names[table.video[box]])},{table.second[box]:04d},{corners}"
+            classes = table.row_class[low:high].tolist()
+            if digits is None:
+                file.writelines(f"{head},{class_id}\n" for class_id in classes)
+            else:
+                scores = table.row_score[low:high].tolist()
+                file.writelines(
+                    f"{head},{class_id},{score:.{digits}g}\n" for class_id, score in zip(classes, scores, strict=True)
+                )
+
+
+def _quoted(name: str) -> str:
+    return '"' + name.replace('"', '""') + '"' if set(name) & set(',"\r\n') else name

@@ -120,7 +120,7 @@ _C.DATA.TEST_SCALE_HEIGHT = 0
 _C.DATA.TEST_SCALE_WIDTH = 0
 
 _C.DATA_LOADER = CfgNode()
-# Processes that decode and augment; 0: the training process itself.
+# Processes that decode and augment, no more than there are cores; 0 or 1: a thread of the training process.
 _C.DATA_LOADER.NUM_WORKERS = 8
 
 _C.AVA = CfgNode()

@@ -1,0 +1,269 @@
+"""The AVA data set, or one in its format: one key frame to the arrays of one clip."""
+
+from collections import OrderedDict
+from collections.abc import Sequence
+from pathlib import Path
+
+import cv2
+import numpy as np
+from fvcore.common.config import CfgNode
+
+from src.datasets import ava_helper, transform
+from src.utils.errors import UserError
+
+# Validation during training evaluates the seconds divisible by this, as PySlowFast does.
+_VALIDATION_STRIDE = 4
+
+
+class FrameFiles:
+    """Frames that lie on disk as image files.
+
+    Args:
+        frames: which files, relative to `folder`.
+        folder: where they are.
+        keep: how many decoded frames to keep for the next calls.
+
+    Raises:
+        UserError: the folder or a video's first or last frame is not there.
+    """
+
+    def __init__(self, frames: ava_helper.FrameList, folder: Path, keep: int) -> None:
+        self._frames, self._folder, self._keep = frames, folder, keep
+        self._kept: OrderedDict[tuple[int, int], np.ndarray] = OrderedDict()
+        if not folder.is_dir():
+            raise UserError(f"{folder}: the folder of frames is not there (DATA.PATH_TO_DATA_DIR, AVA.FRAME_DIR)")
+        for video, name in enumerate(frames.names):
+            for frame in (0, int(frames.counts[video]) - 1):
+                path = self._path(video, frame)
+                if not path.is_file():
+                    raise UserError(f"{frames.where(video, frame)}: video {name} lacks the frame {path}")
+
+    def read(self, video: int, indices: Sequence[int]) -> list[np.ndarray]:
+        """Return the frames of a video at `indices` (from 0, not falling): uint8 (height, width, 3), BGR.
+
+        A frame that is asked for twice is the same object twice.
+
+        Raises:
+            UserError: a file that is not there or is no image, or has another size than the first.
+        """
+        images = []
+        for index in indices:
+            key = (video, int(index))
+            image = self._kept.pop(key, None)
+            if image is None:
+                image = self._decode(*key)
+                if images and image.shape != images[0].shape:
+                    raise UserError(
+                        f"{self._path(*key)}: the frame is {_size_text(image)}, "
+                        f"but others of its video are {_size_text(images[0])}"
+                    )
+            self._kept[key] = image
+            images.append(image)
+        while len(self._kept) > self._keep:
+            self._kept.popitem(last=False)
+        return images
+
+    def _path(self, video: int, frame: int) -> Path:
+        return self._folder / self._frames.path(video, frame)
+
+    def _decode(self, video: int, frame: int) -> np.ndarray:
+        path = self._path(video, frame)
+        try:
+            data = np.frombuffer(path.read_bytes(), np.uint8)
+        except OSError as error:
+            raise UserError(f"{path}: cannot read the frame: {error.strerror}") from error
+        image = cv2.imdecode(data, cv2.IMREAD_COLOR) if len(data) else None
+        if image is None:
+            raise UserError(f"{path}: the frame is not an image that can be decoded")
+        return image
+
+
+def _size_text(image: np.ndarray) -> str:
+    return f"{image.shape[1]} x {image.shape[0]}"
+
+
+class AvaDataset:
+    """The key frames of a split, each with the clip around it.
+
+    Attributes:
+        cfg: the configuration.
+        frames: the frame list (video names and frame counts).
+        key_frames: tables of key frames, boxes and labels.
+        max_boxes: the largest number of boxes in a key frame; every sample is padded to it.
+
+    Args:
+        cfg: the configuration.
+        split: `train`: the training lists, augmented; `val`: the test lists at seconds divisible by 4, or at all with
+            AVA.FULL_TEST_ON_VAL; `test`: the test lists at every second.
+
+    Raises:
+        UserError: lists, boxes or folders that do not fit together; see `ava_helper` and `FrameFiles`.
+    """
+
+    def __init__(self, cfg: CfgNode, split: str) -> None:
+        if split not in ("train", "val", "test"):
+            raise ValueError(f"split is {split!r}, expected train, val or test")
+        self.cfg = cfg
+        self._train = split == "train"
+        root = Path(cfg.DATA.PATH_TO_DATA_DIR)
+        lists = cfg.AVA.TRAIN_LISTS if self._train else cfg.AVA.TEST_LISTS
+        annotations = root / cfg.AVA.ANNOTATION_DIR
+        truth = cfg.AVA.TRAIN_GT_BOX_LISTS if self._train else []
+        predicted = cfg.AVA.TRAIN_PREDICT_BOX_LISTS if self._train else cfg.AVA.TEST_PREDICT_BOX_LISTS
+        self.frames = ava_helper.FrameList([root / cfg.AVA.FRAME_LIST_DIR / name for name in lists])
+        # In testing, neighbouring key frames follow each other and share frames.
+        keep = 0 if self._train else cfg.DATA.NUM_FRAMES
+        self._source = FrameFiles(self.frames, root / cfg.AVA.FRAME_DIR, keep)
+        self.key_frames = ava_helper.load_key_frames(
+            [annotations / name for name in truth],
+            [annotations / name for name in predicted],
+            self.frames.names,
+            num_classes=cfg.MODEL.NUM_CLASSES,
+            score_threshold=cfg.AVA.DETECTION_SCORE_THRESH,
+            valid_seconds=tuple(cfg.AVA.VALID_SECONDS),
+            second_stride=_VALIDATION_STRIDE if split == "val" and not cfg.AVA.FULL_TEST_ON_VAL else 1,
+        )
+        if not len(self.key_frames):
+            raise UserError(
+                f"{', '.join(map(str, (*truth, *predicted)))}: no box at a key frame of the {split} split "
+                "(see AVA.DETECTION_SCORE_THRESH and AVA.VALID_SECONDS)"
+            )
+        self._check_inside()
+        self.max_boxes = self.key_frames.max_boxes
+        self._table = transform.normalisation_table(cfg.DATA.MEAN, cfg.DATA.STD)
+        self._unit_table = transform.normalisation_table([0.0] * 3, [1.0] * 3)
+
+    def __len__(self) -> int:
+        return len(self.key_frames)
+
+    def frame_size(self, video: int) -> tuple[int, int]:
+        """Return height and width of a video's first frame."""
+        return self._source.read(video, [0])[0].shape[:2]
+
+    def test_size(self, frame_size: tuple[int, int]) -> tuple[int, int]:
+        """Return height and width of the test clip of frames of `frame_size`."""
+        data = self.cfg.DATA
+        if data.TEST_SCALE_HEIGHT:
+            return data.TEST_SCALE_HEIGHT, data.TEST_SCALE_WIDTH
+        return transform.short_side_size(frame_size, data.TEST_CROP_SIZE)
+
+    def frame_indices(self, index: int) -> np.ndarray:
+        """Return the frames of the Fast pathway for key frame `index`: int64 (DATA.NUM_FRAMES,)."""
+        count = self.frames.counts[self.key_frames.video[index]]
+        return np.clip(self._first_frame(self.key_frames.second[index]) + self._steps(), 0, count - 1)
+
+    def sample(self, index: int, epoch: int = 0) -> dict[str, np.ndarray]:
+        """Return one clip with its boxes; random choices depend on RNG_SEED, epoch and index alone.
+
+        Args:
+            index: of the key frame.
+            epoch: counted from 0.
+
+        Returns:
+            slow: float32 (3, NUM_FRAMES // ALPHA, height, width).
+            fast: float32 (3, NUM_FRAMES, height, width).
+            boxes: float32 (max_boxes, 4), pixels of the clip; zeros where there is no box.
+            labels: float32 (max_boxes, classes), zeros and ones.
+            mask: float32 (max_boxes,), one for each box.
+            boxes_norm: float64 (max_boxes, 4), as in the list.
+            key: int32 (2,), index of the video, second.
+
+        Raises:
+            UserError: a frame that cannot be read.
+        """
+        video = int(self.key_frames.video[index])
+        images = self._source.read(video, self.frame_indices(index))
+        boxes_norm = self.key_frames.boxes(index)
+        size = images[0].shape[:2]
+        boxes = transform.boxes_to_pixels(boxes_norm, size)
+        if self._train:
+            rng = np.random.Generator(np.random.PCG64([self.cfg.RNG_SEED, epoch, index]))
+            fast, boxes = self._augment(images, boxes, rng)
+        else:
+            fast, boxes = self._test_clip(images, boxes)
+        result = self._empty_sample(fast)
+        count = len(boxes)
+        result["boxes"][:count] = boxes
+        result["labels"][:count] = self.key_frames.multi_hot(index, self.cfg.MODEL.NUM_CLASSES)
+        result["mask"][:count] = 1.0
+        result["boxes_norm"][:count] = boxes_norm
+        result["key"][:] = video, self.key_frames.second[index]
+        return result
+
+    def dummy_sample(self, size: tuple[int, int]) -> dict[str, np.ndarray]:
+        """Return a sample of zeros without a box, its key (-1, -1), that fills up a batch of clips of `size`."""
+        return self._empty_sample(np.zeros((3, self.cfg.DATA.NUM_FRAMES, *size), np.float32))
+
+    def _empty_sample(self, fast: np.ndarray) -> dict[str, np.ndarray]:
+        frames = fast.shape[1]
+        # As PyTorch's linspace(0, frames - 1, frames // alpha).long().
+        slow = np.trunc(np.linspace(0, frames - 1, frames // self.cfg.SLOWFAST.ALPHA)).astype(np.int64)
+        return {
+            "slow": fast[:, slow],
+            "fast": fast,
+            "boxes": np.zeros((self.max_boxes, 4), np.float32),
+            "labels": np.zeros((self.max_boxes, self.cfg.MODEL.NUM_CLASSES), np.float32),
+            "mask": np.zeros(self.max_boxes, np.float32),
+            "boxes_norm": np.zeros((self.max_boxes, 4), np.float64),
+            "key": np.full(2, -1, np.int32),
+        }
+
+    def _augment(
+        self, images: list[np.ndarray], boxes: np.ndarray, rng: np.random.Generator
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Random short side, crop, flip and colours. Boxes that the crop cuts off end on its border."""
+        data, ava = self.cfg.DATA, self.cfg.AVA
+        crop = data.TRAIN_CROP_SIZE
+        old_size = images[0].shape[:2]
+        low, high = data.TRAIN_JITTER_SCALES
+        size = transform.short_side_size(old_size, int(rng.integers(low, high, endpoint=True)))
+        top, left = (int(rng.integers(0, extent - crop, endpoint=True)) for extent in size)
+        flip = data.RANDOM_FLIP and bool(rng.random() < 0.5)
+        boxes = transform.crop_boxes(transform.scale_boxes(boxes, old_size, size), top, left)
+        if flip:
+            boxes = transform.flip_boxes(boxes, crop)
+        clip = np.empty((3, len(images), crop, crop), np.float32)
+        if ava.TRAIN_USE_COLOR_AUGMENTATION:
+            transform.write_clip(images, size, self._unit_table, clip, (top, left), flip)
+            if not ava.TRAIN_PCA_JITTER_ONLY:
+                transform.color_jitter(clip, rng)
+            shift = transform.pca_shift(rng, ava.TRAIN_PCA_EIGVAL, ava.TRAIN_PCA_EIGVEC)
+            mean, std = np.float32(data.MEAN), np.float32(data.STD)
+            clip += (shift - mean)[:, None, None, None]
+            clip /= std[:, None, None, None]
+        else:
+            transform.write_clip(images, size, self._table, clip, (top, left), flip)
+        return clip, transform.clip_boxes(boxes, (crop, crop))
+
+    def _test_clip(self, images: list[np.ndarray], boxes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        old_size = images[0].shape[:2]
+        size = self.test_size(old_size)
+        scale = transform.stretch_boxes if self.cfg.DATA.TEST_SCALE_HEIGHT else transform.scale_boxes
+        boxes = scale(boxes, old_size, size)
+        flip = self.cfg.AVA.TEST_FORCE_FLIP
+        if flip:
+            boxes = transform.flip_boxes(boxes, size[1])
+        clip = np.empty((3, len(images), *size), np.float32)
+        transform.write_clip(images, size, self._table, clip, flip=flip)
+        return clip, transform.clip_boxes(boxes, size)
+
+    def _steps(self) -> np.ndarray:
+        return np.arange(self.cfg.DATA.NUM_FRAMES) * self.cfg.DATA.SAMPLING_RATE
+
+    def _first_frame(self, second: np.ndarray | int) -> np.ndarray | int:
+        """Return the frame, before clipping to the video, at which the clip around a second starts."""
+        half = self.cfg.DATA.NUM_FRAMES * self.cfg.DATA.SAMPLING_RATE // 2
+        return (second - self.cfg.AVA.FIRST_SECOND) * self.cfg.AVA.FPS - half
+
+    def _check_inside(self) -> None:
+        """Raise for a key frame whose clip would hold no frame but the first or last one, repeated."""
+        first = self._first_frame(self.key_frames.second.astype(np.int64))
+        outside = (first >= self.frames.counts[self.key_frames.video]) | (first + self._steps()[-1] < 0)
+        if outside.any():
+            index = int(np.argmax(outside))
+            video, second = self.key_frames.video[index], self.key_frames.second[index]
+            count = int(self.frames.counts[video])
+            raise UserError(
+                f"{self.frames.where(video, count - 1)}: video {self.frames.names[video]} ends after {count} frames, "
+                f"but has boxes at second {second} (see AVA.FPS and AVA.FIRST_SECOND)"
+            )

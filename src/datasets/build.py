@@ -1,0 +1,167 @@
+"""Loaders: `mindspore.dataset` pipelines of fixed-shape batches."""
+
+import multiprocessing
+from collections.abc import Iterator
+
+import cv2
+import mindspore.dataset as ds
+import numpy as np
+from fvcore.common.config import CfgNode
+
+from src.datasets.ava_dataset import AvaDataset
+from src.utils.errors import UserError
+
+# What is ready ahead of the network, in batches; each is large.
+_PREFETCH = 2
+_COLUMNS = ("slow", "fast", "boxes", "labels", "mask", "boxes_norm", "key")
+_ERROR_BYTES = 1024
+
+
+class Loader:
+    """An iterable of batches: dicts of the arrays of `AvaDataset.sample`, each with a leading batch axis.
+
+    Each iteration starts its worker processes anew and ends them at its end; they prefetch while the network computes.
+
+    Args:
+        dataset: where samples come from.
+        sections: (sample indices, clip size) pairs, worked off in turn. Their samples count a multiple of
+            `batch_size`; -1 stands for a dummy sample.
+        batch_size: samples in a batch.
+        epoch: counted from 0, for the samples' random choices.
+    """
+
+    def __init__(
+        self,
+        dataset: AvaDataset,
+        sections: list[tuple[np.ndarray, tuple[int, int]]],
+        batch_size: int,
+        epoch: int = 0,
+    ) -> None:
+        self.dataset = dataset
+        self._batch_size = batch_size
+        self._workers = _workers(dataset.cfg)
+        self._source = _Source(dataset, sections, epoch)
+
+    def __len__(self) -> int:
+        return len(self._source) // self._batch_size
+
+    def __iter__(self) -> Iterator[dict[str, np.ndarray]]:
+        """Yield the batches.
+
+        Raises:
+            UserError: a frame that cannot be read, wherever the worker runs.
+        """
+        if not len(self):
+            return
+        # Workers are the parallelism; a thread pool of OpenCV would not survive their fork.
+        cv2.setNumThreads(1)
+        ds.config.set_prefetch_size(_PREFETCH)
+        pipeline = ds.GeneratorDataset(
+            self._source,
+            [*_COLUMNS, "error"],
+            shuffle=False,
+            num_parallel_workers=self._workers,
+            python_multiprocessing=self._workers > 1,
+        ).batch(self._batch_size, drop_remainder=True, num_parallel_workers=1)
+        for batch in pipeline.create_dict_iterator(num_epochs=1, output_numpy=True):
+            for row in batch.pop("error"):
+                if row.any():
+                    raise UserError(row.tobytes().rstrip(b"\0").decode(errors="replace"))
+            yield batch
+
+
+class _Source:
+    """What `GeneratorDataset` reads: one row for each position.
+
+    A `UserError` travels to the main process in a column of its own, beside a dummy sample, because MindSpore would
+    bury it in the text of a RuntimeError.
+    """
+
+    def __init__(self, dataset: AvaDataset, sections: list[tuple[np.ndarray, tuple[int, int]]], epoch: int) -> None:
+        self._dataset, self._epoch = dataset, epoch
+        self._indices = np.concatenate([indices for indices, _ in sections])
+        self._sizes = [size for _, size in sections]
+        self._ends = np.cumsum([len(indices) for indices, _ in sections])
+
+    def __len__(self) -> int:
+        return len(self._indices)
+
+    def __getitem__(self, position: int) -> tuple[np.ndarray, ...]:
+        index = int(self._indices[position])
+        size = self._sizes[np.searchsorted(self._ends, position, side="right")]
+        error = b""
+        sample = None
+        if index >= 0:
+            try:
+                sample = self._dataset.sample(index, self._epoch)
+            except UserError as mistake:
+                error = str(mistake).encode()[:_ERROR_BYTES]
+        if sample is None:
+            sample = self._dataset.dummy_sample(size)
+        padded = np.frombuffer(error.ljust(_ERROR_BYTES, b"\0"), np.uint8)
+        return (*(sample[name] for name in _COLUMNS), padded)
+
+
+def _workers(cfg: CfgNode) -> int:
+    """Return how many processes read; MindSpore refuses more than there are cores, and takes 1 as its own thread."""
+    return min(max(cfg.DATA_LOADER.NUM_WORKERS, 1), multiprocessing.cpu_count())
+
+
+def build_train_loader(dataset: AvaDataset, epoch: int, rank: int = 0, world: int = 1, start_step: int = 0) -> Loader:
+    """Return one epoch of training batches of one device.
+
+    The order is a permutation from RNG_SEED and the epoch; devices take disjoint parts of each global batch, and all
+    the same number of steps. The rest that does not fill a global batch is left out.
+
+    Args:
+        dataset: the split `train`.
+        epoch: counted from 0.
+        rank: which device, from 0.
+        world: how many devices.
+        start_step: steps of this epoch to leave out, for a resumed run.
+
+    Raises:
+        UserError: fewer key frames than one global batch.
+    """
+    cfg = dataset.cfg
+    batch = cfg.TRAIN.BATCH_SIZE
+    steps = len(dataset) // (batch * world)
+    if not steps:
+        raise UserError(
+            f"{len(dataset)} key frames are fewer than the {batch * world} of one step "
+            f"(TRAIN.BATCH_SIZE {batch}, {world} devices)"
+        )
+    order = np.random.Generator(np.random.PCG64([cfg.RNG_SEED, epoch])).permutation(len(dataset))
+    mine = order[: steps * world * batch].reshape(steps, world, batch)[start_step:, rank].reshape(-1)
+    size = (cfg.DATA.TRAIN_CROP_SIZE, cfg.DATA.TRAIN_CROP_SIZE)
+    return Loader(dataset, [(mine, size)], batch, epoch)
+
+
+def build_test_loader(dataset: AvaDataset, rank: int = 0, world: int = 1) -> Loader:
+    """Return the test batches of one device, each of one shape.
+
+    Key frames are grouped by the size of their clip, and a group's last batch is filled up with dummy samples (mask
+    zero, key -1). All devices together hold each key frame once; their numbers of batches may differ.
+
+    Args:
+        dataset: the split `val` or `test`.
+        rank: which device, from 0.
+        world: how many devices.
+    """
+    videos = np.unique(dataset.key_frames.video)
+    sizes = {int(video): dataset.test_size(dataset.frame_size(int(video))) for video in videos}
+    batch, workers = dataset.cfg.TEST.BATCH_SIZE, _workers(dataset.cfg)
+    sections = []
+    for size in sorted(set(sizes.values())):
+        group = [video for video, video_size in sizes.items() if video_size == size]
+        indices = np.flatnonzero(np.isin(dataset.key_frames.video, group))
+        mine = np.array_split(indices, world)[rank]
+        padded = np.pad(mine, (0, -len(mine) % batch), constant_values=-1)
+        sections.append((_deal(padded, workers), size))
+    return Loader(dataset, sections, batch)
+
+
+def _deal(indices: np.ndarray, workers: int) -> np.ndarray:
+    """Order samples so that each of `workers`, taking every workers-th, meets neighbours, which share frames."""
+    parts = np.array_split(indices, workers)
+    return np.concatenate([[part[turn] for part in parts if turn < len(part)] for turn in range(len(parts[0]))])

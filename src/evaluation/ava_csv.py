@@ -7,6 +7,7 @@ Excluded timestamps: video, second. None has a header. Boxes are x1 y1 x2 y2 in 
 import csv
 import os
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
 
@@ -17,7 +18,8 @@ from src.utils.errors import UserError
 from src.utils.files import atomic_path
 
 _COLUMNS = ("video", "second", "x1", "y1", "x2", "y2", "class id")
-_BLOCK_BYTES = 4 << 20
+# Bytes parsed at a time by each thread: small enough that memory is used again and again.
+_SPAN_BYTES = 2 << 20
 
 
 def read_ground_truth(path: str | os.PathLike) -> BoxTable:
@@ -57,79 +59,97 @@ def read_excluded(path: str | os.PathLike) -> set[tuple[str, int]]:
 
 
 def _read(path: Path, scored: bool) -> BoxTable:
-    # Imported here because training, which evaluates in memory, does not need it.
+    # Imported here because whoever evaluates in memory does not need it.
     import pyarrow
 
     _check_file(path)
-    names: dict[str, int] = {}
-    parts: list[tuple[np.ndarray, ...]] = []
-    boxes_before = 0
+    with path.open("rb") as file:
+        columns = 8 if scored else min(max(file.readline().count(b",") + 1, 7), 8)
     try:
-        for batch in _batches(path, scored):
-            part = _compressed(batch, names, boxes_before, scored)
-            boxes_before += len(part[0])
-            parts.append(part)
-    except (pyarrow.ArrowInvalid, _Unfit) as error:
+        with ThreadPoolExecutor() as pool:
+            parts = list(pool.map(lambda span: _read_span(path, *span, columns, scored), _spans(path)))
+        if not parts:
+            raise _UnfitError("no rows")
+    except (pyarrow.ArrowInvalid, _UnfitError) as error:
         _explain(path, scored)
         raise UserError(f"{path}: not a CSV file in AVA's columns: {error}") from error
-    video, second, boxes, row_box, row_class, row_score = (
-        np.concatenate([part[at] for part in parts]) if parts[0][at] is not None else None for at in range(6)
-    )
-    return BoxTable(tuple(names), video, second, boxes, row_box, row_class, row_score)
+
+    names: dict[str, int] = {}
+    boxes_before = 0
+    for part in parts:
+        number = np.array([names.setdefault(name, len(names)) for name in part.video_names], dtype=np.int32)
+        part.video[:] = number[part.video]
+        part.row_box[:] += boxes_before
+        boxes_before += len(part.video)
+    fields = ("video", "second", "boxes_norm", "row_box", "row_class", *(("row_score",) if scored else ()))
+    return BoxTable(tuple(names), **{name: np.concatenate([getattr(part, name) for part in parts]) for name in fields})
 
 
-class _Unfit(Exception):
-    """Values that parse but cannot be: the caller looks for the row."""
+class _UnfitError(Exception):
+    """Values that parse but cannot be; the row is looked for afterwards."""
 
 
-def _batches(path: Path, scored: bool) -> Iterator["pyarrow.RecordBatch"]:  # noqa: F821
-    """Parse the file block by block; pyarrow parses decimals to the nearest double, as Python's `float` does."""
+def _spans(path: Path) -> Iterator[tuple[int, int]]:
+    """Cut the file into pieces of whole lines: start and end in bytes."""
+    with path.open("rb") as file:
+        end = 0
+        while file.seek(end) < path.stat().st_size:
+            start = end
+            file.seek(_SPAN_BYTES, os.SEEK_CUR)
+            file.readline()
+            end = min(file.tell(), path.stat().st_size)
+            yield start, end
+
+
+def _read_span(path: Path, start: int, end: int, columns: int, scored: bool) -> BoxTable:
+    """Parse a piece of the file. A box that stays the same from row to row is kept once.
+
+    pyarrow parses a decimal to the nearest double, as Python's `float` does.
+    """
     import pyarrow
     from pyarrow import csv as arrow_csv
 
     with path.open("rb") as file:
-        columns = 8 if scored else min(max(file.readline().count(b",") + 1, 7), 8)
+        file.seek(start)
+        content = file.read(end - start)
     types = {name: pyarrow.float64() for name in ("x1", "y1", "x2", "y2", "score")}
     types |= {"video": pyarrow.dictionary(pyarrow.int32(), pyarrow.string())}
     types |= {"second": pyarrow.int32(), "class id": pyarrow.int16()}
-    last = "score" if scored else "person id"
-    with arrow_csv.open_csv(
-        path,
-        read_options=arrow_csv.ReadOptions(column_names=[*_COLUMNS, last][:columns], block_size=_BLOCK_BYTES),
+    table = arrow_csv.read_csv(
+        pyarrow.BufferReader(content),
+        read_options=arrow_csv.ReadOptions(
+            column_names=[*_COLUMNS, "score" if scored else "person id"][:columns],
+            block_size=len(content) + 1,
+            use_threads=False,
+        ),
         convert_options=arrow_csv.ConvertOptions(
             column_types=types,
-            include_columns=[*_COLUMNS, *(["score"] if scored else [])],
+            include_columns=[*_COLUMNS, "score"] if scored else _COLUMNS,
             null_values=[],
             strings_can_be_null=False,
         ),
-    ) as reader:
-        yield from reader
-
-
-def _compressed(
-    batch: "pyarrow.RecordBatch",  # noqa: F821
-    names: dict[str, int],
-    boxes_before: int,
-    scored: bool,
-) -> tuple[np.ndarray, ...]:
-    """The arrays of a `BoxTable` for a block of rows: a box that stays the same from row to row is kept once."""
-    columns = [batch.column(at) for at in range(batch.num_columns)]
-    number = np.array([names.setdefault(name, len(names)) for name in columns[0].dictionary.to_pylist()], np.int32)
-    video = number[columns[0].indices.to_numpy()]
-    second, *corners = (column.to_numpy() for column in columns[1:6])
-    row_class = columns[6].to_numpy()
-    score = columns[7].to_numpy() if scored else None
-    fresh = np.ones(batch.num_rows, dtype=bool)
-    np.not_equal(video[1:], video[:-1], out=fresh[1:])
-    for column in (second, *corners):
+    ).combine_chunks()
+    names, *arrays = (column.chunk(0) for column in table.columns)
+    video = names.indices.to_numpy()
+    second, x1, y1, x2, y2, row_class, *row_score = (array.to_numpy() for array in arrays)
+    fresh = np.zeros(len(video), dtype=bool)
+    fresh[0] = True
+    for column in (video, second, x1, y1, x2, y2):
         fresh[1:] |= column[1:] != column[:-1]
-    boxes = np.stack([corner[fresh] for corner in corners], axis=1)
-    if not np.isfinite(boxes).all() or (scored and not np.isfinite(score).all()):
-        raise _Unfit("a number that is not finite")
+    boxes = np.stack([column[fresh] for column in (x1, y1, x2, y2)], axis=1)
+    if not all(np.isfinite(values).all() for values in (boxes, *row_score)):
+        raise _UnfitError("a number that is not finite")
     if not scored and (boxes[:, 2:] < boxes[:, :2]).any():
-        raise _Unfit("a box that ends before it begins")
-    row_box = np.cumsum(fresh, dtype=np.int32) + np.int32(boxes_before - 1)
-    return video[fresh], second[fresh], boxes, row_box, row_class, score
+        raise _UnfitError("a box that ends before it begins")
+    return BoxTable(
+        tuple(names.dictionary.to_pylist()),
+        video[fresh],
+        second[fresh],
+        boxes,
+        np.cumsum(fresh, dtype=np.int32) - np.int32(1),
+        row_class,
+        *row_score,
+    )
 
 
 def _explain(path: Path, scored: bool) -> None:

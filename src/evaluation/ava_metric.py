@@ -12,12 +12,13 @@ Atomic Visual Actions", CVPR 2018), which are Pascal VOC's (Everingham et al., I
 """
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import numpy as np
 
 from src.evaluation.boxes import BoxTable, select_rows
-from src.evaluation.matching import ranked_by_class
+from src.evaluation.matching import Ranking
 from src.utils.errors import UserError
 
 ORDERS = ("score", "input")
@@ -109,19 +110,23 @@ def evaluate_boxes(
     """
     if order not in ORDERS:
         raise ValueError(f"order is {order!r}, expected one of {ORDERS}")
-    average_precision = np.full((len(iou_thresholds), len(label_map)), np.nan)
-    num_ground_truth = np.zeros(len(label_map), dtype=np.int64)
-    num_detections = np.zeros(len(label_map), dtype=np.int64)
-    classes = ranked_by_class(
-        ground_truth, detections, label_map, excluded=excluded, seconds=seconds, min_iou=min(iou_thresholds)
+    ranking = Ranking(
+        ground_truth, detections, list(label_map), excluded=excluded, seconds=seconds, min_iou=min(iou_thresholds)
     )
-    for index, ranked in enumerate(classes):
-        num_ground_truth[index] = ranked.num_ground_truth
-        num_detections[index] = len(ranked.score)
-        for at, iou in enumerate(iou_thresholds):
-            hits = ranked.true_positives(iou, order)
-            average_precision[at, index] = average_precision_of(hits, ranked.num_ground_truth)
-    return AVAResult(dict(label_map), tuple(iou_thresholds), average_precision, num_ground_truth, num_detections)
+
+    def score_class(index: int) -> tuple[list[float], int, int]:
+        ranked = ranking.of_class(index)
+        hits = [ranked.true_positives(iou, order) for iou in iou_thresholds]
+        scores = [average_precision_of(right, ranked.num_ground_truth) for right in hits]
+        return scores, ranked.num_ground_truth, len(ranked.score)
+
+    # Sorting releases the interpreter lock.
+    with ThreadPoolExecutor() as pool:
+        columns, num_ground_truth, num_detections = zip(*pool.map(score_class, range(len(label_map))), strict=True)
+    average_precision = np.array(columns).T
+    return AVAResult(
+        dict(label_map), tuple(iou_thresholds), average_precision, np.array(num_ground_truth), np.array(num_detections)
+    )
 
 
 def average_precision_of(hits: np.ndarray, num_ground_truth: int) -> float:

@@ -19,7 +19,7 @@ class BoxTable:
         video: (boxes,) int32, index into `video_names`.
         second: (boxes,) int32, the key frame's second in its video.
         boxes_norm: (boxes, 4) float64, x1 y1 x2 y2 in [0, 1].
-        row_box: (rows,) int32, index of the row's box; rows are in file order.
+        row_box: (rows,) int32, index of the row's box, never decreasing: rows and boxes are both in file order.
         row_class: (rows,) int16, class id from 1.
         row_score: (rows,) float32 or float64; None in ground truth.
     """

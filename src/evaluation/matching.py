@@ -1,6 +1,6 @@
 """Detections of each class in descending score, and the ground truth that each overlaps best."""
 
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -44,97 +44,95 @@ class RankedDetections:
         return hits
 
 
-def ranked_by_class(
-    ground_truth: BoxTable,
-    detections: BoxTable,
-    label_map: Mapping[int, str],
-    *,
-    excluded: Collection[tuple[str, int]] = (),
-    seconds: Collection[int] | None = None,
-    min_iou: float,
-) -> Iterator[RankedDetections]:
-    """Yield the detections of each class of the label map, with their best overlap of at least `min_iou`."""
-    ids = list(label_map)
-    truth_keys, found_keys = frame_keys(ground_truth, detections)
-    truth_kept = kept_boxes(ground_truth, excluded, seconds)
-    size = detections.boxes_norm[:, 2:] - detections.boxes_norm[:, :2]
-    found_kept = kept_boxes(detections, excluded, seconds) & (size > 0).all(axis=1)
+class Ranking:
+    """Ranks detections class by class; what all classes share is computed once, here.
 
-    truth_class = class_index(ground_truth, truth_kept, ids)
-    truth_count = np.bincount(truth_class, minlength=len(ids) + 1)
-    overlaps = _best_overlaps(
-        ground_truth, truth_keys, truth_class, detections, found_keys, found_kept, len(ids), min_iou
-    )
+    Args:
+        ground_truth: Boxes with classes.
+        detections: Boxes with classes and scores.
+        ids: The class ids that count.
+        excluded: Frames (video name, second) that do not count.
+        seconds: If given, only frames of these seconds count.
+        min_iou: Overlaps below this are not looked at; above 0.
+    """
 
-    found_class = class_index(detections, found_kept, ids)
-    by_class = np.argsort(found_class, kind="stable").astype(np.int32)
-    ends = np.cumsum(np.bincount(found_class, minlength=len(ids) + 1))
-    best = np.full(len(detections.boxes_norm), -1, dtype=np.int32)
-    best_iou = np.zeros(len(detections.boxes_norm))
-    for index in range(len(ids)):
-        row = by_class[ends[index - 1] if index else 0 : ends[index]]
-        row = row[np.argsort(-detections.row_score[row], kind="stable")]
-        box = detections.row_box[row]
-        of_class = overlaps.of_class(index)
-        best[of_class.box], best_iou[of_class.box] = of_class.truth, of_class.iou
-        yield RankedDetections(
-            score=detections.row_score[row],
-            row=row,
-            box=box,
-            best=best[box],
-            best_iou=best_iou[box],
-            num_ground_truth=int(truth_count[index]),
+    def __init__(
+        self,
+        ground_truth: BoxTable,
+        detections: BoxTable,
+        ids: Sequence[int],
+        *,
+        excluded: Collection[tuple[str, int]] = (),
+        seconds: Collection[int] | None = None,
+        min_iou: float,
+    ):
+        self.ground_truth = ground_truth
+        self.detections = detections
+        self.truth_class = class_index(ground_truth, kept_boxes(ground_truth, excluded, seconds), ids)
+        with_area = (detections.boxes_norm[:, 2:] > detections.boxes_norm[:, :2]).all(axis=1)
+        found_kept = kept_boxes(detections, excluded, seconds) & with_area
+        self.detection_class = class_index(detections, found_kept, ids)
+
+        self._num_ground_truth = np.bincount(self.truth_class, minlength=len(ids) + 1)
+        self._by_class = np.argsort(self.detection_class, kind="stable").astype(np.int32)
+        self._class_edges = _edges(self.detection_class, len(ids))
+
+        box, truth, iou = self._overlaps(found_kept, min_iou)
+        index = self.truth_class[truth]
+        order = np.lexsort((truth, -iou, box, index))
+        index, box, truth, iou = index[order], box[order], truth[order], iou[order]
+        best = np.ones(len(box), dtype=bool)
+        best[1:] = (box[1:] != box[:-1]) | (index[1:] != index[:-1])
+        self._best = box[best], truth[best], iou[best]
+        self._best_edges = _edges(index[best], len(ids))
+
+    def of_class(self, index: int) -> RankedDetections:
+        """The detections of the class at this position in `ids`. May be called from several threads."""
+        row = self._by_class[self._class_edges[index] : self._class_edges[index + 1]]
+        score, box = self.detections.row_score[row], self.detections.row_box[row]
+        found, truth, iou = (part[self._best_edges[index] : self._best_edges[index + 1]] for part in self._best)
+        # The rows are in file order here and so are their boxes: a box is found by bisection.
+        first, last = np.searchsorted(box, found, side="left"), np.searchsorted(box, found, side="right")
+        which, at = _expand(first, last - first)
+        best = np.full(len(row), -1, dtype=np.int32)
+        best_iou = np.zeros(len(row))
+        best[at], best_iou[at] = truth[which], iou[which]
+        order = np.argsort(-score, kind="stable")
+        return RankedDetections(
+            score[order], row[order], box[order], best[order], best_iou[order], int(self._num_ground_truth[index])
         )
-        best[of_class.box], best_iou[of_class.box] = -1, 0
+
+    def _overlaps(self, found_kept: np.ndarray, min_iou: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """All pairs of a detected box and a ground-truth row on its frame that overlap enough: box, row, IoU."""
+        truth_keys, found_keys = frame_keys(self.ground_truth, self.detections)
+        truth_rows = np.flatnonzero(self.truth_class < len(self._num_ground_truth) - 1)
+        row_edges = _edges(self.ground_truth.row_box[truth_rows], len(truth_keys))
+        by_frame = np.argsort(truth_keys, kind="stable")
+        found = np.flatnonzero(found_kept)
+        first = np.searchsorted(truth_keys[by_frame], found_keys[found], side="left")
+        count = np.searchsorted(truth_keys[by_frame], found_keys[found], side="right") - first
+        parts = []
+        for some in _parts(count):
+            which, at = _expand(first[some], count[some])
+            box, truth_box = found[some][which], by_frame[at]
+            iou = _iou(self.detections.boxes_norm[box], self.ground_truth.boxes_norm[truth_box])
+            near = iou >= min_iou
+            box, truth_box, iou = box[near], truth_box[near], iou[near]
+            which, at = _expand(row_edges[truth_box], row_edges[truth_box + 1] - row_edges[truth_box])
+            parts.append((box[which], truth_rows[at], iou[which]))
+        box, truth, iou = (np.concatenate([part[at] for part in parts]) for at in range(3))
+        return box, truth, iou
 
 
-@dataclass(frozen=True)
-class _Overlaps:
-    """Best ground truth of boxes, by class: parallel arrays sorted by class, and where each class ends."""
-
-    box: np.ndarray
-    truth: np.ndarray
-    iou: np.ndarray
-    ends: np.ndarray
-
-    def of_class(self, index: int) -> "_Overlaps":
-        part = slice(self.ends[index - 1] if index else 0, self.ends[index])
-        return _Overlaps(self.box[part], self.truth[part], self.iou[part], self.ends)
+def _edges(values: np.ndarray, count: int) -> np.ndarray:
+    """Where each of 0 ... count - 1 begins in `values` once sorted, and where the last ends: (count + 1,)."""
+    return np.concatenate([[0], np.cumsum(np.bincount(values, minlength=count)[:count])])
 
 
-def _best_overlaps(
-    ground_truth: BoxTable,
-    truth_keys: np.ndarray,
-    truth_class: np.ndarray,
-    detections: BoxTable,
-    found_keys: np.ndarray,
-    found_kept: np.ndarray,
-    num_classes: int,
-    min_iou: float,
-) -> _Overlaps:
-    """For each detected box and class, the ground-truth row with the highest IoU, if that is at least `min_iou`."""
-    rows = np.flatnonzero(truth_class < num_classes)
-    rows = rows[np.argsort(truth_keys[ground_truth.row_box[rows]], kind="stable")]
-    keys = truth_keys[ground_truth.row_box[rows]]
-    found = np.flatnonzero(found_kept)
-    first = np.searchsorted(keys, found_keys[found], side="left")
-    count = np.searchsorted(keys, found_keys[found], side="right") - first
-    parts = []
-    for some in _parts(count):
-        box = np.repeat(found[some], count[some])
-        offset = np.cumsum(count[some]) - count[some]
-        truth = rows[np.arange(len(box)) + np.repeat(first[some] - offset, count[some])]
-        iou = _iou(detections.boxes_norm[box], ground_truth.boxes_norm[ground_truth.row_box[truth]])
-        near = iou >= min_iou
-        parts.append((box[near], truth[near], iou[near]))
-    box, truth, iou = (np.concatenate([part[at] for part in parts]) for at in range(3))
-    index = truth_class[truth]
-    order = np.lexsort((truth, -iou, box, index))
-    index, box, truth, iou = index[order], box[order], truth[order], iou[order]
-    best = np.ones(len(box), dtype=bool)
-    best[1:] = (box[1:] != box[:-1]) | (index[1:] != index[:-1])
-    ends = np.cumsum(np.bincount(index[best], minlength=num_classes))
-    return _Overlaps(box[best], truth[best], iou[best], ends)
+def _expand(first: np.ndarray, count: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """List the ranges first[i] ... first[i] + count[i] - 1 one after the other: i, and the number, of each entry."""
+    which = np.repeat(np.arange(len(count)), count)
+    return which, np.arange(len(which)) + (first - (np.cumsum(count) - count))[which]
 
 
 def _parts(count: np.ndarray) -> list[slice]:
@@ -147,7 +145,7 @@ def _parts(count: np.ndarray) -> list[slice]:
 
 def _iou(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     """IoU of boxes (n, 4) with boxes (n, 4), row by row; the first has area."""
-    a, b = np.ascontiguousarray(a.T), np.ascontiguousarray(b.T)
+    a, b = a.T, b.T
     width = np.maximum(0, np.minimum(a[2], b[2]) - np.maximum(a[0], b[0]))
     height = np.maximum(0, np.minimum(a[3], b[3]) - np.maximum(a[1], b[1]))
     overlap = width * height

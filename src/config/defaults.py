@@ -80,6 +80,8 @@ _C.SLOWFAST.BETA_INV = 8
 _C.SLOWFAST.FUSION_CONV_CHANNEL_RATIO = 2
 # Temporal kernel of the lateral connections.
 _C.SLOWFAST.FUSION_KERNEL_SZ = 7
+# Batch norm and ReLU behind the lateral convolutions; False: the bare convolution, as most mmaction2 weights have it.
+_C.SLOWFAST.FUSION_NORM = True
 
 _C.BN = CfgNode()
 _C.BN.EPSILON = 1e-5
@@ -93,8 +95,8 @@ _C.DETECTION = CfgNode()
 _C.DETECTION.SPATIAL_SCALE_FACTOR = 16
 # Bins along each side of a pooled box.
 _C.DETECTION.ROI_XFORM_RESOLUTION = 7
-# aligned: detectron2's RoIAlign, aligned, adaptive sampling (PySlowFast). legacy: MindSpore's ROIAlign with
-# sample_num 2 and roi_end_mode 1 (the published MindSpore weights).
+# aligned: detectron2's RoIAlign, aligned, adaptive sampling (PySlowFast). unaligned: without the half-pixel shift
+# (pytorchvideo). legacy: MindSpore's ROIAlign with sample_num 2 and roi_end_mode 1 (the published MindSpore weights).
 _C.DETECTION.ROI_POOLING = "aligned"
 
 # ---------------------------------------------------------------------------------------------------------- the clips

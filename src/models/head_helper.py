@@ -25,15 +25,16 @@ class RoIMaxPool(nn.Cell):
         scale: feature pixels for one input pixel.
         mode: aligned: half-pixel shift and ceil(box / resolution) samples along each side of a bin (detectron2's
             RoIAlign with aligned=True and sampling_ratio=0; a box that reaches out of the feature map is sampled
-            as densely as one that covers it). legacy: no shift, 2 x 2 samples, far side plus one pixel (MindSpore's
-            ROIAlign with sample_num=2 and roi_end_mode=1).
+            as densely as one that covers it). unaligned: no shift, at least one feature pixel wide and high, sampled
+            alike (torchvision's RoIAlign with aligned=False and sampling_ratio=-1). legacy: no shift, 2 x 2 samples,
+            far side plus one pixel (MindSpore's ROIAlign with sample_num=2 and roi_end_mode=1).
     """
 
     def __init__(self, resolution: int, scale: float, mode: str):
         super().__init__()
         self.resolution = resolution
         self.scale = scale
-        self.aligned = mode == "aligned"
+        self.mode = mode
 
     def construct(self, features: ms.Tensor, boxes_px: ms.Tensor) -> ms.Tensor:
         """Pool boxes.
@@ -57,9 +58,12 @@ class RoIMaxPool(nn.Cell):
 
     def _weights(self, low: ms.Tensor, high: ms.Tensor, length: int) -> ms.Tensor:
         """Weigh the feature pixels for each bin along one axis: sides (m, 1) in input pixels to (m, bins, length)."""
-        if self.aligned:
-            start = low * self.scale - 0.5
-            size = (high * self.scale - 0.5) - start
+        if self.mode != "legacy":
+            shift = 0.5 if self.mode == "aligned" else 0.0
+            start = low * self.scale - shift
+            size = (high * self.scale - shift) - start
+            if self.mode == "unaligned":
+                size = ops.maximum(size, ops.ones_like(size))
             samples = ops.ceil(size / self.resolution)
             most = -(-length // self.resolution)
             # Zero for an empty box. Division by `count` is harmless then.

@@ -34,11 +34,14 @@ class FuseFastToSlow(nn.Cell):
             cfg.DATA.NUM_FRAMES,
             stride=(cfg.SLOWFAST.ALPHA, 1, 1),
         )
-        self.bn = batch_norm(out_channels, cfg.BN.EPSILON, cfg.BN.MOMENTUM)
+        self.bn = batch_norm(out_channels, cfg.BN.EPSILON, cfg.BN.MOMENTUM) if cfg.SLOWFAST.FUSION_NORM else None
 
     def construct(self, slow: ms.Tensor, fast: ms.Tensor) -> ms.Tensor:
         """Return the Slow frames with the fused channels behind their own."""
-        return ops.concat((slow, ops.relu(self.bn(self.conv_f2s(fast)))), 1)
+        fused = self.conv_f2s(fast)
+        if self.bn is not None:
+            fused = ops.relu(self.bn(fused))
+        return ops.concat((slow, fused), 1)
 
 
 class PathwayStems(nn.Cell):

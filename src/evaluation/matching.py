@@ -24,6 +24,7 @@ class RankedDetections:
             first of equals); -1 where none reaches the smallest IoU asked for.
         best_iou: (n,) that IoU, 0 where none.
         num_ground_truth: Ground-truth boxes of the class.
+        num_missed: Those among them that no detection of the class overlaps by the smallest IoU asked for.
     """
 
     score: np.ndarray
@@ -32,6 +33,7 @@ class RankedDetections:
     best: np.ndarray
     best_iou: np.ndarray
     num_ground_truth: int
+    num_missed: int
 
     def true_positives(self, iou_threshold: float, order: str = "score") -> np.ndarray:
         """Which detections are right: (n,) bool. Each takes the box that it overlaps best if that is still free."""
@@ -77,33 +79,41 @@ class Ranking:
         self._by_class = np.argsort(self.detection_class, kind="stable").astype(np.int32)
         self._class_edges = _edges(self.detection_class, len(ids))
 
-        box, truth, iou = self._overlaps(found_kept, min_iou)
-        index = self.truth_class[truth]
-        order = np.lexsort((truth, -iou, box, index))
-        index, box, truth, iou = index[order], box[order], truth[order], iou[order]
-        best = np.ones(len(box), dtype=bool)
-        best[1:] = (box[1:] != box[:-1]) | (index[1:] != index[:-1])
-        self._best = box[best], truth[best], iou[best]
-        self._best_edges = _edges(index[best], len(ids))
+        #: (boxes,) the highest IoU of each detected box with any ground truth of its frame; 0 below `min_iou`.
+        self.iou_of_any_class = np.zeros(len(detections.boxes_norm))
+        self._pairs = self._overlaps(found_kept, min_iou)
+        self._pair_edges = _edges(self.truth_class[self._pairs[1]], len(ids))
 
     def of_class(self, index: int) -> RankedDetections:
         """The detections of the class at this position in `ids`. May be called from several threads."""
         row = self._by_class[self._class_edges[index] : self._class_edges[index + 1]]
         score, box = self.detections.row_score[row], self.detections.row_box[row]
-        found, truth, iou = (part[self._best_edges[index] : self._best_edges[index + 1]] for part in self._best)
+        found, truth, iou = (part[self._pair_edges[index] : self._pair_edges[index + 1]] for part in self._pairs)
         # The rows are in file order here and so are their boxes: a box is found by bisection.
         first, last = np.searchsorted(box, found, side="left"), np.searchsorted(box, found, side="right")
-        which, at = _expand(first, last - first)
+        num_reached = len(np.unique(truth[first < last]))
+        is_best = np.ones(len(found), dtype=bool)
+        is_best[1:] = found[1:] != found[:-1]
+        which, at = _expand(first[is_best], (last - first)[is_best])
         best = np.full(len(row), -1, dtype=np.int32)
         best_iou = np.zeros(len(row))
-        best[at], best_iou[at] = truth[which], iou[which]
+        best[at], best_iou[at] = truth[is_best][which], iou[is_best][which]
         order = np.argsort(-score, kind="stable")
         return RankedDetections(
-            score[order], row[order], box[order], best[order], best_iou[order], int(self._num_ground_truth[index])
+            score=score[order],
+            row=row[order],
+            box=box[order],
+            best=best[order],
+            best_iou=best_iou[order],
+            num_ground_truth=int(self._num_ground_truth[index]),
+            num_missed=int(self._num_ground_truth[index]) - num_reached,
         )
 
     def _overlaps(self, found_kept: np.ndarray, min_iou: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """All pairs of a detected box and a ground-truth row on its frame that overlap enough: box, row, IoU."""
+        """All pairs of a detected box and a ground-truth row on its frame that overlap enough: box, row, IoU.
+
+        They are sorted by class, box, falling IoU and ground-truth row, so that a box's best comes first.
+        """
         truth_keys, found_keys = frame_keys(self.ground_truth, self.detections)
         truth_rows = np.flatnonzero(self.truth_class < len(self._num_ground_truth) - 1)
         row_edges = _edges(self.ground_truth.row_box[truth_rows], len(truth_keys))
@@ -118,10 +128,12 @@ class Ranking:
             iou = _iou(self.detections.boxes_norm[box], self.ground_truth.boxes_norm[truth_box])
             near = iou >= min_iou
             box, truth_box, iou = box[near], truth_box[near], iou[near]
+            np.maximum.at(self.iou_of_any_class, box, iou)
             which, at = _expand(row_edges[truth_box], row_edges[truth_box + 1] - row_edges[truth_box])
             parts.append((box[which], truth_rows[at], iou[which]))
         box, truth, iou = (np.concatenate([part[at] for part in parts]) for at in range(3))
-        return box, truth, iou
+        order = np.lexsort((truth, -iou, box, self.truth_class[truth]))
+        return box[order], truth[order], iou[order]
 
 
 def _edges(values: np.ndarray, count: int) -> np.ndarray:

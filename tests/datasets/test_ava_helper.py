@@ -1,0 +1,201 @@
+"""Frame lists and box lists, and how mistakes in them are named."""
+
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from src.datasets import ava_helper
+from src.utils.errors import UserError
+
+HEADER = "original_vido_id video_id frame_id path labels\n"
+
+
+def frame_list(tmp_path: Path, text: str, name: str = "list.csv") -> Path:
+    path = tmp_path / name
+    path.write_bytes(text.encode())
+    return path
+
+
+def test_frames_stand_in_the_order_of_the_lists(tmp_path):
+    first = frame_list(tmp_path, HEADER + 'b 0 0 b/9.jpg ""\nb 0 1 b/2.jpg ""\na 1 0 a/1.jpg ""\n', "1.csv")
+    second = frame_list(tmp_path, HEADER + 'ab 2 0 ab/1.jpg ""\r\n\nb 0 2 b/1.jpg', "2.csv")
+    frames = ava_helper.FrameList([first, second])
+    assert frames.names == ("b", "a", "ab")
+    assert frames.counts.tolist() == [3, 1, 1]
+    assert [frames.path(0, frame) for frame in range(3)] == ["b/9.jpg", "b/2.jpg", "b/1.jpg"]
+    assert (frames.path(1, 0), frames.path(2, 0)) == ("a/1.jpg", "ab/1.jpg")
+    assert (frames.where(0, 1), frames.where(0, 2)) == (f"{first}:3", f"{second}:4")
+    with pytest.raises(IndexError):
+        frames.path(1, 1)
+
+
+@settings(max_examples=50, deadline=None)
+@given(
+    rows=st.lists(st.sampled_from(["a", "b", "ab", "abc", "äö", "-5K_x"]), max_size=60),
+    block=st.integers(1, 200),
+)
+def test_a_list_reads_as_split_rows_whatever_the_block_size(tmp_path_factory, rows, block):
+    text = HEADER + "".join(f'{name} 0 {n} {name}/{n}.jpg ""\n' for n, name in enumerate(rows))
+    path = frame_list(tmp_path_factory.mktemp("lists"), text)
+    expected: dict[str, list[str]] = {}
+    for n, name in enumerate(rows):
+        expected.setdefault(name, []).append(f"{name}/{n}.jpg")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(ava_helper, "_BLOCK_BYTES", block)
+        frames = ava_helper.FrameList([path])
+    found = {
+        name: [frames.path(video, frame) for frame in range(frames.counts[video])]
+        for video, name in enumerate(frames.names)
+    }
+    assert found == expected
+    assert list(found) == list(expected)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("", "list.csv: the frame list is empty"),
+        ("a 0 0 a/1.jpg\n", "list.csv:1: expected the header"),
+        (HEADER + "a 0 0 a/1.jpg\na 0 1\n", "list.csv:3: expected 'original_vido_id video_id frame_id path labels'"),
+        (HEADER + "\na\t0\t0\ta/1.jpg\n", "list.csv:3: expected"),
+    ],
+)
+def test_a_bad_frame_list_is_named_with_its_row(tmp_path, text, message):
+    path = frame_list(tmp_path, text)
+    with pytest.raises(UserError, match=re.escape(message)):
+        ava_helper.FrameList([path])
+
+
+def test_a_missing_frame_list_is_named(tmp_path):
+    with pytest.raises(UserError, match=r"no\.csv: cannot read the frame list: No such file"):
+        ava_helper.FrameList([tmp_path / "no.csv"])
+
+
+def load(tmp_path, truth="", predicted="", names=("a", "b"), **settings):
+    lists = []
+    for name, text in (("truth.csv", truth), ("predicted.csv", predicted)):
+        (tmp_path / name).write_text(text)
+        lists.append([tmp_path / name] if text else [])
+    options = {"num_classes": 80, "score_threshold": 0.8, "valid_seconds": (902, 1798)} | settings
+    return ava_helper.load_key_frames(*lists, names, **options)
+
+
+def test_the_same_box_in_several_rows_is_one_box_with_several_labels(tmp_path):
+    truth = (
+        "b,0904,0.5,0.5,0.9,0.9,7,1\n"
+        "a,0902,0.3,0.2,0.5,0.6,12,0\n"
+        "a,0902,0.1,0.2,0.5,0.6,80,1\n"
+        "a,0902,0.3,0.2,0.5,0.6,1,0\n"
+        "a,0902,0.3,0.2,0.5,0.6,12,0\n"
+    )
+    keys = load(tmp_path, truth)
+    assert (keys.video.tolist(), keys.second.tolist()) == ([0, 1], [902, 904])
+    assert keys.boxes(0).tolist() == [[0.3, 0.2, 0.5, 0.6], [0.1, 0.2, 0.5, 0.6]]
+    assert [np.flatnonzero(row).tolist() for row in keys.multi_hot(0, 80)] == [[0, 11], [79]]
+    assert keys.boxes(1).tolist() == [[0.5, 0.5, 0.9, 0.9]]
+    assert np.flatnonzero(keys.multi_hot(1, 80)[0]).tolist() == [6]
+    assert keys.max_boxes == 2
+
+
+def test_a_person_without_an_action_is_a_box_without_labels(tmp_path):
+    keys = load(tmp_path, predicted="a,0902,0.1,0.2,0.5,0.6,-1,0.9\na,0902,0.2,0.2,0.5,0.6,,0.95\n")
+    assert len(keys.boxes(0)) == 2
+    assert not keys.multi_hot(0, 80).any()
+
+
+def test_truth_is_taken_whole_and_predictions_from_the_threshold_on(tmp_path):
+    truth = "a,902,0.1,0.1,0.5,0.5,1,0\n"
+    predicted = "".join(f"a,902,0.{n},0.2,0.9,0.9,2,{score}\n" for n, score in enumerate(["0.79", "0.8", "0.81"]))
+    keys = load(tmp_path, truth, predicted)
+    assert keys.boxes(0)[:, 0].tolist() == [0.1, 0.1, 0.2]
+
+
+def test_a_truth_list_may_lack_the_person_column(tmp_path):
+    assert len(load(tmp_path, "a,902,0.1,0.1,0.5,0.5,1\n")) == 1
+
+
+def test_only_valid_seconds_divisible_by_the_stride_count(tmp_path):
+    truth = "".join(f"a,{second},0.1,0.1,0.5,0.5,1,0\n" for second in (901, 902, 904, 905, 1796, 1798, 1800))
+    assert load(tmp_path, truth).second.tolist() == [902, 904, 905, 1796, 1798]
+    assert load(tmp_path, truth, second_stride=4).second.tolist() == [904, 1796]
+
+
+def test_rows_of_other_videos_are_left_out_with_a_warning(tmp_path, caplog):
+    keys = load(tmp_path, "x,902,0.1,0.1,0.5,0.5,1,0\nb,902,0.1,0.1,0.5,0.5,1,0\n")
+    assert keys.video.tolist() == [1]
+    assert "left out the rows of 1 videos that are not in the frame lists: x" in caplog.text
+
+
+GOOD = "a,902,0.1,0.2,0.5,0.6,1,0.9\n"
+
+
+@pytest.mark.parametrize(
+    ("row", "message"),
+    [
+        ("a,902,0.1,0.2,0.5,0.6", "expected 8 columns (video,second,x1,y1,x2,y2,class,score), found 6"),
+        ("a,902,0.1,0.2,0.5,0.6,1,0.9,7", "expected 8 columns (video,second,x1,y1,x2,y2,class,score), found 9"),
+        ("a,902,0.6,0.2,0.5,0.6,1,0.9", "x2 0.5 is less than x1 0.6"),
+        ("a,902,0.1,0.7,0.5,0.6,1,0.9", "y2 0.6 is less than y1 0.7"),
+        ("a,902,0.1,0.2,0.5,0.6,81,0.9", "class is 81, expected 1 to 80, or -1 for a person without an action"),
+        ("a,902,0.1,0.2,0.5,0.6,0,0.9", "class is 0, expected 1 to 80"),
+        ("a,902,0.1,0.2,0.5,0.6,1.5,0.9", "class is 1.5, expected 1 to 80"),
+        ("a,902,0.1,0.2,320,0.6,1,0.9", "x2 is 320, expected 0 to 1"),
+        ("a,902,-0.1,0.2,0.5,0.6,1,0.9", "x1 is -0.1, expected 0 to 1"),
+        ("a,902,nan,0.2,0.5,0.6,1,0.9", "x1 is nan, expected 0 to 1"),
+        ("a,902,0.1,oops,0.5,0.6,1,0.9", "y1 is 'oops', expected a number"),
+        ("a,902.5,0.1,0.2,0.5,0.6,1,0.9", "second is 902.5, expected a whole number"),
+        ("a,902,0.1,0.2,0.5,0.6,1,", "score is '', expected a number"),
+        ("a,902,0.1,0.2,0.5,0.6,1,nan", "score is nan, expected a number"),
+        # Rows that do not count are checked all the same.
+        ("x,1,0.1,0.2,0.5,0.6,81,0.1", "class is 81"),
+    ],
+)
+def test_a_bad_box_row_is_named(tmp_path, row, message):
+    with pytest.raises(UserError) as caught:
+        load(tmp_path, predicted=f"{GOOD}{GOOD}{row}\n{GOOD}")
+    assert str(caught.value).startswith(f"{tmp_path}/predicted.csv:3: {message}")
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("x,902,0.1,0.2,0.5,0.6,1,0.9\n", "names no video of the frame lists (row 1 names 'x')"),
+        ("x,902,0,0,1,1,1,1\ny,902,0,0,1,1,1,1\n", "names no video of the frame lists (2 others, as 'x')"),
+    ],
+)
+def test_a_box_list_that_names_no_known_video_is_named(tmp_path, text, message):
+    with pytest.raises(UserError, match=re.escape(f"predicted.csv: {message}")):
+        load(tmp_path, predicted=text)
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    rows=st.lists(
+        st.tuples(
+            st.sampled_from("ab"),
+            st.integers(902, 905),
+            st.sampled_from([0.1, 0.2, 0.3]),
+            st.sampled_from([-1, 1, 2, 5]),
+        ),
+        min_size=1,
+        max_size=40,
+    )
+)
+def test_tables_hold_what_a_dictionary_of_the_rows_would(tmp_path_factory, rows):
+    expected: dict[tuple[int, int], dict[float, set[int]]] = {}
+    for video, second, x1, label in rows:
+        labels = expected.setdefault(("ab".index(video), second), {}).setdefault(x1, set())
+        if label > 0:
+            labels.add(label - 1)
+    text = "".join(f"{video},{second},{x1},0.0,0.5,0.5,{label},1\n" for video, second, x1, label in rows)
+    keys = load(tmp_path_factory.mktemp("boxes"), text)
+    assert list(zip(keys.video.tolist(), keys.second.tolist(), strict=True)) == sorted(expected)
+    for index, key in enumerate(sorted(expected)):
+        assert keys.boxes(index)[:, 0].tolist() == list(expected[key])
+        found = [set(np.flatnonzero(row)) for row in keys.multi_hot(index, 5)]
+        assert found == list(expected[key].values())

@@ -1,0 +1,80 @@
+"""Convert SlowFast weights of Caffe2, PySlowFast, pytorchvideo and mmaction2 to MindSpore, and back.
+
+Without arguments, SLOWFAST_8x8_R50.pkl in the current folder becomes SLOWFAST_8x8_R50.pkl.ckpt.
+"""
+
+import argparse
+import re
+import sys
+from pathlib import Path
+
+import numpy as np
+
+from src.config.custom_config import load_config
+from src.utils.checkpoint import NAMINGS, compare, convert, recognise
+from src.utils.device import prepare_cpu
+from src.utils.errors import UserError, run_main
+from src.utils.safe_pickle import as_array
+from src.utils.weight_files import read_weights, write_weights
+
+
+def parse_args() -> argparse.Namespace:
+    """Parse the command line."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--src", type=Path, default=Path("SLOWFAST_8x8_R50.pkl"), help="the checkpoint to read")
+    parser.add_argument("--dst", type=Path, help="the file to write (default: SRC with the suffix of --to)")
+    parser.add_argument("--cfg", type=Path, help="YAML of the network that the weights are for (default: SlowFast R50)")
+    parser.add_argument(
+        "--from",
+        dest="kind",
+        choices=[*NAMINGS, "safetensors"],
+        help="names (or file format) of the source; default: recognised from its content",
+    )
+    parser.add_argument("--to", choices=["ckpt", "pyth", "safetensors"], default="ckpt", help="what to write")
+    parser.add_argument("--sha256", type=_digest, help="refuse the source unless it has this SHA-256")
+    parser.add_argument("--report", action="store_true", help="print one line for every parameter")
+    args = parser.parse_args()
+    args.dst = args.dst or args.src.with_name(f"{args.src.name}.{args.to}")
+    return args
+
+
+def _digest(text: str) -> str:
+    if not re.fullmatch(r"[0-9a-fA-F]{64}", text):
+        raise argparse.ArgumentTypeError("expected 64 hexadecimal digits")
+    return text
+
+
+def network_shapes(cfg_path: Path | None) -> dict[str, tuple[int, ...]]:
+    """Return the shape of every parameter of the network that the configuration describes."""
+    cfg = load_config(cfg_path)
+    from src.models.video_model_builder import SlowFast
+
+    return {name: tuple(parameter.shape) for name, parameter in SlowFast(cfg).parameters_dict().items()}
+
+
+def main() -> int:
+    """Read and check the source, compare it with the network, and write what fits."""
+    args = parse_args()
+    prepare_cpu()
+    source = str(args.src)
+    if args.dst.resolve() == args.src.resolve():
+        raise UserError(f"{args.dst}: would replace the source; give another --dst")
+    found, arrays = read_weights(args.src, args.sha256)
+    if args.kind in ("safetensors", "ckpt") and found != args.kind:
+        raise UserError(f"{source}: not a {args.kind} file, its content is {found}")
+    kind = recognise(arrays, source) if args.kind in (None, "safetensors") else args.kind
+    converted = convert(arrays, kind, source)
+    coverage = compare(converted, network_shapes(args.cfg), source, fresh_head=True)
+    weights = {name: np.asarray(as_array(converted[name]), np.float32) for name in coverage.loaded}
+    write_weights(weights, args.dst, args.to)
+    if args.report:
+        print(coverage.table())
+    if strays := coverage.strays():
+        text = f"warning: {source}: the network of --cfg has no place for {len(strays)} weights, such as {strays[0]}"
+        print(text, file=sys.stderr)
+    print(f"{args.dst}: {kind} names; {coverage.summary()}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(run_main(main))

@@ -1,0 +1,141 @@
+"""The pictures of the report. Each function draws one and returns it; nothing touches matplotlib's global state."""
+
+import math
+import textwrap
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from src.evaluation.error_analysis import ERROR_KINDS, ClassAnalysis
+
+TRUE_COLOUR, FALSE_COLOUR = "#1b7f79", "#d1495b"
+KIND_COLOURS = dict(zip(ERROR_KINDS, ("#6c757d", "#edae49", "#d1495b", "#7d5ba6", "#3d7ea6"), strict=True))
+_COLUMNS = 5
+_CURVE_POINTS = 400
+
+
+def average_precision_bars(classes: dict[str, ClassAnalysis], mean: float) -> Figure:
+    """AP of each class, best first, beside the number of its ground-truth boxes."""
+    names = sorted(classes, key=lambda name: classes[name].average_precision)
+    figure = _figure(10, 1.2 + 0.26 * len(names))
+    left, right = figure.subplots(1, 2, sharey=True, width_ratios=[3, 2])
+    at = np.arange(len(names))
+    bars = left.barh(at, [classes[name].average_precision for name in names], color=TRUE_COLOUR)
+    left.bar_label(bars, fmt="%.3f", padding=3, fontsize=8)
+    left.axvline(mean, color="#333333", linewidth=1, linestyle="--")
+    left.set_yticks(at, [textwrap.shorten(name, 48, placeholder="…") for name in names], fontsize=9)
+    left.set_ylim(-0.7, len(names) - 0.3)
+    left.set(xlim=(0, 1.1), xlabel="average precision", title=f"Average precision (dashed: mAP {mean:.3f})")
+    counts = [classes[name].num_ground_truth for name in names]
+    bars = right.barh(at, counts, color="#9aa5b1")
+    right.bar_label(bars, labels=[f"{count:,}" for count in counts], padding=3, fontsize=8)
+    right.set_xscale("log")
+    right.set(xlim=(0.7, max(counts) * 8), xlabel="boxes (log scale)", title="Ground-truth boxes")
+    right.tick_params(axis="y", length=0)
+    return figure
+
+
+def loss_bars(gains: dict[str, float]) -> Figure:
+    """What mending each kind of error alone would add to mAP."""
+    figure = _figure(7, 2.6)
+    axes = figure.subplots()
+    kinds = list(reversed(gains))
+    bars = axes.barh(kinds, [gains[kind] for kind in kinds], color=[KIND_COLOURS[kind] for kind in kinds])
+    axes.bar_label(bars, fmt="%+.3f", padding=4)
+    axes.set_xlim(0, max(0.01, max(gains.values())) * 1.2)
+    axes.set_xlabel("gain in mAP if this alone were mended")
+    return figure
+
+
+def error_shares(classes: dict[str, ClassAnalysis]) -> Figure:
+    """Per class, what its highest scores are: as many of them as it has ground truth."""
+    names = sorted(classes, key=lambda name: classes[name].average_precision)
+    figure = _figure(10, 1.6 + 0.26 * len(names))
+    axes = figure.subplots()
+    at = np.arange(len(names))
+    kinds = [kind for kind in ERROR_KINDS if kind != "missed"]
+    taken = np.array([min(classes[n].num_ground_truth, classes[n].num_detections) for n in names], dtype=float)
+    counts = {kind: np.array([classes[name].count[kind] for name in names], dtype=float) for kind in kinds}
+    shares = {"right": taken - sum(counts.values()), **counts}
+    start = np.zeros(len(names))
+    for kind, count in shares.items():
+        share = np.divide(count, taken, out=np.zeros_like(taken), where=taken > 0)
+        axes.barh(at, share, left=start, color=KIND_COLOURS.get(kind, TRUE_COLOUR), label=kind, height=0.8)
+        start += share
+    axes.set_yticks(at, [textwrap.shorten(name, 48, placeholder="…") for name in names], fontsize=9)
+    axes.set_ylim(-0.7, len(names) - 0.3)
+    axes.set(xlim=(0, 1), xlabel="share of the highest scores")
+    axes.xaxis.set_major_formatter(lambda value, _: f"{value:.0%}")
+    figure.legend(loc="outside upper center", ncols=len(shares), frameon=False)
+    return figure
+
+
+def precision_recall_curves(classes: dict[str, ClassAnalysis]) -> Figure:
+    """A small precision-recall curve for each class: as measured, and the envelope whose area is the AP."""
+    names = sorted(classes, key=lambda name: -classes[name].average_precision)
+    figure, panels = _grid(len(names))
+    for name, axes in zip(names, panels, strict=True):
+        one = classes[name]
+        envelope = np.maximum.accumulate(one.precision[::-1])[::-1]
+        some = np.unique(np.linspace(0, max(len(envelope) - 1, 0), _CURVE_POINTS).astype(int))[: len(envelope)]
+        axes.plot(one.recall[some], one.precision[some], color="#b0b8c1", linewidth=0.8)
+        axes.fill_between(one.recall, envelope, step="pre", color=TRUE_COLOUR, alpha=0.18, linewidth=0)
+        axes.step(one.recall, envelope, where="pre", color=TRUE_COLOUR, linewidth=1.2)
+        axes.set(xlim=(0, 1.02), ylim=(0, 1.05), xticks=[0, 0.5, 1], yticks=[0, 0.5, 1])
+        _title(axes, f"{name}: {one.average_precision:.3f}")
+    figure.supxlabel("recall", fontsize=10)
+    figure.supylabel("precision", fontsize=10)
+    return figure
+
+
+def score_histograms(classes: dict[str, ClassAnalysis]) -> Figure:
+    """Scores of true and false positives, of all classes and of each."""
+    names = sorted(classes, key=lambda name: -classes[name].average_precision)
+    figure, panels = _grid(len(names) + 1)
+    everything = [[scores(classes[n]) for n in names] for scores in (_true_scores, _false_scores)]
+    groups = {"all classes": tuple(np.concatenate(scores) for scores in everything)}
+    groups |= {name: (classes[name].true_scores, classes[name].false_scores) for name in names}
+    low = min(0.0, *(float(scores.min(initial=0)) for scores in groups["all classes"]))
+    high = max(1.0, *(float(scores.max(initial=1)) for scores in groups["all classes"]))
+    edges = np.linspace(low, high, 31)
+    for (name, (true, false)), axes in zip(groups.items(), panels, strict=True):
+        axes.hist(false, edges, color=FALSE_COLOUR, alpha=0.55, label="false positives")
+        axes.hist(true, edges, color=TRUE_COLOUR, histtype="step", linewidth=1.4, label="true positives")
+        axes.set_yscale("log")
+        axes.set_ylim(bottom=0.7)
+        axes.set_xlim(low, high)
+        _title(axes, name)
+    handles, labels = panels[0].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside upper center", ncols=2, frameon=False)
+    figure.supxlabel("score", fontsize=10)
+    figure.supylabel("detections (log scale)", fontsize=10)
+    return figure
+
+
+def _true_scores(one: ClassAnalysis) -> np.ndarray:
+    return one.true_scores
+
+
+def _false_scores(one: ClassAnalysis) -> np.ndarray:
+    return one.false_scores
+
+
+def _figure(width: float, height: float) -> Figure:
+    return Figure(figsize=(width, height), layout="constrained", facecolor="white")
+
+
+def _grid(count: int) -> tuple[Figure, list[Axes]]:
+    columns = min(_COLUMNS, count)
+    rows = math.ceil(count / columns)
+    figure = _figure(10, 0.9 + 1.75 * rows)
+    panels = list(figure.subplots(rows, columns, squeeze=False).flat)
+    for axes in panels[count:]:
+        axes.remove()
+    for axes in panels[:count]:
+        axes.tick_params(labelsize=7)
+    return figure, panels[:count]
+
+
+def _title(axes: Axes, text: str) -> None:
+    axes.set_title("\n".join(textwrap.wrap(text, 30)), fontsize=8)

@@ -1,0 +1,143 @@
+"""Checks of ground truth and detections that tell a bad model from bad files."""
+
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+
+import numpy as np
+
+from src.evaluation.boxes import BoxTable, frame_keys, kept_boxes
+
+_PIXELS = 2.0
+"""A coordinate above this is no rounding error of a box that leaves the picture: it is in pixels."""
+
+
+@dataclass(frozen=True)
+class Check:
+    """One check: what was looked at, how many were found, which, and what it means.
+
+    Attributes:
+        title: What is counted.
+        count: How many.
+        total: Out of how many.
+        examples: The first few.
+        meaning: What follows from it.
+        level: "ok" (nothing found), "note" (may be as it should be) or "problem".
+    """
+
+    title: str
+    count: int
+    total: int
+    examples: list[str]
+    meaning: str
+    level: str
+
+
+def check_tables(
+    ground_truth: BoxTable,
+    detections: BoxTable,
+    label_map: Mapping[int, str],
+    excluded: Collection[tuple[str, int]] = (),
+    max_examples: int = 8,
+) -> list[Check]:
+    """Run all checks. Frames that are excluded are left out, classes outside the label map are not.
+
+    Args:
+        ground_truth: Boxes with classes.
+        detections: Boxes with classes and scores.
+        label_map: Class name by class id.
+        excluded: Frames (video name, second) that do not count.
+        max_examples: How many offenders to name in each check.
+    """
+    tables = {"ground truth": ground_truth, "detections": detections}
+    keys = dict(zip(tables, frame_keys(ground_truth, detections), strict=True))
+    kept = {name: kept_boxes(table, excluded, None) for name, table in tables.items()}
+    checks = []
+
+    def add(
+        title: str, found: Sequence, describe: Callable[..., str], total: int, meaning: str, level: str = "problem"
+    ) -> None:
+        examples = [describe(each) for each in found[:max_examples]]
+        checks.append(Check(title, len(found), total, examples, meaning, level if examples else "ok"))
+
+    videos = {
+        name: {table.video_names[v] for v in np.unique(table.video[kept[name]])} for name, table in tables.items()
+    }
+    frames = {name: _first_boxes(keys[name], kept[name]) for name in tables}
+    for here, there, frame_meaning, video_meaning in (
+        ("ground truth", "detections", "everything on them counts as missed", "everything in them counts as missed"),
+        ("detections", "ground truth", "every detection on them counts as false", "all of them are false"),
+    ):
+        only = sorted(videos[here] - videos[there])
+        add(f"videos in the {here} but not in the {there}", only, str, len(videos[here]), video_meaning)
+        alone = frames[here][~np.isin(keys[here][frames[here]], keys[there][kept[there]])]
+        describe = partial(_frame_name, tables[here])
+        add(f"frames in the {here} but not in the {there}", alone, describe, len(frames[here]), frame_meaning, "note")
+
+    for name, table in tables.items():
+        low, high = table.boxes_norm.min(axis=1, initial=0), table.boxes_norm.max(axis=1, initial=0)
+        pixels = np.flatnonzero(kept[name] & (high > _PIXELS))
+        outside = np.flatnonzero(kept[name] & (high <= _PIXELS) & ((low < 0) | (high > 1)))
+        total = int(kept[name].sum())
+        describe = partial(_box_name, table)
+        add(f"boxes of the {name} in pixels", pixels, describe, total, "coordinates must lie in [0, 1]")
+        meaning = "coordinates must lie in [0, 1]; the metric takes them as they are"
+        add(f"boxes of the {name} outside [0, 1]", outside, describe, total, meaning)
+        size = table.boxes_norm[:, 2:] - table.boxes_norm[:, :2]
+        flat = np.flatnonzero(kept[name] & (size <= 0).any(axis=1))
+        meaning = "they cannot be found" if name == "ground truth" else "the metric drops them"
+        add(f"boxes of the {name} without area", flat, describe, total, meaning)
+        ids, count = np.unique(table.row_class[kept[name][table.row_box]], return_counts=True)
+        unknown = [f"{i} ({n:,} rows)" for i, n in zip(ids.tolist(), count.tolist(), strict=True) if i not in label_map]
+        add(
+            f"class ids of the {name} not in the label map",
+            unknown,
+            str,
+            len(ids),
+            "the metric leaves them out",
+            "note",
+        )
+
+    scores = detections.row_score
+    beyond = scores[(scores < 0) | (scores > 1)]
+    add("scores outside [0, 1]", beyond, "{:g}".format, len(scores), "the metric only needs their order", "note")
+    repeated = _repeated_rows(ground_truth, keys["ground truth"], kept["ground truth"])
+    add(
+        "rows of the ground truth that repeat a box and class",
+        repeated,
+        partial(_row_name, ground_truth),
+        ground_truth.num_rows,
+        "only one of them can be found",
+    )
+    return checks
+
+
+def _first_boxes(keys: np.ndarray, kept: np.ndarray) -> np.ndarray:
+    """The first box of each frame that counts, in file order."""
+    boxes = np.flatnonzero(kept)
+    _, first = np.unique(keys[boxes], return_index=True)
+    return boxes[np.sort(first)]
+
+
+def _frame_name(table: BoxTable, box: int) -> str:
+    return f"{table.video_names[table.video[box]]},{table.second[box]:04d}"
+
+
+def _box_name(table: BoxTable, box: int) -> str:
+    return f"{_frame_name(table, box)}: {' '.join(f'{value:g}' for value in table.boxes_norm[box])}"
+
+
+def _row_name(table: BoxTable, row: int) -> str:
+    return f"{_frame_name(table, table.row_box[row])}: class id {table.row_class[row]}"
+
+
+def _repeated_rows(table: BoxTable, keys: np.ndarray, kept: np.ndarray) -> np.ndarray:
+    """Rows that say again what an earlier row said."""
+    rows = np.flatnonzero(kept[table.row_box])
+    box = table.row_box[rows]
+    columns = [*table.boxes_norm[box].T, keys[box], table.row_class[rows]]
+    order = np.lexsort(columns)
+    same = np.ones(max(len(rows) - 1, 0), dtype=bool)
+    for column in columns:
+        same &= column[order][1:] == column[order][:-1]
+    return np.sort(rows[order][1:][same])

@@ -22,16 +22,18 @@ def fold(clip: ms.Tensor) -> ms.Tensor:
 class Conv3d(nn.Cell):
     """A 3-D convolution on folded frames, zero-padded to keep its size but for the strides.
 
-    The temporal kernel is a sum over shifted frames. Where the layer makes fewer values than it reads, the
-    shifted results are added; where it reads fewer, the shifted inputs are put side by side as channels. Both
-    are one 2-D convolution.
+    A kernel over time is computed in one of two ways, both of them one 2-D convolution:
+    without temporal stride, as a convolution with kernel_t times the channels, whose results are shifted by frames
+    and added (it moves the fewest data where a layer gives fewer channels than it reads, or a spatial stride
+    thins them out); with temporal stride, as a kernel_t x 1 convolution over (time, height * width).
 
     Args:
         in_channels: channels of the input.
         out_channels: channels of the output.
         kernel: time, height and width of the kernel, odd numbers.
         frames: frames of one sample at the input.
-        stride: steps in time, height and width.
+        stride: steps in time, height and width; with a step in time, the kernel must be kernel_t x 1 x 1 and the
+            other steps 1.
         dilation: distance of neighbouring kernel points in height and width.
         has_bias: add a bias to each output channel.
 
@@ -56,62 +58,66 @@ class Conv3d(nn.Cell):
         self.frames = frames
         self.kernel_t, kernel_h, kernel_w = kernel
         self.stride_t, stride_h, stride_w = stride
-        self.frames_out = (frames - 1) // self.stride_t + 1
-        self.add_results = self.stride_t == 1 and out_channels < in_channels
-        results = self.kernel_t * out_channels if self.add_results else out_channels
-        pad_h, pad_w = kernel_h // 2 * dilation, kernel_w // 2 * dilation
-        self.conv = ops.Conv2D(
-            results,
-            (kernel_h, kernel_w),
-            pad_mode="pad",
-            pad=(pad_h, pad_h, pad_w, pad_w),
-            stride=(stride_h, stride_w),
-            dilation=dilation,
-        )
+        if self.stride_t > 1:
+            if (kernel_h, kernel_w, stride_h, stride_w) != (1, 1, 1, 1):
+                raise ValueError(f"a temporal stride needs a kernel_t x 1 x 1 kernel, got {kernel} with {stride}")
+            pad_t = self.kernel_t // 2
+            self.conv = ops.Conv2D(
+                out_channels, (self.kernel_t, 1), pad_mode="pad", pad=(pad_t, pad_t, 0, 0), stride=(self.stride_t, 1)
+            )
+        else:
+            pad_h, pad_w = kernel_h // 2 * dilation, kernel_w // 2 * dilation
+            self.conv = ops.Conv2D(
+                self.kernel_t * out_channels,
+                (kernel_h, kernel_w),
+                pad_mode="pad",
+                pad=(pad_h, pad_h, pad_w, pad_w),
+                stride=(stride_h, stride_w),
+                dilation=dilation,
+            )
         self.add_bias = ops.BiasAdd()
 
     def construct(self, x: ms.Tensor) -> ms.Tensor:
         """Convolve folded frames (n * t, in, h, w) to (n * t', out, h', w')."""
         out, channels, kernel_t, kernel_h, kernel_w = self.weight.shape
-        if kernel_t == 1:
-            y = self.conv(x, self.weight.reshape(out, channels, kernel_h, kernel_w))
-        elif self.add_results:
+        if self.stride_t > 1:
+            y = self._convolve_time(x)
+        elif kernel_t > 1:
             weight = self.weight.transpose(2, 0, 1, 3, 4).reshape(kernel_t * out, channels, kernel_h, kernel_w)
             y = self._add_shifted(self.conv(x, weight))
         else:
-            weight = self.weight.transpose(0, 2, 1, 3, 4).reshape(out, kernel_t * channels, kernel_h, kernel_w)
-            y = self.conv(self._stack_shifted(x), weight)
+            y = self.conv(x, self.weight.reshape(out, channels, kernel_h, kernel_w))
         if self.bias is not None:
             y = self.add_bias(y, self.bias)
         return y
 
-    def _stack_shifted(self, x: ms.Tensor) -> ms.Tensor:
-        """Put the frames under each kernel point side by side: (n * t, c, h, w) to (n * t', kernel_t * c, h, w)."""
+    def _convolve_time(self, x: ms.Tensor) -> ms.Tensor:
+        """Convolve over (time, height * width): (n * t, in, h, w) to (n * t / stride, out, h, w)."""
         nt, c, h, w = x.shape
-        n = nt // self.frames
-        x = x.reshape(n, self.frames, c * h * w)
-        border = ops.zeros((n, self.kernel_t // 2, c * h * w), x.dtype)
-        x = ops.concat((border, x, border), 1)
-        span = (self.frames_out - 1) * self.stride_t + 1
-        shifted = ()
-        for point in range(self.kernel_t):
-            shifted += (ops.strided_slice(x, (0, point, 0), (n, point + span, c * h * w), (1, self.stride_t, 1)),)
-        return ops.concat(shifted, 2).reshape(n * self.frames_out, self.kernel_t * c, h, w)
+        x = x.reshape(nt // self.frames, self.frames, c, h * w).transpose(0, 2, 1, 3)
+        y = self.conv(x, self.weight.reshape(-1, c, self.kernel_t, 1))
+        return y.transpose(0, 2, 1, 3).reshape(-1, y.shape[1], h, w)
 
     def _add_shifted(self, y: ms.Tensor) -> ms.Tensor:
         """Add the results of each kernel point, shifted in time: (n * t, kernel_t * c, h, w) to (n * t, c, h, w)."""
         nt, kc, h, w = y.shape
-        n, t, c = nt // self.frames, self.frames, kc // self.kernel_t
-        y = y.reshape(n, t, self.kernel_t, c * h * w)
+        t, c = self.frames, kc // self.kernel_t
+        n, size = nt // t, c * h * w
+        points = ops.split(y.reshape(n, t, self.kernel_t, size), 1, 2)
         reach = self.kernel_t // 2
-        total = y[:, :, reach]
-        for point in range(self.kernel_t):
-            shift = point - reach
-            border = ops.zeros((n, min(abs(shift), t), c * h * w), y.dtype)
+        total = points[reach].reshape(n, t, size)
+        for index in range(self.kernel_t):
+            shift = index - reach
+            point = points[index].reshape(n, t, size)
+            border = ops.zeros((n, max(abs(shift), 1), size), y.dtype)
             if 0 < shift < t:
-                total = total + ops.concat((y[:, shift:, point], border), 1)
+                total = total + ops.concat(
+                    (ops.strided_slice(point, (0, shift, 0), (n, t, size), (1, 1, 1)), border), 1
+                )
             elif -t < shift < 0:
-                total = total + ops.concat((border, y[:, :shift, point]), 1)
+                total = total + ops.concat(
+                    (border, ops.strided_slice(point, (0, 0, 0), (n, t + shift, size), (1, 1, 1))), 1
+                )
         return total.reshape(nt, c, h, w)
 
 

@@ -201,7 +201,9 @@ def make_sample(out: Path, train_videos: int, val_videos: int, seed: int) -> Non
         write_atomic(annotations / f"ava_{split}_v2.2.csv", "".join(truth))
         write_atomic(annotations / f"ava_{split}_excluded_timestamps_v2.2.csv", "".join(excluded))
         write_atomic(annotations / f"ava_{split}_predicted_boxes.csv", "".join(detections))
-    lists.write_label_map(annotations / "ava_action_list_v2.2_for_activitynet_2019.pbtxt", CLASSES)
+    lists.write_label_map(
+        annotations / "ava_action_list_v2.2_for_activitynet_2019.pbtxt", dict(enumerate(CLASSES, start=1))
+    )
 
 
 def _truth_rows(video: str, second: int, scene: Scene, seconds: float) -> Iterator[str]:

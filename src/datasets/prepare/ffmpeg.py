@@ -1,6 +1,7 @@
 """Videos in, frames out: the calls of ffmpeg, and what its failures mean."""
 
 import contextlib
+import errno
 import functools
 import os
 import re
@@ -19,14 +20,28 @@ _DURATION_SLACK_SECONDS = 1.0
 _PARTIAL_SUFFIX = ".partial"
 
 
+class TargetError(UserError):
+    """The target cannot take any file: it is full or not writable. Every other video would fail as well."""
+
+
 @dataclass(frozen=True)
 class VideoInfo:
-    """What the header of a video promises: `duration` in seconds, `fps` in frames a second, size in pixels."""
+    """What the header of a video promises.
+
+    Attributes:
+        duration: in seconds.
+        fps: frames a second.
+        width: in pixels.
+        height: in pixels.
+        timed: whether frames carry times. A bare stream, without a container, has neither times nor a duration: its
+            frames are counted and taken to follow each other at `fps`.
+    """
 
     duration: float
     fps: float
     width: int
     height: int
+    timed: bool
 
 
 @functools.cache
@@ -72,22 +87,28 @@ def probe(video: str | os.PathLike) -> VideoInfo:
     ]
     if not streams:
         raise UserError(f"{video}: the file has no video stream, expected a video")
-    duration = re.search(r"Duration: (\d+):(\d+):(\d+(?:\.\d+)?)", text)
     size = re.search(r"[ ,](\d{2,5})x(\d{2,5})[ ,]", streams[0] + " ")
     rate = re.search(r"([\d.]+)(k?) (?:fps|tbr)", streams[0])
-    if not duration or not size or not rate:
-        raise UserError(f"{video}: the header states no duration, size or frame rate; is the file complete?")
-    hours, minutes, seconds = map(float, duration.groups())
-    return VideoInfo(
-        duration=hours * 3600 + minutes * 60 + seconds,
-        fps=float(rate.group(1)) * (1000 if rate.group(2) else 1),
-        width=int(size.group(1)),
-        height=int(size.group(2)),
-    )
+    if not size or not rate:
+        raise UserError(f"{video}: the header states no size or frame rate; is the file complete?")
+    fps = float(rate.group(1)) * (1000 if rate.group(2) else 1)
+    duration = re.search(r"Duration: (\d+):(\d+):(\d+(?:\.\d+)?)", text)
+    if duration:
+        hours, minutes, seconds = map(float, duration.groups())
+        length = hours * 3600 + minutes * 60 + seconds
+    else:
+        length = _count_frames(video) / fps
+    return VideoInfo(length, fps, int(size.group(1)), int(size.group(2)), timed=duration is not None)
 
 
 def extract_frames(
-    video: str | os.PathLike, folder: str | os.PathLike, fps: int, *, name: str | None = None, short_side: int = 0
+    video: str | os.PathLike,
+    folder: str | os.PathLike,
+    fps: int,
+    *,
+    name: str | None = None,
+    short_side: int = 0,
+    threads: int = 0,
 ) -> int:
     """Write the frames of a video as FOLDER/NAME_000001.jpg and so on; FOLDER exists only when it is complete.
 
@@ -99,34 +120,73 @@ def extract_frames(
         fps: frames a second on disk, whatever the video's own rate is.
         name: start of the file names; the folder's name by default.
         short_side: scale the shorter side to so many pixels; 0 keeps the size.
+        threads: threads of ffmpeg; 0: as many as it likes.
 
     Returns:
         The number of frames written.
 
     Raises:
-        UserError: ffmpeg is missing, failed or was killed, the target cannot be written or is full, or the video
-            holds less than its header promises.
+        UserError: ffmpeg is missing, failed or was killed, or the video holds less than its header promises.
+        TargetError: the target cannot be written or is full.
     """
     video, folder = _existing(video), Path(folder)
     name = folder.name if name is None else name
-    promised = probe(video).duration
+    info = probe(video)
     # start_time=0 fills the start of a video whose picture sets in after its sound.
     filters = [f"fps={fps}:start_time=0"]
+    if not info.timed:
+        filters.insert(0, f"setpts=N/({info.fps}*TB)")
     if short_side:
-        filters.append(f"scale='if(lt(iw,ih),{short_side},-2)':'if(lt(iw,ih),-2,{short_side})'")
+        filters.append(_scale_filter(short_side))
     with _partial_folder(folder) as partial:
-        arguments = ["-nostdin", "-v", "error", "-i", f"file:{video.resolve()}", "-map", "0:v:0", "-an", "-sn"]
+        arguments = ["-threads", str(threads), "-i", f"file:{video.resolve()}", "-map", "0:v:0", "-an", "-sn"]
         # Run inside the folder: a percent sign in its path would be taken for part of the pattern.
         pattern = f"file:{name.replace('%', '%%')}_%06d.jpg"
-        result = _run([*arguments, "-vf", ",".join(filters), "-q:v", "1", pattern], video, folder=partial)
+        arguments += ["-vf", ",".join(filters), "-threads", str(threads), "-q:v", "1", pattern]
+        result = _run(["-v", "error", *arguments], video, folder=partial)
         count = sum(1 for entry in os.scandir(partial) if entry.stat().st_size > 0)
-        if count < (promised - _DURATION_SLACK_SECONDS) * fps or count == 0:
+        if count < (info.duration - _DURATION_SLACK_SECONDS) * fps or count == 0:
             reason = _reason(result.stderr.decode(errors="replace")) or "no error was reported"
             raise UserError(
-                f"{video}: only {count / fps:.1f} of the {promised:.1f} seconds that the header promises could be "
+                f"{video}: only {count / fps:.1f} of the {info.duration:.1f} seconds that the header promises could be "
                 f"decoded ({reason}); the file is truncated or damaged, fetch or copy it again"
             )
     return count
+
+
+def cut_video(video: str | os.PathLike, target: str | os.PathLike, start: int, seconds: int, threads: int = 0) -> None:
+    """Write the part of a video that begins at second `start` as an H.264 MP4 file; `target` is whole or absent.
+
+    Raises:
+        UserError: ffmpeg failed, or the video ends before `start`.
+        TargetError: the target cannot be written or is full.
+    """
+    video, target = _existing(video), Path(target)
+    duration = probe(video).duration
+    if duration <= start:
+        raise UserError(f"{video}: lasts {duration:.0f} seconds, nothing is left after second {start}")
+    with _partial_file(target) as partial:
+        arguments = ["-y", "-v", "error", "-threads", str(threads), "-ss", str(start), "-t", str(seconds)]
+        arguments += ["-i", f"file:{video}", "-map", "0:v:0", "-map", "0:a:0?", "-c:v", "libx264", "-c:a", "aac"]
+        arguments += ["-pix_fmt", "yuv420p", "-threads", str(threads), "-f", "mp4", f"file:{partial}"]
+        result = _run(arguments, video)
+        expected = min(seconds, duration - start)
+        found = probe(partial).duration
+        if found < expected - _DURATION_SLACK_SECONDS:
+            reason = _reason(result.stderr.decode(errors="replace")) or "no error was reported"
+            raise UserError(
+                f"{video}: only {found:.1f} of {expected:.1f} seconds could be cut ({reason}); "
+                "the file is truncated or damaged, fetch or copy it again"
+            )
+
+
+def grab_frame(video: str | os.PathLike, seconds: float, short_side: int = 0) -> bytes:
+    """Return the frame at `seconds` as JPEG in the quality of `extract_frames`."""
+    arguments = ["-v", "error", "-ss", f"{seconds:.3f}", "-i", f"file:{_existing(video)}", "-map", "0:v:0"]
+    if short_side:
+        arguments += ["-vf", _scale_filter(short_side)]
+    arguments += ["-frames:v", "1", "-q:v", "1", "-c:v", "mjpeg", "-f", "image2pipe", "pipe:1"]
+    return _run(arguments, video).stdout
 
 
 def encode_video(path: str | os.PathLike, frames: Iterator, *, fps: int, width: int, height: int) -> None:
@@ -140,32 +200,26 @@ def encode_video(path: str | os.PathLike, frames: Iterator, *, fps: int, width: 
         height: even number of pixels.
 
     Raises:
-        UserError: ffmpeg failed, or the target cannot be written.
+        UserError: ffmpeg failed.
+        TargetError: the target cannot be written or is full.
     """
     path = Path(path)
-    partial = path.with_name(f".{path.name}{_PARTIAL_SUFFIX}")
     command = [find_ffmpeg(), "-y", "-v", "error", "-f", "rawvideo", "-pix_fmt", "bgr24", "-s", f"{width}x{height}"]
     command += ["-r", str(fps), "-i", "pipe:0", "-c:v", "libx264", "-crf", "18", "-pix_fmt", "yuv420p"]
     # One thread and no version strings: the same frames give the same file.
-    command += ["-threads", "1", "-bitexact", "-f", "mp4", f"file:{partial}"]
-    try:
-        with tempfile.TemporaryFile() as errors:
-            # If the pipe breaks, ffmpeg's own message says more.
-            with (
-                subprocess.Popen(command, stdin=subprocess.PIPE, stdout=errors, stderr=errors) as process,
-                contextlib.suppress(BrokenPipeError),
-            ):
-                for frame in frames:
-                    process.stdin.write(frame.tobytes())
-                process.stdin.close()
+    command += ["-threads", "1", "-bitexact", "-f", "mp4"]
+    with _partial_file(path) as partial, tempfile.TemporaryFile() as errors:
+        # If the pipe breaks, ffmpeg's own message says more.
+        with (
+            subprocess.Popen([*command, f"file:{partial}"], stdin=subprocess.PIPE, stderr=errors) as process,
+            contextlib.suppress(BrokenPipeError),
+        ):
+            for frame in frames:
+                process.stdin.write(frame.tobytes())
+            process.stdin.close()
+        if process.returncode:
             errors.seek(0)
-            if process.returncode:
-                raise UserError(_failure(str(path), process.returncode, errors.read()))
-        partial.replace(path)
-    except OSError as error:
-        raise UserError(f"{path}: cannot write the video: {error.strerror}") from error
-    finally:
-        partial.unlink(missing_ok=True)
+            raise _failure(str(path), process.returncode, errors.read())
 
 
 def remove_partials(folder: Path) -> list[str]:
@@ -189,10 +243,37 @@ def _partial_folder(folder: Path) -> Iterator[Path]:
         partial.chmod(0o755)
         partial.rename(folder)
     except OSError as error:
-        raise UserError(f"{folder}: cannot write the frames: {error.strerror}") from error
+        raise TargetError(f"{folder}: cannot write the frames: {error.strerror}") from error
     finally:
         if partial is not None:
             shutil.rmtree(partial, ignore_errors=True)
+
+
+@contextlib.contextmanager
+def _partial_file(path: Path) -> Iterator[Path]:
+    """Yield a temporary path beside `path`; on success it takes that name, else it is removed."""
+    partial = path.with_name(f".{path.name}{_PARTIAL_SUFFIX}")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        yield partial
+        partial.replace(path)
+    except OSError as error:
+        raise TargetError(f"{path}: cannot write the file: {error.strerror}") from error
+    finally:
+        with contextlib.suppress(OSError):  # a read-only target holds nothing to remove
+            partial.unlink(missing_ok=True)
+
+
+def _scale_filter(short_side: int) -> str:
+    return f"scale='if(lt(iw,ih),{short_side},-2)':'if(lt(iw,ih),-2,{short_side})'"
+
+
+def _count_frames(video: Path) -> int:
+    """Decode a video and return the number of its frames."""
+    arguments = ["-v", "error", "-stats", "-i", f"file:{video}", "-map", "0:v:0", "-fps_mode", "passthrough"]
+    text = _run([*arguments, "-f", "null", "-"], video).stderr.decode(errors="replace")
+    counts = re.findall(r"frame= *(\d+)", text)
+    return int(counts[-1]) if counts else 0
 
 
 def _existing(video: str | os.PathLike) -> Path:
@@ -212,18 +293,21 @@ def _run(
     except OSError as error:
         raise UserError(f"{command[0]}: cannot run ffmpeg: {error.strerror}") from error
     if result.returncode < 0 or (result.returncode and not expect_failure):
-        raise UserError(_failure(str(subject), result.returncode, result.stderr))
+        raise _failure(str(subject), result.returncode, result.stderr)
     return result
 
 
-def _failure(subject: str, status: int, errors: bytes) -> str:
+def _failure(subject: str, status: int, errors: bytes) -> UserError:
     """Say in one line why ffmpeg ended with `status`."""
     text = errors.decode(errors="replace")
     if status < 0:
-        return f"{subject}: ffmpeg was killed by {signal.Signals(-status).name} (out of memory?); run the step again"
-    if "No space left on device" in text:
-        return f"{subject}: the disk is full; free some space and run the step again, it goes on where it stopped"
-    return f"{subject}: ffmpeg failed with status {status}: {_reason(text)}"
+        name = signal.Signals(-status).name
+        return UserError(f"{subject}: ffmpeg was killed by {name} (out of memory?); run the step again")
+    if os.strerror(errno.ENOSPC) in text:
+        return TargetError(f"{subject}: the disk is full; free some space and run the step again to go on")
+    if os.strerror(errno.EROFS) in text:
+        return TargetError(f"{subject}: the target is on a read-only file system")
+    return UserError(f"{subject}: ffmpeg failed with status {status}: {_reason(text)}")
 
 
 def _reason(text: str) -> str:

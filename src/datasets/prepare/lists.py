@@ -58,10 +58,10 @@ def box_row(video: str, second: int, box: Iterable[float], class_id: int | str, 
     return f"{video},{second:04d},{corners},{class_id},{last}\n"
 
 
-def write_label_map(path: str | os.PathLike, names: Iterable[str]) -> None:
-    """Write a label map as AVA's pbtxt; class ids count from 1 in the order of `names`."""
+def write_label_map(path: str | os.PathLike, names: Mapping[int, str]) -> None:
+    """Write a label map, class name by class id (from 1), as AVA's pbtxt."""
     items = []
-    for class_id, name in enumerate(names, start=1):
+    for class_id, name in names.items():
         escaped = name.replace("\\", "\\\\").replace('"', '\\"')
         items.append(f'item {{\n  name: "{escaped}"\n  id: {class_id}\n}}\n')
     write_atomic(path, "".join(items))

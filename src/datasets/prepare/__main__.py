@@ -1,0 +1,195 @@
+"""From raw videos to training data: python -m src.datasets.prepare STEP --help"""
+
+import argparse
+import os
+import sys
+from pathlib import Path
+
+from src.config.custom_config import load_config
+from src.datasets.prepare import ava
+from src.datasets.prepare.custom import prepare_custom
+from src.datasets.prepare.jobs import locked
+from src.datasets.prepare.verify import report, verify
+from src.utils.errors import UserError, run_main
+
+_STEPS = {
+    "download": "fetch AVA's videos and annotations",
+    "cut": "cut the videos to the 901 seconds from second 900",
+    "frames": "extract 30 frames a second as JPEG",
+    "lists": "write the frame lists train.csv and val.csv",
+    "verify": "check frames, lists and boxes against each other; exit status 1 if training would be harmed",
+    "all": "all of these, one after the other",
+}
+_AVA_RECIPE = Path(__file__).parents[3] / "configs" / "AVA" / "SLOWFAST_32x2_R50_SHORT.yaml"
+
+
+def main() -> int:
+    """Run one step, or all."""
+    args = _parse()
+    if args.step == "custom":
+        with locked(args.out):
+            _custom(args)
+        return 0
+    if args.step == "verify":
+        return _verify(args)
+    with locked(args.root):
+        if args.step in ("download", "all"):
+            ava.download_all(
+                args.root,
+                video_urls=args.video_url,
+                names_urls=args.names_url,
+                annotation_urls=args.annotations_url,
+                jobs=args.jobs,
+                dry_run=args.dry_run,
+            )
+        if args.step == "cut" or (args.step == "all" and not args.dry_run):
+            ava.cut_all(args.root, jobs=args.jobs, dry_run=args.dry_run)
+        if args.step == "frames" or (args.step == "all" and not args.dry_run):
+            videos = ava.find_videos(args.root / "videos_15min")
+            ava.extract_all(
+                args.root, videos, fps=ava.FPS, short_side=args.short_side, jobs=args.jobs, dry_run=args.dry_run
+            )
+        if args.step == "lists" or (args.step == "all" and not args.dry_run):
+            ava.write_lists(args.root)
+    if args.step == "all" and not args.dry_run:
+        return _verify(args)
+    return 0
+
+
+def _verify(args: argparse.Namespace) -> int:
+    own = args.root / "slowfast.yaml"
+    recipe = args.cfg or (own if own.is_file() else _AVA_RECIPE)
+    if not args.root.is_dir():
+        raise UserError(f"{args.root}: there is no such folder")
+    cfg = load_config(recipe, ["DATA.PATH_TO_DATA_DIR", str(args.root)])
+    return report(verify(cfg, args.jobs), str(args.root))
+
+
+def _custom(args: argparse.Namespace) -> None:
+    if not 0 <= args.val_share < 1:
+        raise UserError(f"--val-share is {args.val_share}, expected 0 or more and less than 1")
+    prepare_custom(
+        args.videos,
+        args.boxes,
+        args.labels,
+        args.out,
+        detections_path=args.detections,
+        coordinates=args.coordinates,
+        fps=args.fps,
+        first_second=args.first_second,
+        val_share=args.val_share,
+        seed=args.seed,
+        short_side=args.short_side,
+        jobs=args.jobs,
+    )
+
+
+def _parse() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m src.datasets.prepare", description=__doc__)
+    steps = parser.add_subparsers(dest="step", required=True, metavar="STEP")
+    for name, text in _STEPS.items():
+        step = steps.add_parser(name, help=text, description=text)
+        step.add_argument("--root", type=Path, required=True, metavar="DIR", help="the data root")
+        _add_jobs(step)
+        if name in ("download", "cut", "frames", "all"):
+            step.add_argument("--dry-run", action="store_true", help="only say how much room it will need")
+        if name in ("download", "all"):
+            for option, url in (
+                ("--video-url", ava.VIDEO_URL),
+                ("--names-url", ava.NAMES_URL),
+                ("--annotations-url", ava.ANNOTATIONS_URL),
+            ):
+                step.add_argument(
+                    option, nargs="+", default=[url], metavar="URL", help=f"places to try in turn (default: {url})"
+                )
+        if name in ("frames", "all"):
+            _add_short_side(step)
+        if name in ("verify", "all"):
+            step.add_argument(
+                "--cfg",
+                type=Path,
+                metavar="FILE",
+                help="recipe whose lists to check (default: DIR/slowfast.yaml if there is one, else AVA's recipe)",
+            )
+    text = "your own videos and boxes: frames, lists, label map, split and recipe"
+    step = steps.add_parser("custom", help=text, description=text)
+    step.add_argument("--videos", type=Path, required=True, metavar="DIR", help="folder of videos")
+    step.add_argument(
+        "--boxes",
+        type=Path,
+        required=True,
+        metavar="FILE",
+        help="AVA columns (.csv), CVAT (.xml) or COCO-style (.json); or a folder of such files",
+    )
+    step.add_argument(
+        "--labels", type=Path, required=True, metavar="FILE", help="label map (.pbtxt), or text with one class a line"
+    )
+    step.add_argument("--out", type=Path, required=True, metavar="DIR", help="the data root to make")
+    step.add_argument(
+        "--detections",
+        type=Path,
+        metavar="CSV",
+        help="boxes of a person detector with scores, to validate on (default: the true boxes)",
+    )
+    step.add_argument(
+        "--coordinates", choices=("normalised", "pixels"), help="what box corners are (default: told from their values)"
+    )
+    step.add_argument(
+        "--fps",
+        type=_whole,
+        default=0,
+        metavar="N",
+        help="frames a second to extract (default: the videos' most common rate, at most 30)",
+    )
+    step.add_argument(
+        "--first-second",
+        type=_whole,
+        default=0,
+        metavar="S",
+        help="the second that AVA columns give to the first frame of a video (default: 0)",
+    )
+    step.add_argument(
+        "--val-share",
+        type=float,
+        default=0.2,
+        metavar="SHARE",
+        help="share of the videos to hold out; 0: validate on the training videos (default: 0.2)",
+    )
+    step.add_argument("--seed", type=_whole, default=0, metavar="N", help="another seed splits otherwise (default: 0)")
+    _add_short_side(step)
+    _add_jobs(step)
+    return parser.parse_args()
+
+
+def _add_jobs(parser: argparse.ArgumentParser) -> None:
+    jobs = os.cpu_count() or 1
+    parser.add_argument("--jobs", type=_positive, default=jobs, metavar="N", help=f"videos at a time (default: {jobs})")
+
+
+def _add_short_side(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--short-side",
+        type=_whole,
+        default=0,
+        metavar="PIXELS",
+        help="shrink frames to this shorter side: less room and faster loading, but pictures are resampled once more, "
+        "so results differ a little from the published recipe (default: keep the size)",
+    )
+
+
+def _whole(text: str) -> int:
+    value = int(text)
+    if value < 0:
+        raise ValueError(text)
+    return value
+
+
+def _positive(text: str) -> int:
+    value = int(text)
+    if value < 1:
+        raise ValueError(text)
+    return value
+
+
+if __name__ == "__main__":
+    sys.exit(run_main(main))

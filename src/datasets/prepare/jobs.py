@@ -1,0 +1,92 @@
+"""Work on many videos at once, with progress, and without one bad video stopping the others."""
+
+import contextlib
+import fcntl
+import os
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from pathlib import Path
+
+from src.datasets.prepare.ffmpeg import TargetError
+from src.utils.errors import UserError
+
+
+def run_all(step: str, names: Sequence[str], work: Callable[[str], str], jobs: int) -> None:
+    """Call `work(name)` for every name, `jobs` at a time, and print its result with the time left.
+
+    A UserError of one name is printed and the others go on; only a TargetError ends the step, because all others
+    would fail in the same way.
+
+    Raises:
+        UserError: at the end, when anything failed.
+    """
+    start, done, failed = time.monotonic(), 0, 0
+    with ThreadPoolExecutor(jobs) as pool:
+        futures = {pool.submit(work, name): name for name in names}
+        try:
+            for future in as_completed(futures):
+                done += 1
+                left = (time.monotonic() - start) / done * (len(names) - done)
+                try:
+                    message = f"{futures[future]}: {future.result()}"
+                    print(f"{step} {done}/{len(names)} {message}, about {format_duration(left)} left", flush=True)
+                except TargetError:
+                    raise
+                except UserError as error:
+                    failed += 1
+                    print(f"{step} {done}/{len(names)} failed: {error}", file=sys.stderr, flush=True)
+        except BaseException:
+            pool.shutdown(cancel_futures=True)
+            raise
+    if failed:
+        raise UserError(
+            f"{step}: {failed} of {len(names)} failed as told above, the others are done; "
+            "mend what is wrong and run the step again, it does only what is missing"
+        )
+
+
+def threads_per_job(jobs: int) -> int:
+    """Return how many threads each of `jobs` processes may use so that together they fill the machine."""
+    return max(1, (os.cpu_count() or 1) // jobs)
+
+
+def format_duration(seconds: float) -> str:
+    """Return a duration for people, as "4 h 10 min" or "12 s"."""
+    minutes = round(seconds / 60)
+    if seconds < 100:
+        return f"{seconds:.0f} s"
+    return f"{minutes} min" if minutes < 60 else f"{minutes // 60} h {minutes % 60} min"
+
+
+def format_bytes(count: float) -> str:
+    """Return a size for people, in powers of 1000."""
+    for unit in ("bytes", "kB", "MB"):
+        if count < 1000:
+            return f"{count:.0f} {unit}"
+        count /= 1000
+    return f"{count:.1f} GB"
+
+
+@contextlib.contextmanager
+def locked(root: Path) -> Iterator[None]:
+    """Hold the lock of a data root, so that two runs do not take each other's half-done work for left-overs.
+
+    The kernel frees the lock when the process ends, however it ends.
+
+    Raises:
+        UserError: another run holds it.
+        TargetError: the folder cannot be written.
+    """
+    try:
+        root.mkdir(parents=True, exist_ok=True)
+        lock = (root / ".prepare.lock").open("w")
+    except OSError as error:
+        raise TargetError(f"{root}: cannot write to the folder: {error.strerror}") from error
+    with lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise UserError(f"{root}: another run of prepare works here; wait until it has ended") from error
+        yield

@@ -1,0 +1,281 @@
+"""Is a data root fit to train on? Every finding says what is wrong and what to do."""
+
+import csv
+import os
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import cv2
+import numpy as np
+from fvcore.common.config import CfgNode
+
+from src.datasets.prepare import ava, lists
+from src.utils.errors import UserError
+from src.utils.label_map import read_label_map
+
+# Frames of a video that are decoded: the first, the last and some between.
+_DECODED_FRAMES = 6
+_DURATION_SLACK_SECONDS = 1.0
+_SHOWN_ROWS = 3
+
+
+@dataclass(frozen=True)
+class Finding:
+    """Something about the data that is not as it should be.
+
+    Attributes:
+        harmful: training would stop or learn from wrong data.
+        subject: the file or folder.
+        what: what is wrong.
+        advice: what to do about it.
+    """
+
+    harmful: bool
+    subject: str
+    what: str
+    advice: str
+
+    def __str__(self) -> str:
+        return f"{'HARM' if self.harmful else 'note'}  {self.subject}: {self.what}. {self.advice}."
+
+
+@dataclass
+class _BoxList:
+    """What a box list says of one video: the seconds it names and the row that named each first."""
+
+    rows: int = 0
+    seconds: dict[int, int] = field(default_factory=dict)
+
+
+def verify(cfg: CfgNode, jobs: int) -> list[Finding]:
+    """Check the lists, frames and boxes that a configuration names against each other.
+
+    Args:
+        cfg: the recipe; reads DATA.PATH_TO_DATA_DIR, MODEL.NUM_CLASSES and AVA.
+        jobs: videos at a time.
+
+    Returns:
+        The findings, harmful ones first.
+    """
+    root = Path(cfg.DATA.PATH_TO_DATA_DIR)
+    frame_dir, list_dir, annotations = (
+        root / folder for folder in (cfg.AVA.FRAME_DIR, cfg.AVA.FRAME_LIST_DIR, cfg.AVA.ANNOTATION_DIR)
+    )
+    findings: list[Finding] = []
+    counts: dict[str, int] = {}
+    listed: dict[str, int] = {}
+    for name in [*cfg.AVA.TRAIN_LISTS, *cfg.AVA.TEST_LISTS]:
+        findings += _check_frame_list(list_dir / name, listed)
+    with ThreadPoolExecutor(jobs) as pool:
+        checked = pool.map(lambda name: _check_frames(root, frame_dir, name, listed[name], cfg.AVA.FPS), listed)
+        for name, (count, found) in zip(listed, checked, strict=True):
+            counts[name] = count
+            findings += found
+    boxed: set[str] = set()
+    truths = [*cfg.AVA.TRAIN_GT_BOX_LISTS, cfg.AVA.GROUNDTRUTH_FILE]
+    detections = [*cfg.AVA.TRAIN_PREDICT_BOX_LISTS, *cfg.AVA.TEST_PREDICT_BOX_LISTS]
+    for name in dict.fromkeys([*truths, *detections]):
+        findings += _check_boxes(annotations / name, name in detections, cfg, counts, boxed)
+    findings += [
+        Finding(False, str(frame_dir / name), "is listed but has no boxes", "It is not trained on; annotate it")
+        for name in listed
+        if name not in boxed
+    ]
+    findings += _check_label_map(annotations / cfg.AVA.LABEL_MAP_FILE, cfg.MODEL.NUM_CLASSES)
+    if cfg.AVA.EXCLUSION_FILE:
+        findings += _check_exclusions(annotations / cfg.AVA.EXCLUSION_FILE)
+    return sorted(findings, key=lambda finding: not finding.harmful)
+
+
+def report(findings: Sequence[Finding], subject: str) -> int:
+    """Print findings and return the exit status: 1 if one is harmful."""
+    for finding in findings:
+        print(finding)
+    harmful = sum(finding.harmful for finding in findings)
+    if harmful:
+        print(f"verify: {subject}: {harmful} findings would harm training, {len(findings) - harmful} notes")
+        return 1
+    print(f"verify: {subject}: fit to train on, {len(findings)} notes")
+    return 0
+
+
+def _check_frame_list(path: Path, listed: dict[str, int]) -> Iterator[Finding]:
+    """Check the rows of a frame list, and add the number of frames of its videos to `listed`."""
+    counts: dict[str, int] = defaultdict(int)
+    try:
+        with path.open(encoding="utf-8") as file:
+            if file.readline().split() != lists.FRAME_LIST_HEADER.split():
+                yield Finding(True, f"{path}: row 1", "is not the header of a frame list", "Run the lists step")
+            for number, line in enumerate(file, start=2):
+                fields = line.split()
+                expected = f"{fields[0]}/{lists.frame_name(fields[0], counts[fields[0]] + 1)}" if fields else ""
+                if len(fields) < 4 or fields[3] != expected:
+                    what = f"is {line.strip()!r}, expected the path {expected}"
+                    yield Finding(True, f"{path}: row {number}", what, "Run the lists step")
+                    return
+                counts[fields[0]] += 1
+    except (OSError, UnicodeDecodeError) as error:
+        yield Finding(True, str(path), f"cannot be read ({error})", "Run the lists step")
+    if not counts:
+        yield Finding(True, str(path), "lists no frames", "Run the frames and lists steps")
+    listed.update(counts)
+
+
+def _check_frames(root: Path, frame_dir: Path, name: str, listed: int, fps: int) -> tuple[int, list[Finding]]:
+    """Check the frames of one video; return how many there are in a row."""
+    folder = frame_dir / name
+    again = f"Remove {folder} and run the frames and lists steps"
+    try:
+        files = {entry.name: entry.stat().st_size for entry in os.scandir(folder)}
+    except OSError as error:
+        return 0, [Finding(True, str(folder), f"cannot be listed ({error.strerror})", "Run the frames step")]
+    findings = []
+    numbers = range(1, max(listed, len(files)) + 1)
+    missing = [number for number in numbers if lists.frame_name(name, number) not in files]
+    present = [number for number in numbers if lists.frame_name(name, number) in files]
+    gaps = [number for number in missing if number <= listed]
+    if gaps:
+        what = f"{len(gaps)} of {listed} listed frames are missing, the first is {lists.frame_name(name, gaps[0])}"
+        findings.append(Finding(True, str(folder), what, again))
+    if len(present) > listed:
+        what = f"has {len(present)} frames, of which only {listed} are listed"
+        findings.append(Finding(True, str(folder), what, "Run the lists step"))
+    empty = [number for number in present if files[lists.frame_name(name, number)] == 0]
+    if empty:
+        what = f"{len(empty)} files are empty, the first is {lists.frame_name(name, empty[0])}"
+        findings.append(Finding(True, str(folder), what, again))
+    findings += _check_duration(root, name, len(present), fps, str(folder), again)
+    findings += _check_pictures(folder, [number for number in present if number not in empty], again)
+    return len(present), findings
+
+
+def _check_duration(root: Path, name: str, count: int, fps: int, subject: str, again: str) -> Iterator[Finding]:
+    record = ava.read_record(root, name)
+    if record is None:
+        what = "nothing tells how these frames were made, so their number is not checked against the video"
+        yield Finding(False, subject, what, "Extract them with the frames step to have that checked")
+        return
+    if record["fps"] != fps:
+        what = f"has {record['fps']} frames a second, but AVA.FPS is {fps}"
+        yield Finding(True, subject, what, f"Set AVA.FPS {record['fps']}, or extract the frames again")
+    expected = record["duration"] * record["fps"]
+    if abs(count - expected) > _DURATION_SLACK_SECONDS * record["fps"]:
+        what = f"has {count} frames, but {record['video']} lasts {record['duration']:g} s, which is {expected:.0f}"
+        yield Finding(True, subject, what, again)
+
+
+def _check_pictures(folder: Path, numbers: Sequence[int], again: str) -> Iterator[Finding]:
+    """Decode the first, the last and some frames between: each must be whole, and all of one size."""
+    if not numbers:
+        return
+    chosen = sorted({numbers[index] for index in np.linspace(0, len(numbers) - 1, _DECODED_FRAMES).astype(int)})
+    sizes: dict[tuple[int, int], str] = {}
+    for number in chosen:
+        path = folder / lists.frame_name(folder.name, number)
+        data = path.read_bytes()
+        # A JPEG ends with its end marker; decoders fill up what is cut off with grey.
+        picture = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR) if data.endswith(b"\xff\xd9") else None
+        if picture is None:
+            yield Finding(True, str(path), "is not a whole JPEG picture", again)
+        else:
+            sizes.setdefault(picture.shape[:2], path.name)
+    if len(sizes) > 1:
+        shown = ", ".join(f"{name} {width} x {height}" for (height, width), name in sizes.items())
+        yield Finding(True, str(folder), f"the frames differ in size ({shown})", again)
+
+
+def _check_boxes(
+    path: Path, is_detection: bool, cfg: CfgNode, counts: dict[str, int], boxed: set[str]
+) -> Iterator[Finding]:
+    """Check the rows of a box list against the frames, and add its videos to `boxed`."""
+    videos: dict[str, _BoxList] = defaultdict(_BoxList)
+    faults: dict[str, list[str]] = defaultdict(list)
+    try:
+        with path.open(newline="", encoding="utf-8") as file:
+            for number, row in enumerate(csv.reader(file), start=1):
+                fault = _row_fault(row, is_detection, cfg.MODEL.NUM_CLASSES)
+                if fault:
+                    faults[fault].append(f"row {number}")
+                    continue
+                video = videos[row[0]]
+                video.rows += 1
+                video.seconds.setdefault(int(float(row[1])), number)
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        yield Finding(True, str(path), f"cannot be read ({error})", "Put the box list there, or correct the recipe")
+        return
+    for fault, rows in faults.items():
+        shown = ", ".join(rows[:_SHOWN_ROWS]) + (f" and {len(rows) - _SHOWN_ROWS} more" if len(rows) > 3 else "")
+        yield Finding(True, f"{path}: {shown}", fault, "Correct or remove the rows")
+    if not videos:
+        yield Finding(True, str(path), "holds no usable box", "Put boxes there, or take it out of the recipe")
+    boxed |= set(videos)
+    unknown = sorted(set(videos) - set(counts))
+    if unknown:
+        what = f"{len(unknown)} of its {len(videos)} videos are in no frame list, as {unknown[0]}"
+        advice = "Their boxes are left out; run the frames and lists steps to have them"
+        yield Finding(len(unknown) == len(videos), str(path), what, advice)
+    low, high = cfg.AVA.VALID_SECONDS
+    for name in sorted(set(videos) & set(counts)):
+        seconds = videos[name].seconds
+        outside = [
+            second
+            for second in sorted(seconds)
+            if low <= second <= high and not 0 <= (second - cfg.AVA.FIRST_SECOND) * cfg.AVA.FPS < counts[name]
+        ]
+        if outside:
+            what = (
+                f"{len(outside)} annotated seconds of {name} have no frames, as {outside[0]}; "
+                f"its {counts[name]} frames show the seconds from {cfg.AVA.FIRST_SECOND} "
+                f"to {cfg.AVA.FIRST_SECOND + (counts[name] - 1) // cfg.AVA.FPS}"
+            )
+            advice = "Extract the frames again if the video is longer, else check AVA.FPS and AVA.FIRST_SECOND"
+            yield Finding(True, f"{path}: row {seconds[outside[0]]}", what, advice)
+    early = sum(second < low or second > high for video in videos.values() for second in video.seconds)
+    if early:
+        what = f"{early} key frames lie outside AVA.VALID_SECONDS {low} to {high}"
+        yield Finding(False, str(path), what, "They are left out; widen AVA.VALID_SECONDS to use them")
+
+
+def _row_fault(row: Sequence[str], is_detection: bool, num_classes: int) -> str:
+    """Say what is wrong with a row of a box list; empty: nothing."""
+    if len(row) != 8 and (is_detection or len(row) != 7):
+        return f"has {len(row)} columns, expected {'8' if is_detection else '7 or 8'}"
+    try:
+        second, x1, y1, x2, y2, class_id = (float(text) for text in [*row[1:6], row[6] or "-1"])
+        if is_detection:
+            float(row[7])
+    except ValueError:
+        return "holds text where a number was expected"
+    if second != int(second):
+        return "the second is not a whole number"
+    if not (0 <= x1 < x2 <= 1 and 0 <= y1 < y2 <= 1):
+        return "the box is not within 0 to 1 with x1 < x2 and y1 < y2"
+    if class_id != -1 and class_id not in range(1, num_classes + 1):
+        return f"the class is not in 1 to {num_classes} (or -1: no action)"
+    return ""
+
+
+def _check_label_map(path: Path, num_classes: int) -> Iterator[Finding]:
+    try:
+        highest = max(read_label_map(path))
+    except UserError as error:
+        yield Finding(True, str(path), str(error), "Put the label map there, or correct the recipe")
+        return
+    if highest > num_classes:
+        what = f"has class {highest}, but MODEL.NUM_CLASSES is {num_classes}"
+        yield Finding(True, str(path), what, f"Set MODEL.NUM_CLASSES {highest}")
+
+
+def _check_exclusions(path: Path) -> Iterator[Finding]:
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        yield Finding(True, str(path), f"cannot be read ({error})", 'Put the list there, or set AVA.EXCLUSION_FILE ""')
+        return
+    for number, line in enumerate(lines, start=1):
+        fields = line.split(",")
+        if line and not (len(fields) == 2 and fields[1].isdigit()):
+            yield Finding(True, f"{path}: row {number}", f"is {line!r}, expected video,second", "Correct the row")

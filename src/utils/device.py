@@ -27,3 +27,29 @@ def default_device_target() -> str:
         if any(package.glob(f"**/libmindspore_{target.lower()}.so*")):
             return target
     return "CPU"
+
+
+def set_up_device(target: str | None, seed: int) -> str:
+    """Choose the device and compile graphs for it; MindSpore is imported here, after `prepare_cpu`.
+
+    Args:
+        target: CPU, GPU or Ascend; None: what MindSpore was built for.
+        seed: of weights and dropout.
+
+    Returns:
+        The target.
+
+    Raises:
+        UserError: the installed MindSpore has no such device.
+    """
+    prepare_cpu()
+    available = default_device_target()
+    target = target or available
+    if target not in (available, "CPU"):
+        raise UserError(f"--device_target {target}: the installed MindSpore is built for {available}")
+    import mindspore as ms
+
+    ms.set_context(mode=ms.GRAPH_MODE)
+    ms.set_device(target, int(os.environ.get("DEVICE_ID", "0")))
+    ms.set_seed(seed + 1)  # MindSpore refuses 0
+    return target

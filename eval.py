@@ -1,0 +1,36 @@
+"""Score a checkpoint on AVA's validation set or on data in its format.
+
+python eval.py --cfg configs/AVA/SLOWFAST_32x2_R50_SHORT.yaml [--device_target CPU|GPU|Ascend] \\
+    TEST.CHECKPOINT_FILE_PATH slowfast.ckpt [KEY VALUE ...]
+"""
+
+import sys
+from pathlib import Path
+
+from src.config.custom_config import argument_parser, load_config
+from src.utils.device import set_up_device
+from src.utils.errors import UserError, run_main
+
+
+def main() -> int:
+    args = argument_parser(__doc__).parse_args()
+    cfg = load_config(args.cfg, args.overrides)
+    if not cfg.TEST.CHECKPOINT_FILE_PATH:
+        raise UserError("TEST.CHECKPOINT_FILE_PATH is empty, expected the checkpoint to score")
+    set_up_device(args.device_target, cfg.RNG_SEED)
+
+    # MindSpore is imported once the device is set up.
+    from src.datasets.ava_dataset import AvaDataset
+    from src.engine.evaluation import evaluate
+    from src.models.video_model_builder import SlowFast
+    from src.utils.checkpoint import load_into
+
+    dataset = AvaDataset(cfg, "test")
+    network = SlowFast(cfg)
+    load_into(network, cfg.TEST.CHECKPOINT_FILE_PATH)
+    evaluate(cfg, network, dataset, "test", Path(cfg.OUTPUT_DIR))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(run_main(main))

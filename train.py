@@ -1,0 +1,36 @@
+"""Train SlowFast on AVA or on data in its format.
+
+python train.py --cfg configs/AVA/SLOWFAST_32x2_R50_SHORT.yaml [--device_target CPU|GPU|Ascend] [KEY VALUE ...]
+"""
+
+import sys
+
+from src.config.custom_config import argument_parser, load_config
+from src.utils.device import set_up_device
+from src.utils.errors import run_main
+from src.utils.logging import get_logger
+
+
+def main() -> int:
+    args = argument_parser(__doc__).parse_args()
+    cfg = load_config(args.cfg, args.overrides)
+    target = set_up_device(args.device_target, cfg.RNG_SEED)
+
+    # MindSpore is imported once the device is set up.
+    from src.datasets.ava_dataset import AvaDataset
+    from src.engine.mixed_precision import to_mixed_precision
+    from src.engine.trainer import Trainer
+    from src.models.video_model_builder import SlowFast
+    from src.utils.checkpoint import load_into
+
+    dataset = AvaDataset(cfg, "train")
+    network = to_mixed_precision(SlowFast(cfg), cfg.TRAIN.AMP_LEVEL, target)
+    if cfg.TRAIN.CHECKPOINT_FILE_PATH:
+        coverage = load_into(network, cfg.TRAIN.CHECKPOINT_FILE_PATH, fresh_head=True)
+        get_logger().info("%s: %s", cfg.TRAIN.CHECKPOINT_FILE_PATH, coverage.summary())
+    Trainer(cfg, network, dataset).train()
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(run_main(main))

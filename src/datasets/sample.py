@@ -117,7 +117,7 @@ def _draw_figure(rng: np.random.Generator, centre: float, body_action: str) -> F
         limb=size * rng.uniform(0.07, 0.11),
         colours={part: tuple(int(value) for value in rng.integers(0, 256, 3)) for part in parts},
         phases={joint: rng.uniform(0, 2 * math.pi) for joint in _JOINTS},
-        rates={joint: rng.uniform(0.3, 0.45) if joint == "place" else rng.uniform(1.0, 1.5) for joint in _JOINTS},
+        rates={joint: rng.uniform(0.5, 0.7) if joint == "place" else rng.uniform(1.0, 1.5) for joint in _JOINTS},
         actions=(body_action, "wave") if rng.random() < _WAVE_CHANCE else (body_action,),
     )
 
@@ -140,12 +140,12 @@ def _limbs(figure: Figure, seconds: float) -> list[tuple]:
     """Return the strokes of a figure, back to front: start, end (pixels of the video), width and part."""
     swing = {joint: figure.swing(joint, seconds) for joint in _JOINTS}
     size, limb = figure.size, figure.limb
-    foot = figure.ground - 0.09 * size * (1 + swing["height"])
+    foot = figure.ground - 0.13 * size * (1 + swing["height"])
     hip = np.array([figure.centre + 14 * swing["place"], foot - 0.45 * size])
-    stride = math.radians(18) * (1 + swing["legs"])
-    lean = math.radians(22) * swing["trunk"]
+    stride = math.radians(20) * (1 + swing["legs"])
+    lean = math.radians(26) * swing["trunk"]
     # 0 hangs down, 180 degrees points up.
-    lift = math.radians(90 + 50 * swing["arms"])
+    lift = math.radians(90 + 70 * swing["arms"])
     shoulder = hip - 0.33 * size * _direction(lean)
     head = shoulder - 0.13 * size * _direction(lean)
     strokes = [(hip, hip + 0.42 * size * _direction(side * stride), limb, "trousers") for side in (-1, 1)]

@@ -143,7 +143,7 @@ def extract_frames(
         # Run inside the folder: a percent sign in its path would be taken for part of the pattern.
         pattern = f"file:{name.replace('%', '%%')}_%06d.jpg"
         arguments += ["-vf", ",".join(filters), "-threads", str(threads), "-q:v", "1", pattern]
-        result = _run(["-v", "error", *arguments], video, folder=partial)
+        result = _run(["-v", "error", *arguments], video, target=folder, folder=partial)
         count = sum(1 for entry in os.scandir(partial) if entry.stat().st_size > 0)
         if count < (info.duration - _DURATION_SLACK_SECONDS) * fps or count == 0:
             reason = _reason(result.stderr.decode(errors="replace")) or "no error was reported"
@@ -169,7 +169,7 @@ def cut_video(video: str | os.PathLike, target: str | os.PathLike, start: int, s
         arguments = ["-y", "-v", "error", "-threads", str(threads), "-ss", str(start), "-t", str(seconds)]
         arguments += ["-i", f"file:{video}", "-map", "0:v:0", "-map", "0:a:0?", "-c:v", "libx264", "-c:a", "aac"]
         arguments += ["-pix_fmt", "yuv420p", "-threads", str(threads), "-f", "mp4", f"file:{partial}"]
-        result = _run(arguments, video)
+        result = _run(arguments, video, target=target)
         expected = min(seconds, duration - start)
         found = probe(partial).duration
         if found < expected - _DURATION_SLACK_SECONDS:
@@ -219,7 +219,7 @@ def encode_video(path: str | os.PathLike, frames: Iterator, *, fps: int, width: 
             process.stdin.close()
         if process.returncode:
             errors.seek(0)
-            raise _failure(str(path), process.returncode, errors.read())
+            raise _failure(path, path, process.returncode, errors.read())
 
 
 def remove_partials(folder: Path) -> list[str]:
@@ -284,29 +284,34 @@ def _existing(video: str | os.PathLike) -> Path:
 
 
 def _run(
-    arguments: Sequence[str], subject: str | os.PathLike, *, folder: Path | None = None, expect_failure: bool = False
+    arguments: Sequence[str],
+    subject: str | os.PathLike,
+    *,
+    target: Path | None = None,
+    folder: Path | None = None,
+    expect_failure: bool = False,
 ) -> subprocess.CompletedProcess:
-    """Run ffmpeg in `folder`; a failure becomes a UserError about `subject`."""
+    """Run ffmpeg in `folder`; a failure becomes a UserError about `subject`, or about the `target` of its writing."""
     command = [find_ffmpeg(), "-hide_banner", *arguments]
     try:
         result = subprocess.run(command, cwd=folder, stdin=subprocess.DEVNULL, capture_output=True, check=False)
     except OSError as error:
         raise UserError(f"{command[0]}: cannot run ffmpeg: {error.strerror}") from error
     if result.returncode < 0 or (result.returncode and not expect_failure):
-        raise _failure(str(subject), result.returncode, result.stderr)
+        raise _failure(subject, target or subject, result.returncode, result.stderr)
     return result
 
 
-def _failure(subject: str, status: int, errors: bytes) -> UserError:
+def _failure(subject: str | os.PathLike, target: str | os.PathLike, status: int, errors: bytes) -> UserError:
     """Say in one line why ffmpeg ended with `status`."""
     text = errors.decode(errors="replace")
     if status < 0:
         name = signal.Signals(-status).name
         return UserError(f"{subject}: ffmpeg was killed by {name} (out of memory?); run the step again")
     if os.strerror(errno.ENOSPC) in text:
-        return TargetError(f"{subject}: the disk is full; free some space and run the step again to go on")
+        return TargetError(f"{target}: the disk is full; free some space and run the step again to go on")
     if os.strerror(errno.EROFS) in text:
-        return TargetError(f"{subject}: the target is on a read-only file system")
+        return TargetError(f"{target}: the target is on a read-only file system")
     return UserError(f"{subject}: ffmpeg failed with status {status}: {_reason(text)}")
 
 

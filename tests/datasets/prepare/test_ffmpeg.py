@@ -1,0 +1,194 @@
+"""Frames come out complete and at the right times, and every way to fail has its message and leaves nothing behind."""
+
+import shutil
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import cv2
+import pytest
+
+from src.datasets.prepare import ffmpeg
+from src.datasets.prepare.ffmpeg import TargetError
+from src.utils.errors import UserError
+
+
+@pytest.fixture
+def fresh_search() -> Iterator[None]:
+    """ffmpeg is looked for anew, in this test and after it."""
+    ffmpeg.find_ffmpeg.cache_clear()
+    yield
+    ffmpeg.find_ffmpeg.cache_clear()
+
+
+def _message(error: pytest.ExceptionInfo) -> str:
+    text = str(error.value)
+    assert "\n" not in text
+    return text
+
+
+def test_probe_reads_the_header(make_video: Callable, tmp_path: Path) -> None:
+    info = ffmpeg.probe(make_video(tmp_path / "a.mp4", frames=45, fps=15, width=96, height=64))
+    assert info == ffmpeg.VideoInfo(duration=3.0, fps=15.0, width=96, height=64, timed=True)
+
+
+def test_frames_at_the_videos_rate_are_its_frames(
+    make_video: Callable, frame_numbers: Callable, tmp_path: Path
+) -> None:
+    video = make_video(tmp_path / "clip.mp4", frames=30, fps=10)
+    assert ffmpeg.extract_frames(video, tmp_path / "frames" / "clip", 10) == 30
+    assert frame_numbers(tmp_path / "frames" / "clip") == list(range(30))
+    names = [path.name for path in sorted((tmp_path / "frames/clip").iterdir())]
+    assert (names[0], names[-1]) == ("clip_000001.jpg", "clip_000030.jpg")
+    assert [path.name for path in (tmp_path / "frames").iterdir()] == ["clip"]
+
+
+def test_another_rate_keeps_the_times(make_video: Callable, frame_numbers: Callable, tmp_path: Path) -> None:
+    video = make_video(tmp_path / "clip.mp4", frames=20, fps=10)
+    assert ffmpeg.extract_frames(video, tmp_path / "double", 20) == 40
+    doubled = frame_numbers(tmp_path / "double")
+    assert all(abs(frame - index / 2) <= 0.5 for index, frame in enumerate(doubled))
+    assert ffmpeg.extract_frames(video, tmp_path / "half", 5) == 10
+    assert all(abs(frame - index * 2) <= 1 for index, frame in enumerate(frame_numbers(tmp_path / "half")))
+
+
+def test_a_late_picture_is_filled_up_from_the_start(
+    make_video: Callable, frame_numbers: Callable, run_ffmpeg: Callable, tmp_path: Path
+) -> None:
+    """Sound from 0 s, picture from 1 s: frame k still shows second k / fps."""
+    video, late = make_video(tmp_path / "clip.mp4", frames=20, fps=10), tmp_path / "late.mkv"
+    sound = ("-f", "lavfi", "-i", "sine=duration=3")
+    run_ffmpeg(*sound, "-itsoffset", "1", "-i", video, "-map", "0:a", "-map", "1:v", "-c:v", "copy", late)
+    assert ffmpeg.extract_frames(late, tmp_path / "late", 10) == 30
+    assert frame_numbers(tmp_path / "late") == [0] * 10 + list(range(20))
+
+
+def test_a_bare_stream_without_times_gives_all_its_frames(
+    make_video: Callable, frame_numbers: Callable, run_ffmpeg: Callable, tmp_path: Path
+) -> None:
+    """UCF101-24's clips as redistributed are such: MPEG-4 streams named .mp4, without container, times or duration."""
+    source = make_video(tmp_path / "clip.mp4", frames=50, fps=25)
+    bare = tmp_path / "bare.mp4"
+    run_ffmpeg("-i", source, "-c:v", "mpeg4", "-q:v", "1", "-bf", "2", "-f", "m4v", bare)
+    info = ffmpeg.probe(bare)
+    assert (info.timed, info.fps, info.duration) == (False, 25.0, 2.0)
+    assert ffmpeg.extract_frames(bare, tmp_path / "bare", 25) == 50
+    assert frame_numbers(tmp_path / "bare") == list(range(50))
+
+
+def test_short_side_scales_and_keeps_the_shape(make_video: Callable, tmp_path: Path) -> None:
+    wide = make_video(tmp_path / "wide.mp4", frames=2, width=128, height=64)
+    tall = make_video(tmp_path / "tall.mp4", frames=2, width=64, height=128)
+    ffmpeg.extract_frames(wide, tmp_path / "wide", 10, short_side=32)
+    ffmpeg.extract_frames(tall, tmp_path / "tall", 10, short_side=32)
+    assert cv2.imread(str(tmp_path / "wide/wide_000001.jpg")).shape == (32, 64, 3)
+    assert cv2.imread(str(tmp_path / "tall/tall_000001.jpg")).shape == (64, 32, 3)
+
+
+@pytest.mark.parametrize("name", ["-5KQ66BBWC4", "100% ça va – 動画", "a%06d", "it's"])
+def test_awkward_names(make_video: Callable, tmp_path: Path, name: str) -> None:
+    video = make_video(tmp_path / f"{name}.mp4", frames=3)
+    assert ffmpeg.extract_frames(video, tmp_path / "frames" / name, 10) == 3
+    assert (tmp_path / "frames" / name / f"{name}_000003.jpg").is_file()
+
+
+def test_cut_takes_the_part_asked_for(make_video: Callable, frame_numbers: Callable, tmp_path: Path) -> None:
+    video = make_video(tmp_path / "clip.mp4", frames=50, fps=10)
+    ffmpeg.cut_video(video, tmp_path / "cut" / "clip.mp4", start=2, seconds=2)
+    assert ffmpeg.extract_frames(tmp_path / "cut/clip.mp4", tmp_path / "frames", 10) == 20
+    assert frame_numbers(tmp_path / "frames") == list(range(20, 40))
+    with pytest.raises(UserError) as error:
+        ffmpeg.cut_video(video, tmp_path / "cut" / "late.mp4", start=5, seconds=2)
+    assert _message(error).endswith("clip.mp4: lasts 5 seconds, nothing is left after second 5")
+    assert [path.name for path in (tmp_path / "cut").iterdir()] == ["clip.mp4"]
+
+
+def test_truncated_without_index(make_video: Callable, tmp_path: Path) -> None:
+    video = make_video(tmp_path / "clip.mp4")
+    video.write_bytes(video.read_bytes()[:-600])
+    with pytest.raises(UserError) as error:
+        ffmpeg.extract_frames(video, tmp_path / "frames/clip", 10)
+    assert "clip.mp4: ffmpeg cannot read this video: " in _message(error)
+    assert not (tmp_path / "frames").exists()
+
+
+def test_truncated_with_index(make_video: Callable, run_ffmpeg: Callable, tmp_path: Path) -> None:
+    """The header promises ten seconds, the data end early: ffmpeg itself ends with status 0."""
+    video, moved = make_video(tmp_path / "clip.mp4", frames=100, fps=10), tmp_path / "moved.mp4"
+    run_ffmpeg("-i", video, "-c", "copy", "-movflags", "+faststart", moved)
+    moved.write_bytes(moved.read_bytes()[: int(moved.stat().st_size * 0.7)])
+    with pytest.raises(UserError) as error:
+        ffmpeg.extract_frames(moved, tmp_path / "frames/moved", 10)
+    assert "of the 10.0 seconds that the header promises could be decoded" in _message(error)
+    assert list((tmp_path / "frames").iterdir()) == []
+
+
+def test_no_video_stream(run_ffmpeg: Callable, tmp_path: Path) -> None:
+    run_ffmpeg("-f", "lavfi", "-i", "sine=duration=1", tmp_path / "sound.mp4")
+    with pytest.raises(UserError) as error:
+        ffmpeg.extract_frames(tmp_path / "sound.mp4", tmp_path / "frames/sound", 10)
+    assert _message(error).endswith("sound.mp4: the file has no video stream, expected a video")
+
+
+def test_not_a_video(tmp_path: Path) -> None:
+    (tmp_path / "text.mp4").write_text("no video\n" * 100)
+    with pytest.raises(UserError) as error:
+        ffmpeg.probe(tmp_path / "text.mp4")
+    assert "text.mp4: ffmpeg cannot read this video: " in _message(error)
+    with pytest.raises(UserError, match="there is no such video"):
+        ffmpeg.probe(tmp_path / "absent.mp4")
+
+
+@pytest.mark.usefixtures("fresh_search")
+def test_ffmpeg_missing(monkeypatch: pytest.MonkeyPatch, make_video: Callable, tmp_path: Path) -> None:
+    video = make_video(tmp_path / "clip.mp4")
+    ffmpeg.find_ffmpeg.cache_clear()
+    monkeypatch.setattr(shutil, "which", lambda name: None)
+    monkeypatch.setitem(sys.modules, "imageio_ffmpeg", None)
+    with pytest.raises(UserError) as error:
+        ffmpeg.extract_frames(video, tmp_path / "frames/clip", 10)
+    assert _message(error).startswith("ffmpeg was not found: install it")
+
+
+@pytest.mark.usefixtures("fresh_search")
+def test_ffmpeg_killed(monkeypatch: pytest.MonkeyPatch, make_video: Callable, tmp_path: Path) -> None:
+    video, real = make_video(tmp_path / "clip.mp4"), ffmpeg.find_ffmpeg()
+    script = tmp_path / "bin" / "ffmpeg"
+    script.parent.mkdir()
+    script.write_text(
+        f'#!/bin/sh\ncase "$*" in *%06d*) echo x > clip_000001.jpg; kill -KILL $$;; esac\nexec {real} "$@"\n'
+    )
+    script.chmod(0o755)
+    ffmpeg.find_ffmpeg.cache_clear()
+    monkeypatch.setenv("PATH", str(script.parent), prepend=":")
+    assert ffmpeg.find_ffmpeg() == str(script)
+    with pytest.raises(UserError) as error:
+        ffmpeg.extract_frames(video, tmp_path / "frames/clip", 10)
+    assert "clip.mp4: ffmpeg was killed by SIGKILL (out of memory?)" in _message(error)
+    assert list((tmp_path / "frames").iterdir()) == []
+
+
+def test_disk_full(make_video: Callable, mounted: Callable, tmp_path: Path) -> None:
+    video = make_video(tmp_path / "clip.mp4", frames=200, width=640, height=480)
+    target = mounted("size=256k")
+    with pytest.raises(TargetError) as error:
+        ffmpeg.extract_frames(video, target / "frames/clip", 10)
+    assert "the disk is full; free some space and run the step again" in _message(error)
+    assert list((target / "frames").iterdir()) == []
+
+
+def test_read_only_target(make_video: Callable, mounted: Callable, tmp_path: Path) -> None:
+    video = make_video(tmp_path / "clip.mp4")
+    target = mounted("ro")
+    with pytest.raises(TargetError) as error:
+        ffmpeg.extract_frames(video, target / "frames/clip", 10)
+    assert "frames/clip: cannot write the frames: Read-only file system" in _message(error)
+    with pytest.raises(TargetError, match=r"cut\.mp4: the target is on a read-only file system"):
+        ffmpeg.cut_video(video, target / "cut.mp4", 0, 1)
+
+
+def test_existing_frames_are_never_overwritten(make_video: Callable, tmp_path: Path) -> None:
+    video = make_video(tmp_path / "clip.mp4")
+    ffmpeg.extract_frames(video, tmp_path / "clip", 10)
+    with pytest.raises(UserError, match="exists already; remove it to extract its frames again"):
+        ffmpeg.extract_frames(video, tmp_path / "clip", 10)

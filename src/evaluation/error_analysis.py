@@ -36,11 +36,8 @@ class ClassAnalysis:
     Attributes:
         average_precision: NaN without ground truth.
         num_ground_truth: Boxes to be found.
-        num_detections: Detections that count.
-        precision: (n,) after each detection in descending score; empty without ground truth.
-        recall: (n,) likewise.
-        true_scores: (hits,) scores of the true positives.
-        false_scores: (n - hits,) scores of the false positives.
+        score: (n,) scores of the detections that count, descending.
+        hits: (n,) bool, which of them are right.
         count: Errors of each kind: of the false ones, those among the `num_ground_truth` highest scores.
         gain: What mending all errors of each kind alone adds to the average precision; NaN without ground truth.
         bounds: The lowest and highest average precision that another order of tied scores could give.
@@ -48,11 +45,8 @@ class ClassAnalysis:
 
     average_precision: float
     num_ground_truth: int
-    num_detections: int
-    precision: np.ndarray
-    recall: np.ndarray
-    true_scores: np.ndarray
-    false_scores: np.ndarray
+    score: np.ndarray
+    hits: np.ndarray
     count: dict[str, int]
     gain: dict[str, float]
     bounds: tuple[float, float]
@@ -102,15 +96,11 @@ def _analyse_class(ranked: RankedDetections, on_person: np.ndarray, threshold: f
     # With nothing left to miss, nothing is lost.
     mended["missed"] = average_precision_of(hits, to_find) if to_find or not total else 1.0
 
-    true_so_far = np.cumsum(hits) if total else np.empty(0)
     return ClassAnalysis(
         average_precision=average_precision,
         num_ground_truth=total,
-        num_detections=len(hits),
-        precision=true_so_far / np.arange(1, len(true_so_far) + 1),
-        recall=true_so_far / max(total, 1),
-        true_scores=ranked.score[hits],
-        false_scores=ranked.score[false],
+        score=ranked.score,
+        hits=hits,
         count={"missed": ranked.num_missed, **{kind: int(mask[:total].sum()) for kind, mask in masks.items()}},
         gain={kind: mended[kind] - average_precision for kind in ERROR_KINDS},
         bounds=_bounds(ranked.score, hits, total),

@@ -22,8 +22,9 @@ def average_precision_bars(classes: dict[str, ClassAnalysis], mean: float) -> Fi
     left, right = figure.subplots(1, 2, sharey=True, width_ratios=[3, 2])
     at = np.arange(len(names))
     bars = left.barh(at, [classes[name].average_precision for name in names], color=TRUE_COLOUR)
-    left.bar_label(bars, fmt="%.3f", padding=3, fontsize=8)
     left.axvline(mean, color="#333333", linewidth=1, linestyle="--")
+    for label in left.bar_label(bars, fmt="%.3f", padding=3, fontsize=8):
+        label.set_bbox({"facecolor": "white", "edgecolor": "none", "pad": 0.5})
     left.set_yticks(at, [textwrap.shorten(name, 48, placeholder="…") for name in names], fontsize=9)
     left.set_ylim(-0.7, len(names) - 0.3)
     left.set(xlim=(0, 1.1), xlabel="average precision", title=f"Average precision (dashed: mAP {mean:.3f})")
@@ -55,7 +56,7 @@ def error_shares(classes: dict[str, ClassAnalysis]) -> Figure:
     axes = figure.subplots()
     at = np.arange(len(names))
     kinds = [kind for kind in ERROR_KINDS if kind != "missed"]
-    taken = np.array([min(classes[n].num_ground_truth, classes[n].num_detections) for n in names], dtype=float)
+    taken = np.array([min(classes[n].num_ground_truth, len(classes[n].hits)) for n in names], dtype=float)
     counts = {kind: np.array([classes[name].count[kind] for name in names], dtype=float) for kind in kinds}
     shares = {"right": taken - sum(counts.values()), **counts}
     start = np.zeros(len(names))
@@ -77,11 +78,19 @@ def precision_recall_curves(classes: dict[str, ClassAnalysis]) -> Figure:
     figure, panels = _grid(len(names))
     for name, axes in zip(names, panels, strict=True):
         one = classes[name]
-        envelope = np.maximum.accumulate(one.precision[::-1])[::-1]
-        some = np.unique(np.linspace(0, max(len(envelope) - 1, 0), _CURVE_POINTS).astype(int))[: len(envelope)]
-        axes.plot(one.recall[some], one.precision[some], color="#b0b8c1", linewidth=0.8)
-        axes.fill_between(one.recall, envelope, step="pre", color=TRUE_COLOUR, alpha=0.18, linewidth=0)
-        axes.step(one.recall, envelope, where="pre", color=TRUE_COLOUR, linewidth=1.2)
+        precision = np.cumsum(one.hits) / np.arange(1, len(one.hits) + 1)
+        at = np.flatnonzero(one.hits)
+        recall = np.arange(1, len(at) + 1) / one.num_ground_truth
+        envelope = np.maximum.accumulate(precision[at][::-1])[::-1]
+        some = np.unique(np.linspace(0, len(at) - 1, _CURVE_POINTS).astype(int)) if len(at) else []
+        # Precision falls until just before each hit, and leaps at it.
+        before = np.maximum(at[some] - 1, 0)
+        measured = np.stack([precision[before], precision[at[some]]], axis=1).ravel()
+        axes.plot(np.repeat(recall[some], 2), measured, color="#b0b8c1", linewidth=0.8)
+        steps = np.append(0, recall[some]), np.append(envelope[:1], envelope[some])
+        if len(at):
+            axes.fill_between(*steps, step="pre", color=TRUE_COLOUR, alpha=0.18, linewidth=0)
+            axes.step(*steps, where="pre", color=TRUE_COLOUR, linewidth=1.2)
         axes.set(xlim=(0, 1.02), ylim=(0, 1.05), xticks=[0, 0.5, 1], yticks=[0, 0.5, 1])
         _title(axes, f"{name}: {one.average_precision:.3f}")
     figure.supxlabel("recall", fontsize=10)
@@ -93,32 +102,25 @@ def score_histograms(classes: dict[str, ClassAnalysis]) -> Figure:
     """Scores of true and false positives, of all classes and of each."""
     names = sorted(classes, key=lambda name: -classes[name].average_precision)
     figure, panels = _grid(len(names) + 1)
-    everything = [[scores(classes[n]) for n in names] for scores in (_true_scores, _false_scores)]
-    groups = {"all classes": tuple(np.concatenate(scores) for scores in everything)}
-    groups |= {name: (classes[name].true_scores, classes[name].false_scores) for name in names}
+    groups = {
+        name: (classes[name].score[classes[name].hits], classes[name].score[~classes[name].hits]) for name in names
+    }
+    groups = {"all classes": tuple(np.concatenate(scores) for scores in zip(*groups.values(), strict=True)), **groups}
     low = min(0.0, *(float(scores.min(initial=0)) for scores in groups["all classes"]))
     high = max(1.0, *(float(scores.max(initial=1)) for scores in groups["all classes"]))
     edges = np.linspace(low, high, 31)
     for (name, (true, false)), axes in zip(groups.items(), panels, strict=True):
         axes.hist(false, edges, color=FALSE_COLOUR, alpha=0.55, label="false positives")
         axes.hist(true, edges, color=TRUE_COLOUR, histtype="step", linewidth=1.4, label="true positives")
-        axes.set_yscale("log")
-        axes.set_ylim(bottom=0.7)
-        axes.set_xlim(low, high)
         _title(axes, name)
+    panels[0].set(yscale="log", xlim=(low, high))
+    panels[0].set_ylim(bottom=0.7)
+    panels[0].minorticks_off()
     handles, labels = panels[0].get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside upper center", ncols=2, frameon=False)
+    figure.legend(handles, labels, loc="upper center", ncols=2, frameon=False)
     figure.supxlabel("score", fontsize=10)
     figure.supylabel("detections (log scale)", fontsize=10)
     return figure
-
-
-def _true_scores(one: ClassAnalysis) -> np.ndarray:
-    return one.true_scores
-
-
-def _false_scores(one: ClassAnalysis) -> np.ndarray:
-    return one.false_scores
 
 
 def _figure(width: float, height: float) -> Figure:
@@ -126,14 +128,17 @@ def _figure(width: float, height: float) -> Figure:
 
 
 def _grid(count: int) -> tuple[Figure, list[Axes]]:
+    """A figure of equal panels with common axes. Its margins are set by hand: finding them takes half a minute."""
     columns = min(_COLUMNS, count)
     rows = math.ceil(count / columns)
-    figure = _figure(10, 0.9 + 1.75 * rows)
-    panels = list(figure.subplots(rows, columns, squeeze=False).flat)
+    height = 1.2 + 1.75 * rows
+    figure = Figure(figsize=(10, height), facecolor="white")
+    panels = list(figure.subplots(rows, columns, squeeze=False, sharex=True, sharey=True).flat)
+    figure.subplots_adjust(left=0.08, right=0.98, bottom=0.6 / height, top=1 - 0.75 / height, hspace=0.45, wspace=0.12)
     for axes in panels[count:]:
         axes.remove()
-    for axes in panels[:count]:
-        axes.tick_params(labelsize=7)
+    for at, axes in enumerate(panels[:count]):
+        axes.tick_params(labelsize=7, labelbottom=at + columns >= count)
     return figure, panels[:count]
 
 

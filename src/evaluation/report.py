@@ -209,7 +209,7 @@ def _class_table(
         one = classes[name]
         cells = [f"<th scope=row data-value='{escape(name)}'>{escape(name)}</th>"]
         cells += [_cell(class_id, str(class_id)), _cell(one.num_ground_truth, f"{one.num_ground_truth:,}")]
-        cells.append(_cell(one.num_detections, f"{one.num_detections:,}"))
+        cells.append(_cell(len(one.hits), f"{len(one.hits):,}"))
         for values in precisions.values():
             share = f" style='--share:{100 * np.nan_to_num(values[index]):.1f}%' class='number bar'"
             text = "–" if np.isnan(values[index]) else _value(values[index])
@@ -310,14 +310,14 @@ tbody th { font-weight: 500; } .number { text-align: right; font-variant-numeric
 .sortable tfoot :is(th, td) { position: sticky; bottom: 0; background: #eef1f4; font-weight: 600; z-index: 1; }
 .sortable tbody th { position: sticky; left: 0; background: #fff; }
 .sortable thead th:first-child { left: 0; z-index: 3; }
-.sortable tbody th { white-space: nowrap; }
-.sortable button { all: unset; cursor: pointer; display: block; box-sizing: border-box; width: 100%; padding: 6px 8px;
+.sortable { font-size: 12.5px; } .sortable :is(th, td) { padding: 5px 6px; } .sortable tbody th { min-width: 12em; }
+.sortable button { all: unset; cursor: pointer; display: block; box-sizing: border-box; width: 100%; padding: 6px;
   font-weight: 600; white-space: normal; }
 .sortable button:focus-visible { outline: 2px solid var(--green); outline-offset: -2px; }
 .sortable button::after { content: "\\00a0↕"; color: #b6bec7; }
 [aria-sort=ascending] button::after { content: "\\00a0↑"; color: var(--ink); }
 [aria-sort=descending] button::after { content: "\\00a0↓"; color: var(--ink); }
-.sortable small { color: var(--soft); display: inline-block; min-width: 2.6em; }
+.sortable small { color: var(--soft); display: inline-block; min-width: 2.3em; }
 .bar { background: linear-gradient(to right, #bfe3df var(--share), transparent var(--share)); }
 .heat { background: rgb(209 73 91 / calc(var(--heat) * 0.55)); }
 .absent td, .absent th { color: #9aa5b1; }

@@ -257,7 +257,9 @@ def _split(reader: _Reader, args: list[Value], settings: dict, shapes: tuple[Sha
         begin, end = [0] * len(whole), list(whole)
         begin[axis], end[axis] = start, start + shape[axis]
         start = end[axis]
-        parts.append(reader.add("StridedSlice", [x], shape, begin=tuple(begin), end=tuple(end), strides=(1,) * len(whole)))
+        parts.append(
+            reader.add("StridedSlice", [x], shape, begin=tuple(begin), end=tuple(end), strides=(1,) * len(whole))
+        )
     return tuple(parts)
 
 

@@ -1,0 +1,102 @@
+#include "inc/network.h"
+
+#include <algorithm>
+#include <cstring>
+#include <memory>
+#include <string>
+#include <thread>
+
+#include "inc/error.h"
+#include "inc/files.h"
+#include "include/api/context.h"
+#include "include/api/serialization.h"
+#include "include/api/status.h"
+
+namespace {
+std::shared_ptr<mindspore::Context> MakeContext(const Options &options) {
+  auto context = std::make_shared<mindspore::Context>();
+  const int cores = std::max(1, static_cast<int>(std::thread::hardware_concurrency()));
+  context->SetThreadNum(options.threads > 0 ? options.threads : cores);
+  if (options.device_type == "Ascend") {
+    auto device = std::make_shared<mindspore::AscendDeviceInfo>();
+    device->SetDeviceID(options.device_id);
+    context->MutableDeviceInfo().push_back(device);
+  } else if (options.device_type == "GPU") {
+    auto device = std::make_shared<mindspore::GPUDeviceInfo>();
+    device->SetDeviceID(options.device_id);
+    context->MutableDeviceInfo().push_back(device);
+  } else {
+    context->MutableDeviceInfo().push_back(std::make_shared<mindspore::CPUDeviceInfo>());
+  }
+  return context;
+}
+
+mindspore::Status Build(const std::string &path, const std::shared_ptr<mindspore::Context> &context,
+                        mindspore::Model *model) {
+#ifdef USE_MINDSPORE_LITE
+  return model->Build(path, mindspore::kMindIR, context);
+#else
+  mindspore::Graph graph;
+  const mindspore::Status status = mindspore::Serialization::Load(path, mindspore::kMindIR, &graph);
+  return status == mindspore::kSuccess ? model->Build(mindspore::GraphCell(graph), context) : status;
+#endif
+}
+
+mindspore::DataType TypeOf(const TensorSpec &spec) {
+  return spec.dtype == "float16" ? mindspore::DataType::kNumberTypeFloat16 : mindspore::DataType::kNumberTypeFloat32;
+}
+
+std::string OneLine(std::string text) {
+  std::replace(text.begin(), text.end(), '\n', ' ');
+  return text;
+}
+
+void CheckInput(const TensorSpec &spec, const mindspore::MSTensor &tensor) {
+  const std::vector<std::int64_t> expected(spec.shape.begin(), spec.shape.end());
+  if (tensor.Shape() == expected && tensor.DataType() == TypeOf(spec)) return;
+  std::string shape;
+  for (const std::int64_t size : tensor.Shape()) shape += (shape.empty() ? "" : " x ") + std::to_string(size);
+  throw Error("the manifest's " + spec.Describe() + ", but the model takes " + shape + " of type " +
+              std::to_string(static_cast<int>(tensor.DataType())));
+}
+}  // namespace
+
+Network::Network(const Options &options, const Manifest &manifest) : manifest_(manifest) {
+  const std::string &path = options.mindir_path;
+  const std::uint64_t size = FileSize(path);
+  if (size != manifest.model_bytes) {
+    throw Error(path + ": has " + std::to_string(size) + " bytes, but the inputs were made for a model of " +
+                std::to_string(manifest.model_bytes));
+  }
+  const mindspore::Status status = Build(path, MakeContext(options), &model_);
+  if (status != mindspore::kSuccess) {
+    throw Error(path + ": the model cannot be loaded on device " + options.device_type + ": " +
+                OneLine(status.ToString()));
+  }
+  inputs_ = model_.GetInputs();
+  if (inputs_.size() != 3) {
+    throw Error(path + ": the model takes " + std::to_string(inputs_.size()) + " inputs, expected 3");
+  }
+  CheckInput(manifest.slow, inputs_[0]);
+  CheckInput(manifest.fast, inputs_[1]);
+  CheckInput(manifest.boxes, inputs_[2]);
+}
+
+std::vector<char> Network::Score(const Batch &batch) {
+  std::vector<mindspore::MSTensor> feed, outputs;
+  const std::vector<char> *data[] = {&batch.slow, &batch.fast, &batch.boxes};
+  for (std::size_t index = 0; index < inputs_.size(); ++index) {
+    const mindspore::MSTensor &input = inputs_[index];
+    feed.emplace_back(input.Name(), input.DataType(), input.Shape(), data[index]->data(), data[index]->size());
+  }
+  const mindspore::Status status = model_.Predict(feed, &outputs);
+  if (status != mindspore::kSuccess) throw Error("the device failed: " + OneLine(status.ToString()));
+  if (outputs.size() != 1 || outputs[0].DataType() != TypeOf(manifest_.output) ||
+      outputs[0].DataSize() != manifest_.output.Bytes()) {
+    throw Error("the manifest's " + manifest_.output.Describe() + ", but the model gives something else");
+  }
+  const auto scores = outputs[0].Data();
+  std::vector<char> result(outputs[0].DataSize());
+  std::memcpy(result.data(), scores.get(), result.size());
+  return result;
+}

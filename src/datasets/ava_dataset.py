@@ -1,5 +1,6 @@
 """The AVA data set, or one in its format: one key frame to the arrays of one clip."""
 
+import logging
 from collections import OrderedDict
 from collections.abc import Sequence
 from pathlib import Path
@@ -11,6 +12,7 @@ from fvcore.common.config import CfgNode
 from src.datasets import ava_helper, transform
 from src.utils.errors import UserError
 
+_LOGGER = logging.getLogger(__name__)
 # Validation during training evaluates the seconds divisible by this, as PySlowFast does.
 _VALIDATION_STRIDE = 4
 
@@ -89,6 +91,7 @@ class AvaDataset:
         cfg: the configuration.
         frames: the frame list (video names and frame counts).
         key_frames: tables of key frames, boxes and labels.
+        second_stride: key frames are those whose second is divisible by it.
         max_boxes: the largest number of boxes in a key frame; every sample is padded to it.
 
     Args:
@@ -105,6 +108,7 @@ class AvaDataset:
             raise ValueError(f"split is {split!r}, expected train, val or test")
         self.cfg = cfg
         self._train = split == "train"
+        self.second_stride = _VALIDATION_STRIDE if split == "val" and not cfg.AVA.FULL_TEST_ON_VAL else 1
         root = Path(cfg.DATA.PATH_TO_DATA_DIR)
         lists = cfg.AVA.TRAIN_LISTS if self._train else cfg.AVA.TEST_LISTS
         annotations = root / cfg.AVA.ANNOTATION_DIR
@@ -121,8 +125,10 @@ class AvaDataset:
             num_classes=cfg.MODEL.NUM_CLASSES,
             score_threshold=cfg.AVA.DETECTION_SCORE_THRESH,
             valid_seconds=tuple(cfg.AVA.VALID_SECONDS),
-            second_stride=_VALIDATION_STRIDE if split == "val" and not cfg.AVA.FULL_TEST_ON_VAL else 1,
+            second_stride=self.second_stride,
         )
+        for line in self.key_frames.left_out:
+            _LOGGER.warning(line)
         if not len(self.key_frames):
             raise UserError(
                 f"{', '.join(map(str, (*truth, *predicted)))}: no box at a key frame of the {split} split "

@@ -1,25 +1,27 @@
 """Frame lists and box lists as compact NumPy tables, which worker processes share instead of copying."""
 
 import csv
-import logging
 import mmap
 import os
-from array import array
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from itertools import pairwise
+from itertools import islice, pairwise
 from pathlib import Path
 
 import numpy as np
+import pyarrow
+from pyarrow import csv as arrow_csv
 
+from src.datasets.cache import cached_arrays
 from src.utils.errors import UserError
 
-_LOGGER = logging.getLogger(__name__)
 _HEADER = b"original_vido_id"
 _BLOCK_BYTES = 1 << 23
 # How far outside of the frame a coordinate may lie (a detector's rounding); beyond it the list is in other units.
 _COORDINATE_SLACK = 0.01
-_NUMBER_COLUMNS = ("second", "x1", "y1", "x2", "y2", "class", "score")
+_COLUMNS = ("video", "second", "x1", "y1", "x2", "y2", "class")
+# More than there are classes: a box and a label make one number.
+_LABEL_SPAN = 1 << 16
 
 
 class FrameList:
@@ -44,16 +46,22 @@ class FrameList:
         self._maps = [_map_file(path) for path in self._paths]
         # Rows are addressed as if the lists stood in one file.
         self._bases = np.cumsum([0] + [len(mapped) for mapped in self._maps])
-        pieces: dict[bytes, list[np.ndarray]] = {}
+        tables = cached_arrays(self._paths, "frames", self._read)
+        self.names = tuple(os.fsdecode(name) for name in tables["names"].tobytes().split(b"\n")[:-1])
+        self.counts = tables["counts"]
+        self._first_row = np.append(0, np.cumsum(self.counts))
+        self._rows = tables["rows"]
+
+    def _read(self) -> dict[str, np.ndarray]:
+        runs: dict[bytes, list[np.ndarray]] = {}
         for path, base in zip(self._paths, self._bases[:-1], strict=True):
             for name, starts in _video_runs(path):
-                pieces.setdefault(name, []).append(starts + base)
-        self.names = tuple(os.fsdecode(name) for name in pieces)
-        self.counts = np.array([sum(map(len, runs)) for runs in pieces.values()], np.int64)
-        self._first_row = np.concatenate([[0], np.cumsum(self.counts)])
-        self._rows = np.empty(self._first_row[-1], np.int64)
-        for first, runs in zip(self._first_row, pieces.values(), strict=False):
-            np.concatenate(runs, out=self._rows[first : first + sum(map(len, runs))])
+                runs.setdefault(name, []).append(starts + base)
+        return {
+            "names": np.frombuffer(b"".join(name + b"\n" for name in runs), np.uint8),
+            "counts": np.array([sum(map(len, pieces)) for pieces in runs.values()], np.int64),
+            "rows": np.concatenate([np.empty(0, np.int64), *(piece for pieces in runs.values() for piece in pieces)]),
+        }
 
     def path(self, video: int, frame: int) -> str:
         """Return the path field of a video's frame, both counted from 0."""
@@ -63,10 +71,10 @@ class FrameList:
         return os.fsdecode(line.split(b" ", 4)[3].rstrip(b"\r"))
 
     def where(self, video: int, frame: int) -> str:
-        """Return "list file:row" of a video's frame, for messages."""
+        """Return "list file: row N" of a video's frame, for messages."""
         mapped, offset, path = self._locate(video, frame)
         row = mapped[:offset].count(b"\n") + 1
-        return f"{path}:{row}"
+        return f"{path}: row {row}"
 
     def _locate(self, video: int, frame: int) -> tuple[mmap.mmap, int, Path]:
         if not 0 <= frame < self.counts[video]:
@@ -91,7 +99,7 @@ def _video_runs(path: Path) -> Iterator[tuple[bytes, np.ndarray]]:
     with path.open("rb") as file:
         header = file.readline()
         if not header.startswith(_HEADER):
-            raise UserError(f"{path}:1: expected the header 'original_vido_id video_id frame_id path labels'")
+            raise UserError(f"{path}: row 1: expected the header 'original_vido_id video_id frame_id path labels'")
         offset, row = len(header), 2
         while block := file.read(_BLOCK_BYTES):
             block += file.readline()  # up to the end of a row
@@ -109,7 +117,7 @@ def _video_runs(path: Path) -> Iterator[tuple[bytes, np.ndarray]]:
                     at = int(np.argmax(short & ~blank))
                     found = block[starts[at] : newlines[at]].decode(errors="replace")
                     raise UserError(
-                        f"{path}:{row + at}: expected 'original_vido_id video_id frame_id path labels' "
+                        f"{path}: row {row + at}: expected 'original_vido_id video_id frame_id path labels' "
                         f"separated by spaces, found {found!r}"
                     )
                 starts, first_space = starts[~blank], first_space[~blank]
@@ -147,6 +155,7 @@ class KeyFrames:
         boxes_norm: float64 (boxes, 4).
         label_start: int64 (boxes + 1,).
         labels: int16 (labels,), class indices from 0.
+        left_out: for each list with rows of videos that are not known, a line that says so.
     """
 
     video: np.ndarray
@@ -155,6 +164,7 @@ class KeyFrames:
     boxes_norm: np.ndarray
     label_start: np.ndarray
     labels: np.ndarray
+    left_out: tuple[str, ...]
 
     def __len__(self) -> int:
         return len(self.video)
@@ -190,7 +200,7 @@ def load_key_frames(
     """Load box lists: rows of video,second,x1,y1,x2,y2,class,person-or-score without a header.
 
     The same box in several rows is one box with several labels; class -1 or none is a person without an action.
-    Rows of videos that are not among `names` are left out, with a warning.
+    Rows of videos that are not among `names` are left out, see `KeyFrames.left_out`.
 
     Args:
         truth_lists: files whose rows all count.
@@ -205,125 +215,182 @@ def load_key_frames(
         UserError: naming file and row, for a row of another number of columns, a value that is no number or out of
             range, x2 < x1 or y2 < y1; naming the file, for one that cannot be read or names no video of `names`.
     """
-    videos = {name: index for index, name in enumerate(names)}
-    tables = [_load_boxes(path, videos, num_classes, None) for path in truth_lists]
-    tables += [_load_boxes(path, videos, num_classes, score_threshold) for path in predicted_lists]
-    table = np.concatenate(tables) if tables else np.empty((0, 7))
-    second = table[:, 1]
-    keep = (second >= valid_seconds[0]) & (second <= valid_seconds[1]) & (second % second_stride == 0)
-    return _group(table[keep])
+    paths = [Path(path) for path in (*truth_lists, *predicted_lists)]
+    settings = (tuple(names), len(truth_lists), num_classes, score_threshold, valid_seconds, second_stride)
+
+    def build() -> dict[str, np.ndarray]:
+        videos = {name: index for index, name in enumerate(names)}
+        parts, left_out = [_no_rows()], []
+        for number, path in enumerate(paths):
+            threshold = None if number < len(truth_lists) else score_threshold
+            unknown: set[str] = set()
+            for rows in _rows_that_count(path, videos, num_classes, threshold, unknown):
+                second = rows[:, 1]
+                valid = (second >= valid_seconds[0]) & (second <= valid_seconds[1]) & (second % second_stride == 0)
+                parts.append(_merge_runs(rows[valid]))
+            if unknown:
+                left_out.append(f"{path}: left out the rows of {len(unknown)} unknown videos: {_some(unknown)}")
+        return _group(parts) | {"left_out": np.array(left_out, np.str_)}
+
+    tables = cached_arrays(paths, settings, build)
+    return KeyFrames(**tables | {"left_out": tuple(tables["left_out"].tolist())})
 
 
-def _load_boxes(
-    path: str | os.PathLike, videos: dict[str, int], num_classes: int, score_threshold: float | None
-) -> np.ndarray:
-    """Return float64 (rows, 7) of video index, second, x1, y1, x2, y2, class id (-1: none) of the rows that count."""
-    width = 7 if score_threshold is None else 8
-    video, numbers = array("i"), array("d")
-    unknown: set[str] = set()
+def _rows_that_count(
+    path: Path, videos: dict[str, int], num_classes: int, score_threshold: float | None, unknown: set[str]
+) -> Iterator[np.ndarray]:
+    """Yield float64 (rows, 7) of video index, second, x1, y1, x2, y2, class id (-1: none) in blocks.
+
+    Names that `videos` lacks are added to `unknown`.
+    """
+    records, any_known = 0, False
+    for names, name_of_row, numbers in _parse(path, scored=score_threshold is not None):
+        numbers[:, 5] = np.nan_to_num(numbers[:, 5], nan=-1)
+        fault = _first_fault(numbers, num_classes)
+        if fault:
+            raise UserError(f"{path}: row {_line_number(path, records + fault[0])}: {fault[1]}")
+        records += len(numbers)
+        unknown.update(name for name in names if name not in videos)
+        video = np.array([videos.get(name, -1) for name in names], np.int64)[name_of_row]
+        counts = video >= 0
+        any_known |= bool(counts.any())
+        if score_threshold is not None:
+            counts &= numbers[:, 6] >= score_threshold
+        yield np.column_stack([video[counts], numbers[counts, :6]])
+    if not any_known:
+        raise UserError(f"{path}: names no video of the data set, but {_some(unknown) or 'none at all'}")
+
+
+def _some(names: set[str]) -> str:
+    return ", ".join(sorted(names)[:5]) + (", ..." if len(names) > 5 else "")
+
+
+def _parse(path: Path, scored: bool) -> Iterator[tuple[list[str], np.ndarray, np.ndarray]]:
+    """Yield blocks: video names, each row's index among them, float64 (rows, 6 or 7) second, box, class[, score].
+
+    Empty fields are NaN.
+    """
     try:
-        with Path(path).open(newline="", encoding="utf-8") as file:
-            rows = csv.reader(file)
-            for row in rows:
-                if len(row) not in (width, 8):
-                    expected = "7 or 8" if width == 7 else "8"
-                    raise UserError(
-                        f"{path}:{rows.line_num}: expected {expected} columns "
-                        f"(video,second,x1,y1,x2,y2,class,{'person' if width == 7 else 'score'}), found {len(row)}"
-                    )
-                row[6] = row[6] or "-1"
-                try:
-                    numbers.extend(map(float, row[1:width]))
-                except ValueError:
-                    raise UserError(f"{path}:{rows.line_num}: {_not_a_number(row[1:width])}") from None
-                index = videos.get(row[0], -1)
-                if index < 0:
-                    unknown.add(row[0])
-                video.append(index)
+        with path.open("rb") as file:
+            width = file.readline().count(b",") + 1
     except OSError as error:
         raise UserError(f"{path}: cannot read the box list: {error.strerror}") from error
-    except (UnicodeDecodeError, csv.Error) as error:
-        raise UserError(f"{path}: not a CSV file: {error}") from error
-    video, numbers = np.asarray(video, np.int32), np.asarray(numbers).reshape(-1, width - 1)
-    _check_numbers(path, numbers, num_classes)
-    known = video >= 0
-    if not known.any():
-        found = f"row 1 names {min(unknown)!r}" if len(unknown) == 1 else f"{len(unknown)} others, as {min(unknown)!r}"
-        raise UserError(f"{path}: names no video of the frame lists" + (f" ({found})" if unknown else " (no rows)"))
-    if unknown:
-        _LOGGER.warning(
-            "%s: left out the rows of %d videos that are not in the frame lists: %s",
+    # Truth may lack the person.
+    columns = [*_COLUMNS, "score" if scored else "person"][: 8 if scored else max(width, 7)]
+    wanted = columns[: 8 if scored else 7]
+    types = {name: pyarrow.float64() for name in wanted[1:]}
+    types["video"] = pyarrow.dictionary(pyarrow.int32(), pyarrow.string())
+    try:
+        # Threads would not outlive a fork into worker processes.
+        for batch in arrow_csv.open_csv(
             path,
-            len(unknown),
-            ", ".join(sorted(unknown)[:5]) + (", ..." if len(unknown) > 5 else ""),
-        )
-    if score_threshold is not None:
-        known &= numbers[:, 6] >= score_threshold
-    return np.column_stack([video[known], numbers[known, :6]])
+            read_options=arrow_csv.ReadOptions(column_names=columns, block_size=_BLOCK_BYTES, use_threads=False),
+            convert_options=arrow_csv.ConvertOptions(column_types=types, include_columns=wanted, null_values=[""]),
+        ):
+            numbers = np.empty((batch.num_rows, len(wanted) - 1))
+            for place, name in enumerate(wanted[1:]):
+                numbers[:, place] = batch[name].to_numpy(zero_copy_only=False)
+            yield batch["video"].dictionary.to_pylist(), batch["video"].indices.to_numpy(), numbers
+    except pyarrow.ArrowInvalid as error:
+        _explain(path, {8} if scored else {7, 8})
+        raise UserError(f"{path}: not a CSV file: {error}") from error
 
 
-def _not_a_number(fields: Sequence[str]) -> str:
-    for name, text in zip(_NUMBER_COLUMNS, fields, strict=False):
-        try:
-            float(text)
-        except ValueError:
-            return f"{name} is {text!r}, expected a number"
-    raise AssertionError("every field is a number")
+def _records(path: Path) -> Iterator[tuple[int, list[str]]]:
+    """Yield row number and fields of every row that is not blank."""
+    with path.open(newline="", encoding="utf-8", errors="replace") as file:
+        rows = csv.reader(file)
+        yield from ((rows.line_num, fields) for fields in rows if fields)
 
 
-def _check_numbers(path: str | os.PathLike, numbers: np.ndarray, num_classes: int) -> None:
-    """Raise for the first row with a value out of range. The conditions are negated so that NaN fails them."""
+def _line_number(path: Path, record: int) -> int:
+    return next(islice(_records(path), record, None))[0]
+
+
+def _explain(path: Path, widths: set[int]) -> None:
+    """Raise for the first row of another number of columns or with text for a number."""
+    for row, fields in _records(path):
+        if len(fields) not in widths:
+            expected = ",".join(_COLUMNS) + (",score" if widths == {8} else ",person")
+            raise UserError(f"{path}: row {row}: expected {max(widths)} columns ({expected}), found {len(fields)}")
+        widths = {len(fields)}
+        for name, text in zip((*_COLUMNS, "score"), fields[: max(widths)], strict=False):
+            try:
+                if name != "video" and text:
+                    float(text)
+            except ValueError:
+                raise UserError(f"{path}: row {row}: {name} is {text!r}, expected a number") from None
+
+
+def _first_fault(numbers: np.ndarray, num_classes: int) -> tuple[int, str] | None:
+    """Return place and kind of the first row with a value out of range. Negated conditions, so that NaN fails them."""
     second, boxes, label = numbers[:, 0], numbers[:, 1:5], numbers[:, 5]
     low, high = -_COORDINATE_SLACK, 1 + _COORDINATE_SLACK
-    outside = ~((boxes >= low) & (boxes <= high))
-    faults = [
-        (~(second % 1 == 0), lambda row: f"second is {second[row]:g}, expected a whole number"),
-        *(
-            (outside[:, c], lambda row, c=c: f"{_NUMBER_COLUMNS[c + 1]} is {boxes[row, c]:g}, expected 0 to 1")
-            for c in range(4)
-        ),
-        (boxes[:, 2] < boxes[:, 0], lambda row: f"x2 {boxes[row, 2]:g} is less than x1 {boxes[row, 0]:g}"),
-        (boxes[:, 3] < boxes[:, 1], lambda row: f"y2 {boxes[row, 3]:g} is less than y1 {boxes[row, 1]:g}"),
-        (
-            ~((label == -1) | ((label >= 1) & (label <= num_classes) & (label % 1 == 0))),
-            lambda row: f"class is {label[row]:g}, expected 1 to {num_classes}, or -1 for a person without an action",
-        ),
+    checks = [(~(second % 1 == 0), "second", 0, "a whole number")]
+    checks += [
+        (~((boxes[:, place] >= low) & (boxes[:, place] <= high)), name, place + 1, "0 to 1")
+        for place, name in enumerate(_COLUMNS[2:6])
     ]
+    checks += [(boxes[:, 2] < boxes[:, 0], "x2", 3, "x1 or more"), (boxes[:, 3] < boxes[:, 1], "y2", 4, "y1 or more")]
+    classes = f"1 to {num_classes}, or -1 for a person without an action"
+    in_range = (label == -1) | ((label >= 1) & (label <= num_classes) & (label % 1 == 0))
+    checks.append((~in_range, "class", 5, classes))
     if numbers.shape[1] > 6:
-        faults.append((~np.isfinite(numbers[:, 6]), lambda row: f"score is {numbers[row, 6]:g}, expected a number"))
-    found = [(int(np.argmax(bad)), message) for bad, message in faults if bad.any()]
-    if found:
-        row, message = min(found, key=lambda fault: fault[0])
-        raise UserError(f"{path}:{row + 1}: {message(row)}")
+        checks.append((~np.isfinite(numbers[:, 6]), "score", 6, "a number"))
+    faults = [(int(np.argmax(bad)), *rest) for bad, *rest in checks if bad.any()]
+    if not faults:
+        return None
+    row, name, column, expected = min(faults, key=lambda fault: fault[0])
+    value = numbers[row, column]
+    found = "empty" if np.isnan(value) else f"{value:g}"
+    return row, f"{name} is {found}, expected {expected}"
 
 
-def _group(table: np.ndarray) -> KeyFrames:
-    """Bring rows of video, second, x1, y1, x2, y2, class id into tables of key frames, boxes and labels."""
-    # Equal boxes of a key frame side by side; lexsort is stable, so the first of them is the earliest row.
-    order = np.lexsort(table[:, 5::-1].T)
-    rows = table[order]
-    new_box = np.ones(len(rows), bool)
-    new_box[1:] = (rows[1:, :6] != rows[:-1, :6]).any(axis=1)
-    box_of_row = np.cumsum(new_box) - 1
-    earliest = order[new_box]
-    boxes = rows[new_box]
+def _no_rows() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    return np.empty((0, 6)), np.empty(0, np.int64), np.empty(0, np.int64)
+
+
+def _merge_runs(rows: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Keep a box that stays the same from row to row once.
+
+    Args:
+        rows: video index, second, x1, y1, x2, y2, class id.
+
+    Returns:
+        The boxes with video and second, float64 (boxes, 6); for each label the index of its box, and the class id.
+    """
+    fresh = np.ones(len(rows), bool)
+    fresh[1:] = (rows[1:, :6] != rows[:-1, :6]).any(axis=1)
+    labelled = rows[:, 6] > 0
+    return rows[fresh, :6], (np.cumsum(fresh) - 1)[labelled], rows[labelled, 6].astype(np.int64)
+
+
+def _group(parts: list[tuple[np.ndarray, np.ndarray, np.ndarray]]) -> dict[str, np.ndarray]:
+    """Join what `_merge_runs` returned, in the order of the lists, into the tables of `KeyFrames`."""
+    offsets = np.cumsum([0] + [len(boxes) for boxes, _, _ in parts])
+    box_of_label = np.concatenate([box + offset for (_, box, _), offset in zip(parts, offsets, strict=False)])
+    labels = np.concatenate([label for _, _, label in parts]) - 1
+    rows = np.concatenate([boxes for boxes, _, _ in parts])
+    # Equal boxes of a key frame side by side; lexsort is stable, so the first of them is the earliest.
+    order = np.lexsort(rows[:, ::-1].T)
+    fresh = np.ones(len(rows), bool)
+    fresh[1:] = (rows[order[1:]] != rows[order[:-1]]).any(axis=1)
+    earliest = order[fresh]
     # Boxes of a key frame in the order of the lists.
-    rank = np.lexsort((earliest, boxes[:, 1], boxes[:, 0]))
-    place = np.empty_like(rank)
-    place[rank] = np.arange(len(rank))
-    boxes = boxes[rank]
+    rank = np.lexsort((earliest, rows[earliest, 1], rows[earliest, 0]))
+    boxes = rows[earliest[rank]]
+    place = np.empty(len(rows), np.int64)
+    place[order] = np.argsort(rank)[np.cumsum(fresh) - 1]
+    # A label that stands twice counts once; sorted by box, then class.
+    pairs = np.sort(place[box_of_label] * _LABEL_SPAN + labels)
+    pairs = pairs[np.diff(pairs, prepend=-1) > 0]
     new_key = np.ones(len(boxes), bool)
     new_key[1:] = (boxes[1:, :2] != boxes[:-1, :2]).any(axis=1)
-    key = boxes[new_key]
-
-    labelled = rows[:, 6] > 0
-    # A label that stands twice counts once; that leaves the labels sorted by box and class.
-    pairs = np.unique(np.column_stack([place[box_of_row[labelled]], rows[labelled, 6].astype(np.int64) - 1]), axis=0)
-    return KeyFrames(
-        video=key[:, 0].astype(np.int32),
-        second=key[:, 1].astype(np.int32),
-        box_start=np.append(np.flatnonzero(new_key), len(boxes)),
-        boxes_norm=np.ascontiguousarray(boxes[:, 2:6]),
-        label_start=np.searchsorted(pairs[:, 0], np.arange(len(boxes) + 1)),
-        labels=pairs[:, 1].astype(np.int16),
-    )
+    return {
+        "video": boxes[new_key, 0].astype(np.int32),
+        "second": boxes[new_key, 1].astype(np.int32),
+        "box_start": np.append(np.flatnonzero(new_key), len(boxes)),
+        "boxes_norm": np.ascontiguousarray(boxes[:, 2:]),
+        "label_start": np.searchsorted(pairs, np.arange(len(boxes) + 1) * _LABEL_SPAN),
+        "labels": (pairs % _LABEL_SPAN).astype(np.int16),
+    }

@@ -152,7 +152,7 @@ def test_a_missing_frames_folder_is_named(write_data, tmp_path):
 def test_a_video_without_frames_is_named_with_its_row(write_data, tmp_path):
     cfg = write_data(VIDEO | {"b": (3, (48, 64))}, ROWS)
     (tmp_path / "frames/b").rename(tmp_path / "frames/c")
-    expected = f"{tmp_path}/ava_annotations/train.csv:44: video b lacks the frame {tmp_path}/frames/b/b_000001.jpg"
+    expected = f"{tmp_path}/ava_annotations/train.csv: row 44: video b lacks the frame {tmp_path}/frames/b/b_000001.jpg"
     assert refused(cfg) == expected
 
 
@@ -184,7 +184,7 @@ def test_a_frame_of_another_size_is_named(write_data, tmp_path):
 
 def test_boxes_beyond_the_end_of_a_video_are_named(write_data, tmp_path):
     cfg = write_data(VIDEO, ["a,1,0.1,0.2,0.5,0.8,3,1.0", "a,5,0.1,0.2,0.5,0.8,3,1.0"])
-    expected = f"{tmp_path}/ava_annotations/train.csv:43: video a ends after 42 frames, but has boxes at second 5"
+    expected = f"{tmp_path}/ava_annotations/train.csv: row 43: video a ends after 42 frames, but has boxes at second 5"
     assert refused(cfg).startswith(expected)
 
 

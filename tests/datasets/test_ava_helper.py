@@ -28,7 +28,7 @@ def test_frames_stand_in_the_order_of_the_lists(tmp_path):
     assert frames.counts.tolist() == [3, 1, 1]
     assert [frames.path(0, frame) for frame in range(3)] == ["b/9.jpg", "b/2.jpg", "b/1.jpg"]
     assert (frames.path(1, 0), frames.path(2, 0)) == ("a/1.jpg", "ab/1.jpg")
-    assert (frames.where(0, 1), frames.where(0, 2)) == (f"{first}:3", f"{second}:4")
+    assert (frames.where(0, 1), frames.where(0, 2)) == (f"{first}: row 3", f"{second}: row 4")
     with pytest.raises(IndexError):
         frames.path(1, 1)
 
@@ -59,9 +59,12 @@ def test_a_list_reads_as_split_rows_whatever_the_block_size(tmp_path_factory, ro
     ("text", "message"),
     [
         ("", "list.csv: the frame list is empty"),
-        ("a 0 0 a/1.jpg\n", "list.csv:1: expected the header"),
-        (HEADER + "a 0 0 a/1.jpg\na 0 1\n", "list.csv:3: expected 'original_vido_id video_id frame_id path labels'"),
-        (HEADER + "\na\t0\t0\ta/1.jpg\n", "list.csv:3: expected"),
+        ("a 0 0 a/1.jpg\n", "list.csv: row 1: expected the header"),
+        (
+            HEADER + "a 0 0 a/1.jpg\na 0 1\n",
+            "list.csv: row 3: expected 'original_vido_id video_id frame_id path labels'",
+        ),
+        (HEADER + "\na\t0\t0\ta/1.jpg\n", "list.csv: row 3: expected"),
     ],
 )
 def test_a_bad_frame_list_is_named_with_its_row(tmp_path, text, message):
@@ -124,10 +127,10 @@ def test_only_valid_seconds_divisible_by_the_stride_count(tmp_path):
     assert load(tmp_path, truth, second_stride=4).second.tolist() == [904, 1796]
 
 
-def test_rows_of_other_videos_are_left_out_with_a_warning(tmp_path, caplog):
+def test_rows_of_other_videos_are_left_out_and_told_of(tmp_path):
     keys = load(tmp_path, "x,902,0.1,0.1,0.5,0.5,1,0\nb,902,0.1,0.1,0.5,0.5,1,0\n")
     assert keys.video.tolist() == [1]
-    assert "left out the rows of 1 videos that are not in the frame lists: x" in caplog.text
+    assert keys.left_out == (f"{tmp_path}/truth.csv: left out the rows of 1 unknown videos: x",)
 
 
 GOOD = "a,902,0.1,0.2,0.5,0.6,1,0.9\n"
@@ -138,18 +141,18 @@ GOOD = "a,902,0.1,0.2,0.5,0.6,1,0.9\n"
     [
         ("a,902,0.1,0.2,0.5,0.6", "expected 8 columns (video,second,x1,y1,x2,y2,class,score), found 6"),
         ("a,902,0.1,0.2,0.5,0.6,1,0.9,7", "expected 8 columns (video,second,x1,y1,x2,y2,class,score), found 9"),
-        ("a,902,0.6,0.2,0.5,0.6,1,0.9", "x2 0.5 is less than x1 0.6"),
-        ("a,902,0.1,0.7,0.5,0.6,1,0.9", "y2 0.6 is less than y1 0.7"),
+        ("a,902,0.6,0.2,0.5,0.6,1,0.9", "x2 is 0.5, expected x1 or more"),
+        ("a,902,0.1,0.7,0.5,0.6,1,0.9", "y2 is 0.6, expected y1 or more"),
         ("a,902,0.1,0.2,0.5,0.6,81,0.9", "class is 81, expected 1 to 80, or -1 for a person without an action"),
         ("a,902,0.1,0.2,0.5,0.6,0,0.9", "class is 0, expected 1 to 80"),
         ("a,902,0.1,0.2,0.5,0.6,1.5,0.9", "class is 1.5, expected 1 to 80"),
         ("a,902,0.1,0.2,320,0.6,1,0.9", "x2 is 320, expected 0 to 1"),
         ("a,902,-0.1,0.2,0.5,0.6,1,0.9", "x1 is -0.1, expected 0 to 1"),
-        ("a,902,nan,0.2,0.5,0.6,1,0.9", "x1 is nan, expected 0 to 1"),
+        ("a,902,nan,0.2,0.5,0.6,1,0.9", "x1 is empty, expected 0 to 1"),
         ("a,902,0.1,oops,0.5,0.6,1,0.9", "y1 is 'oops', expected a number"),
         ("a,902.5,0.1,0.2,0.5,0.6,1,0.9", "second is 902.5, expected a whole number"),
-        ("a,902,0.1,0.2,0.5,0.6,1,", "score is '', expected a number"),
-        ("a,902,0.1,0.2,0.5,0.6,1,nan", "score is nan, expected a number"),
+        ("a,902,0.1,0.2,0.5,0.6,1,", "score is empty, expected a number"),
+        ("a,902,0.1,0.2,0.5,0.6,1,nan", "score is empty, expected a number"),
         # Rows that do not count are checked all the same.
         ("x,1,0.1,0.2,0.5,0.6,81,0.1", "class is 81"),
     ],
@@ -157,15 +160,16 @@ GOOD = "a,902,0.1,0.2,0.5,0.6,1,0.9\n"
 def test_a_bad_box_row_is_named(tmp_path, row, message):
     with pytest.raises(UserError) as caught:
         load(tmp_path, predicted=f"{GOOD}{GOOD}{row}\n{GOOD}")
-    assert str(caught.value).startswith(f"{tmp_path}/predicted.csv:3: {message}")
+    assert str(caught.value).startswith(f"{tmp_path}/predicted.csv: row 3: {message}")
     assert "\n" not in str(caught.value)
 
 
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("x,902,0.1,0.2,0.5,0.6,1,0.9\n", "names no video of the frame lists (row 1 names 'x')"),
-        ("x,902,0,0,1,1,1,1\ny,902,0,0,1,1,1,1\n", "names no video of the frame lists (2 others, as 'x')"),
+        ("x,902,0.1,0.2,0.5,0.6,1,0.9\n", "names no video of the data set, but x"),
+        ("x,902,0,0,1,1,1,1\ny,902,0,0,1,1,1,1\n", "names no video of the data set, but x, y"),
+        ("\n", "names no video of the data set, but none at all"),
     ],
 )
 def test_a_box_list_that_names_no_known_video_is_named(tmp_path, text, message):

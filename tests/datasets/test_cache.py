@@ -1,0 +1,118 @@
+"""The cache of tables notices what changed and never stands in the way."""
+
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from src.datasets import ava_helper, cache
+
+
+class Builder:
+    def __init__(self, value: int = 1) -> None:
+        self.value, self.calls = value, 0
+
+    def __call__(self) -> dict[str, np.ndarray]:
+        self.calls += 1
+        return {"table": np.array([self.value]), "names": np.array(["a", "äö"])}
+
+
+@pytest.fixture
+def listed(tmp_path, monkeypatch) -> Path:
+    monkeypatch.setattr(cache, "_MIN_BYTES", 0)
+    path = tmp_path / "list.csv"
+    path.write_text("x" * 200_000)
+    return path
+
+
+def test_the_second_call_takes_the_tables_from_the_cache(listed):
+    build = Builder(7)
+    for _ in range(2):
+        found = cache.cached_arrays([listed], "settings", build)
+        assert found["table"].tolist() == [7]
+        assert found["names"].tolist() == ["a", "äö"]
+    assert build.calls == 1
+
+
+def test_other_settings_have_a_cache_of_their_own(listed):
+    build = Builder()
+    for settings in ("one", "two", "one", "two"):
+        cache.cached_arrays([listed], settings, build)
+    assert build.calls == 2
+
+
+def touch(path: Path) -> None:
+    stat = path.stat()
+    os.utime(path, ns=(stat.st_atime_ns, stat.st_mtime_ns + 1))
+
+
+def same_time_and_size(path: Path, position: int) -> None:
+    stat = path.stat()
+    with path.open("r+b") as file:
+        file.seek(position)
+        file.write(b"y")
+    os.utime(path, ns=(stat.st_atime_ns, stat.st_mtime_ns))
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        touch,
+        lambda path: path.write_text("x" * 199_999),
+        lambda path: same_time_and_size(path, 0),
+        lambda path: same_time_and_size(path, 199_999),
+    ],
+    ids=["time", "size", "head", "tail"],
+)
+def test_a_changed_file_is_read_again_and_replaces_its_cache(listed, change):
+    cache.cached_arrays([listed], "settings", Builder(1))
+    change(listed)
+    assert cache.cached_arrays([listed], "settings", Builder(2))["table"].tolist() == [2]
+    assert cache.cached_arrays([listed], "settings", Builder(3))["table"].tolist() == [2]
+    assert len(list((listed.parent / ".index").iterdir())) == 1
+
+
+@pytest.mark.parametrize("damage", [b"", b"garbage", None])
+def test_a_damaged_cache_is_built_anew(listed, damage):
+    cache.cached_arrays([listed], "settings", Builder(1))
+    (stored,) = (listed.parent / ".index").iterdir()
+    stored.write_bytes(stored.read_bytes()[:-100] if damage is None else damage)
+    build = Builder(2)
+    for _ in range(2):
+        assert cache.cached_arrays([listed], "settings", build)["table"].tolist() == [2]
+    assert build.calls == 1
+
+
+def test_without_a_place_to_write_the_tables_are_built_each_time(listed):
+    (listed.parent / ".index").write_text("in the way")
+    build = Builder(5)
+    for _ in range(2):
+        assert cache.cached_arrays([listed], "settings", build)["table"].tolist() == [5]
+    assert build.calls == 2
+
+
+def test_small_files_have_no_cache(tmp_path):
+    path = tmp_path / "list.csv"
+    path.write_text("x")
+    cache.cached_arrays([path], "settings", Builder())
+    assert not (tmp_path / ".index").exists()
+
+
+def test_lists_read_the_same_from_the_cache(listed, tmp_path):
+    listed.write_text(
+        "original_vido_id video_id frame_id path labels\n" + 'b 0 0 b/1.jpg ""\nb 0 1 b/2.jpg ""\na 1 0 a/1.jpg ""\n'
+    )
+    boxes = tmp_path / "boxes.csv"
+    boxes.write_text("a,3,0.1,0.2,0.3,0.4,2,0\nx,3,0.1,0.2,0.3,0.4,2,0\n")
+
+    def load():
+        frames = ava_helper.FrameList([listed])
+        settings = {"num_classes": 80, "score_threshold": 0.5, "valid_seconds": (0, 9)}
+        return frames, ava_helper.load_key_frames([boxes], [], frames.names, **settings)
+
+    for frames, keys in (load(), load()):
+        assert (frames.names, frames.counts.tolist(), frames.path(0, 1)) == (("b", "a"), [2, 1], "b/2.jpg")
+        assert (keys.video.tolist(), keys.boxes(0).tolist()) == ([1], [[0.1, 0.2, 0.3, 0.4]])
+        assert keys.left_out == (f"{boxes}: left out the rows of 1 unknown videos: x",)
+    assert len(list((tmp_path / ".index").iterdir())) == 2

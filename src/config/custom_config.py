@@ -22,6 +22,8 @@ _CHOICES = {
     "DETECTION.ROI_POOLING": ("aligned", "unaligned", "legacy"),
     "SOLVER.LR_POLICY": ("steps_with_relative_lrs", "cosine"),
     "TRAIN.AMP_LEVEL": ("O0", "O2", "O3", "bf16"),
+    "EXPORT.FORMAT": ("MINDIR", "MINDIR_V1", "ONNX", "AIR"),
+    "EXPORT.CLIP_DTYPE": ("float32", "float16"),
 }
 _POSITIVE = (
     "TRAIN.BATCH_SIZE",
@@ -42,6 +44,8 @@ _POSITIVE = (
     "DATA.TRAIN_CROP_SIZE",
     "DATA.TEST_CROP_SIZE",
     "AVA.FPS",
+    "EXPORT.BATCH_SIZE",
+    "EXPORT.NUM_BOXES",
     "SOLVER.BASE_LR",
     "SOLVER.REFERENCE_BATCH",
     "SOLVER.MAX_EPOCH",
@@ -71,7 +75,7 @@ def argument_parser(description: str) -> argparse.ArgumentParser:
     parser.add_argument(
         "--device_target",
         choices=("CPU", "GPU", "Ascend"),
-        help="where to run; default: what the installed MindSpore was built for",
+        help="where to run; default: the best that MindSpore finds on this machine",
     )
     parser.add_argument(
         "overrides",

@@ -158,6 +158,17 @@ _C.AVA.TRAIN_PCA_EIGVEC = [[-0.5675, 0.7192, 0.4009], [-0.5808, -0.0045, -0.8140
 # Testing: mirror every clip.
 _C.AVA.TEST_FORCE_FLIP = False
 
+# ----------------------------------------------------------------------------------------------------------- export
+_C.EXPORT = CfgNode()
+# MINDIR: as the installed MindSpore writes it. MINDIR_V1: for MindSpore 2.0 and MindSpore Lite 2.0, the C++ runner's
+# on the CPU. ONNX: for onnxruntime and others. AIR: for CANN's ATC; needs an Ascend device.
+_C.EXPORT.FORMAT = "MINDIR"
+# Clips and boxes a clip of the exported graph, whose shapes are fixed. Key frames with more boxes are run again.
+_C.EXPORT.BATCH_SIZE = 1
+_C.EXPORT.NUM_BOXES = 16
+# Type of the graph's clips: float32, or float16, half the size; the network computes in float32 either way.
+_C.EXPORT.CLIP_DTYPE = "float32"
+
 # ---------------------------------------------------------------------------------------------------------- the solver
 _C.SOLVER = CfgNode()
 # Learning rate for SOLVER.REFERENCE_BATCH clips a step.

@@ -201,11 +201,8 @@ class AvaDataset:
         return self._empty_sample(np.zeros((3, self.cfg.DATA.NUM_FRAMES, *size), np.float32))
 
     def _empty_sample(self, fast: np.ndarray) -> dict[str, np.ndarray]:
-        frames = fast.shape[1]
-        # As PyTorch's linspace(0, frames - 1, frames // alpha).long().
-        slow = np.trunc(np.linspace(0, frames - 1, frames // self.cfg.SLOWFAST.ALPHA)).astype(np.int64)
         return {
-            "slow": fast[:, slow],
+            "slow": fast[:, transform.slow_frames(fast.shape[1], self.cfg.SLOWFAST.ALPHA)],
             "fast": fast,
             "boxes": np.zeros((self.max_boxes, 4), np.float32),
             "labels": np.zeros((self.max_boxes, self.cfg.MODEL.NUM_CLASSES), np.float32),

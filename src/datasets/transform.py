@@ -63,6 +63,14 @@ def clip_boxes(boxes_px: np.ndarray, size: tuple[int, int]) -> np.ndarray:
     return np.clip(boxes_px, 0.0, np.array([width - 1, height - 1, width - 1, height - 1], np.float64))
 
 
+def slow_frames(frames: int, alpha: int) -> np.ndarray:
+    """Return which of the Fast pathway's `frames` the Slow pathway takes: int64 (frames // alpha,).
+
+    As PyTorch's linspace(0, frames - 1, frames // alpha).long(), which PySlowFast uses.
+    """
+    return np.trunc(np.linspace(0, frames - 1, frames // alpha)).astype(np.int64)
+
+
 def normalisation_table(mean: Sequence[float], std: Sequence[float]) -> np.ndarray:
     """Return what each pixel value becomes, (value / 255 - mean) / std: float32 (3, 256), RGB."""
     values = np.arange(256, dtype=np.float32) / np.float32(255)

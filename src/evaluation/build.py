@@ -1,0 +1,34 @@
+"""The evaluator that a configuration describes."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from fvcore.common.config import CfgNode
+
+from src.evaluation.ava_csv import read_excluded, read_ground_truth
+from src.evaluation.ava_metric import AVAEvaluator
+from src.utils.label_map import read_label_map
+
+
+def build_evaluator(cfg: CfgNode, videos: Sequence[str] = (), second_stride: int = 1) -> AVAEvaluator:
+    """Return an evaluator with the ground truth, classes and exclusions that AVA.* name.
+
+    Args:
+        cfg: the configuration.
+        videos: names of the videos, where metadata give a video by its index.
+        second_stride: only seconds divisible by it count.
+
+    Raises:
+        UserError: a file that cannot be read.
+    """
+    annotations = Path(cfg.DATA.PATH_TO_DATA_DIR) / cfg.AVA.ANNOTATION_DIR
+    ground_truth = read_ground_truth(annotations / cfg.AVA.GROUNDTRUTH_FILE)
+    excluded = read_excluded(annotations / cfg.AVA.EXCLUSION_FILE) if cfg.AVA.EXCLUSION_FILE else ()
+    seconds = None if second_stride == 1 else range(0, int(ground_truth.second.max()) + 1, second_stride)
+    return AVAEvaluator(
+        ground_truth,
+        read_label_map(annotations / cfg.AVA.LABEL_MAP_FILE),
+        videos=videos,
+        excluded=excluded,
+        seconds=seconds,
+    )

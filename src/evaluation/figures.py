@@ -22,7 +22,7 @@ def average_precision_bars(classes: dict[str, ClassAnalysis], mean: float) -> Fi
     left, right = figure.subplots(1, 2, sharey=True, width_ratios=[3, 2])
     at = np.arange(len(names))
     bars = left.barh(at, [classes[name].average_precision for name in names], color=TRUE_COLOUR)
-    left.axvline(mean, color="#333333", linewidth=1, linestyle="--")
+    left.axvline(mean, color="#333333", linewidth=1, linestyle="--", zorder=0.5)
     for label in left.bar_label(bars, fmt="%.3f", padding=3, fontsize=8):
         label.set_bbox({"facecolor": "white", "edgecolor": "none", "pad": 0.5})
     left.set_yticks(at, [textwrap.shorten(name, 48, placeholder="…") for name in names], fontsize=9)
@@ -83,10 +83,10 @@ def precision_recall_curves(classes: dict[str, ClassAnalysis]) -> Figure:
         recall = np.arange(1, len(at) + 1) / one.num_ground_truth
         envelope = np.maximum.accumulate(precision[at][::-1])[::-1]
         some = np.unique(np.linspace(0, len(at) - 1, _CURVE_POINTS).astype(int)) if len(at) else []
-        # Precision falls until just before each hit, and leaps at it.
-        before = np.maximum(at[some] - 1, 0)
-        measured = np.stack([precision[before], precision[at[some]]], axis=1).ravel()
-        axes.plot(np.repeat(recall[some], 2), measured, color="#b0b8c1", linewidth=0.8)
+        # Precision falls until just before each hit, at the recall of the last one, and leaps with it.
+        measured = np.stack([precision[np.maximum(at[some] - 1, 0)], precision[at[some]]], axis=1).ravel()
+        where = np.stack([recall[some] - 1 / one.num_ground_truth, recall[some]], axis=1).ravel()
+        axes.plot(where, measured, color="#b0b8c1", linewidth=0.8)
         steps = np.append(0, recall[some]), np.append(envelope[:1], envelope[some])
         if len(at):
             axes.fill_between(*steps, step="pre", color=TRUE_COLOUR, alpha=0.18, linewidth=0)

@@ -2,14 +2,18 @@
 
 import os
 import re
+from collections.abc import Iterator
 from pathlib import Path
 
 from src.utils.errors import UserError
 
-_TOKEN = re.compile(
-    r"""\s+|\#[^\n]*|(?P<string>"(?:[^"\\\n]|\\.)*"|'(?:[^'\\\n]|\\.)*')|(?P<word>[\w.+-]+|[{}:,;])|(?P<bad>.)"""
-)
+# White space, commas and comments part the tokens; the last alternative is whatever cannot be one.
+_TOKEN = re.compile(r"""[\s,;]+|\#[^\n]*|("(?:[^"\\\n]|\\.)*"|'(?:[^'\\\n]|\\.)*'|[\w.+-]+|.)""")
+# Block and the field that holds its id.
 _BLOCKS = {"item": "id", "label": "label_id"}
+
+MAX_CLASS_ID = 32767
+"""Class ids are kept in 16 bits: a full evaluation has millions of them."""
 
 
 def read_label_map(path: str | os.PathLike) -> dict[int, str]:
@@ -39,8 +43,10 @@ def read_label_map(path: str | os.PathLike) -> dict[int, str]:
         if "name" not in fields or id_field not in fields:
             raise UserError(f"{path}: row {row}: expected `{kind}` with `name` and `{id_field}`")
         name, number = fields["name"], fields[id_field]
-        if not number.isdecimal() or int(number) < 1:
-            raise UserError(f"{path}: row {row}: {id_field} is {number!r}, expected an integer from 1")
+        if not number.isdecimal() or not 1 <= int(number) <= MAX_CLASS_ID:
+            raise UserError(
+                f"{path}: row {row}: {id_field} is {number!r}, expected an integer from 1 to {MAX_CLASS_ID}"
+            )
         if int(number) in names:
             raise UserError(f"{path}: row {row}: class id {number} is there twice")
         if name in names.values():
@@ -51,37 +57,46 @@ def read_label_map(path: str | os.PathLike) -> dict[int, str]:
     return names
 
 
-def _blocks(path: Path, text: str) -> list[tuple[int, str, dict[str, str]]]:
-    """Split the text into blocks: the row in which each begins, its kind, its fields as text."""
-    tokens = [
-        (text.count("\n", 0, match.start()) + 1, match.lastgroup, match.group())
-        for match in _TOKEN.finditer(text)
-        if match.lastgroup and match.group() not in {",", ";"}
-    ]
-    blocks = []
-    at = 0
-
-    def take(expected: str, wanted: re.Pattern | None = None) -> str:
-        nonlocal at
-        row, group, token = tokens[at] if at < len(tokens) else (text.count("\n") + 1, "end", "the end of the file")
-        if group == "bad" or (wanted and not wanted.fullmatch(token)) or (wanted is None and group == "end"):
-            raise UserError(f"{path}: row {row}: found {token}, expected {expected}")
-        at += 1
-        return token
-
-    kind_word, brace, colon = re.compile("item|label"), re.compile(r"\{"), re.compile(":")
-    field_word = re.compile(r"\w+|\}")
-    while at < len(tokens):
-        row = tokens[at][0]
-        kind = take("`item` or `label`", kind_word)
-        take("`{`", brace)
+def _blocks(path: Path, text: str) -> Iterator[tuple[int, str, dict[str, str]]]:
+    """Yield the blocks: the row in which each begins, its kind, its fields as text."""
+    tokens = _Tokens(path, text)
+    while tokens.left():
+        row = tokens.row()
+        kind = tokens.take("`item` or `label`", "item|label")
+        tokens.take("`{`", r"\{")
         fields: dict[str, str] = {}
-        while (field := take("a field or `}`", field_word)) != "}":
-            take("`:`", colon)
-            value = take("a value")
-            fields[field] = _unquoted(value)
-        blocks.append((row, kind, fields))
-    return blocks
+        while (field := tokens.take("a field or `}`", r"\w+|\}")) != "}":
+            tokens.take("`:`", ":")
+            fields[field] = tokens.take("a value", r"[\w.+-]+|\".*\"|'.*'")
+        yield row, kind, {field: _unquoted(value) for field, value in fields.items()}
+
+
+class _Tokens:
+    """The words, quoted strings and signs of a protobuf text, taken one by one."""
+
+    def __init__(self, path: Path, text: str):
+        self._path = path
+        self._tokens = []
+        for match in _TOKEN.finditer(text):
+            if match.group(1):
+                self._tokens.append((text.count("\n", 0, match.start()) + 1, match.group()))
+        self._end = text.count("\n") + 1
+        self._at = 0
+
+    def left(self) -> bool:
+        return self._at < len(self._tokens)
+
+    def row(self) -> int:
+        return self._tokens[self._at][0] if self.left() else self._end
+
+    def take(self, expected: str, pattern: str) -> str:
+        token = self._tokens[self._at][1] if self.left() else ""
+        if not re.fullmatch(pattern, token):
+            raise UserError(
+                f"{self._path}: row {self.row()}: found {token or 'the end of the file'}, expected {expected}"
+            )
+        self._at += 1
+        return token
 
 
 def _unquoted(token: str) -> str:

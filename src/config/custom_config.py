@@ -19,6 +19,7 @@ _CHOICES = {
     "MODEL.HEAD_ACT": ("sigmoid", "none"),
     "RESNET.DEPTH": tuple(_BLOCKS),
     "NONLOCAL.INSTANTIATION": ("softmax", "dot_product"),
+    "DATA.SOURCE": ("frames", "video"),
     "DETECTION.ROI_POOLING": ("aligned", "unaligned", "legacy"),
     "SOLVER.LR_POLICY": ("steps_with_relative_lrs", "cosine"),
     "TRAIN.AMP_LEVEL": ("O0", "O2", "O3", "bf16"),

@@ -17,36 +17,47 @@ def prepare_cpu() -> None:
     os.environ.setdefault("ONEDNN_MAX_CPU_ISA", "AVX2")
 
 
-def default_device_target() -> str:
-    """Return what the installed MindSpore was built for: Ascend, GPU or CPU."""
+# A backend is there if MindSpore brings its library and the machine has its devices: MindSpore's wheel for the CPU
+# brings Ascend's library as well.
+_BACKENDS = {"Ascend": ("libmindspore_ascend.so*", "davinci[0-9]*"), "GPU": ("libmindspore_gpu.so*", "nvidia[0-9]*")}
+
+
+def available_targets() -> list[str]:
+    """Return the device targets that MindSpore and this machine have, the best first; the last is CPU.
+
+    Raises:
+        UserError: MindSpore is not installed.
+    """
     spec = importlib.util.find_spec("mindspore")
     if spec is None or spec.origin is None:
         raise UserError("MindSpore is not installed; run scripts/setup.sh, then use .venv/bin/python")
     package = Path(spec.origin).parent
-    for target in ("Ascend", "GPU"):
-        if any(package.glob(f"**/libmindspore_{target.lower()}.so*")):
-            return target
-    return "CPU"
+    accelerators = [
+        target
+        for target, (library, device) in _BACKENDS.items()
+        if any(package.glob(f"**/{library}")) and any(Path("/dev").glob(device))
+    ]
+    return [*accelerators, "CPU"]
 
 
 def set_up_device(target: str | None, seed: int) -> str:
     """Choose the device and compile graphs for it; MindSpore is imported here, after `prepare_cpu`.
 
     Args:
-        target: CPU, GPU or Ascend; None: what MindSpore was built for.
+        target: CPU, GPU or Ascend; None: the best that is there.
         seed: of weights and dropout.
 
     Returns:
         The target.
 
     Raises:
-        UserError: the installed MindSpore has no such device.
+        UserError: MindSpore or the machine has no such device.
     """
     prepare_cpu()
-    available = default_device_target()
-    target = target or available
-    if target not in (available, "CPU"):
-        raise UserError(f"--device_target {target}: the installed MindSpore is built for {available}")
+    available = available_targets()
+    target = target or available[0]
+    if target not in available:
+        raise UserError(f"--device_target {target}: MindSpore finds only {', '.join(available)} on this machine")
     import mindspore as ms
 
     ms.set_context(mode=ms.GRAPH_MODE)

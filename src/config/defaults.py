@@ -103,6 +103,8 @@ _C.DETECTION.ROI_POOLING = "aligned"
 _C.DATA = CfgNode()
 # The folder that holds the frames and the annotations; AVA's folders below are relative to it.
 _C.DATA.PATH_TO_DATA_DIR = "data/ava"
+# frames: image files, as the frame lists name them. video: the same frames decoded from videos; no lists are needed.
+_C.DATA.SOURCE = "frames"
 # Frames of the Fast pathway.
 _C.DATA.NUM_FRAMES = 32
 # Distance of neighbouring sampled frames, in frames of the video.
@@ -128,6 +130,7 @@ _C.DATA_LOADER.NUM_WORKERS = 8
 _C.AVA = CfgNode()
 # Folders below DATA.PATH_TO_DATA_DIR (or absolute).
 _C.AVA.FRAME_DIR = "frames"
+_C.AVA.VIDEO_DIR = "videos_15min"
 _C.AVA.FRAME_LIST_DIR = "ava_annotations"
 _C.AVA.ANNOTATION_DIR = "ava_annotations"
 # Frame lists: original_vido_id video_id frame_id path labels, separated by spaces.
@@ -143,7 +146,8 @@ _C.AVA.DETECTION_SCORE_THRESH = 0.8
 _C.AVA.GROUNDTRUTH_FILE = "ava_val_v2.2.csv"
 _C.AVA.EXCLUSION_FILE = "ava_val_excluded_timestamps_v2.2.csv"
 _C.AVA.LABEL_MAP_FILE = "ava_action_list_v2.2_for_activitynet_2019.pbtxt"
-# Frames a second on disk, the video second of a list's first frame, and the first and last second with key frames.
+# Frames a second (on disk, or to take from videos), the second at which a list or video file starts (AVA: 900 for frames
+# and cut videos, 0 for whole ones), and the first and last second with key frames.
 _C.AVA.FPS = 30
 _C.AVA.FIRST_SECOND = 900
 _C.AVA.VALID_SECONDS = [902, 1798]

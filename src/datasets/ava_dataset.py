@@ -1,15 +1,13 @@
 """The AVA data set, or one in its format: one key frame to the arrays of one clip."""
 
 import logging
-from collections import OrderedDict
-from collections.abc import Sequence
 from pathlib import Path
 
-import cv2
 import numpy as np
 from fvcore.common.config import CfgNode
 
 from src.datasets import ava_helper, transform
+from src.datasets.sources import FrameFiles, FrameSource, VideoFiles
 from src.utils.errors import UserError
 
 _LOGGER = logging.getLogger(__name__)
@@ -17,79 +15,12 @@ _LOGGER = logging.getLogger(__name__)
 _VALIDATION_STRIDE = 4
 
 
-class FrameFiles:
-    """Frames that lie on disk as image files.
-
-    Args:
-        frames: which files, relative to `folder`.
-        folder: where they are.
-        keep: how many decoded frames to keep for the next calls.
-
-    Raises:
-        UserError: the folder or a video's first or last frame is not there.
-    """
-
-    def __init__(self, frames: ava_helper.FrameList, folder: Path, keep: int) -> None:
-        self._frames, self._folder, self._keep = frames, folder, keep
-        self._kept: OrderedDict[tuple[int, int], np.ndarray] = OrderedDict()
-        if not folder.is_dir():
-            raise UserError(f"{folder}: the folder of frames is not there (DATA.PATH_TO_DATA_DIR, AVA.FRAME_DIR)")
-        for video, name in enumerate(frames.names):
-            for frame in (0, int(frames.counts[video]) - 1):
-                path = self._path(video, frame)
-                if not path.is_file():
-                    raise UserError(f"{frames.where(video, frame)}: video {name} lacks the frame {path}")
-
-    def read(self, video: int, indices: Sequence[int]) -> list[np.ndarray]:
-        """Return the frames of a video at `indices` (from 0, not falling): uint8 (height, width, 3), BGR.
-
-        A frame that is asked for twice is the same object twice.
-
-        Raises:
-            UserError: a file that is not there or is no image, or has another size than the first.
-        """
-        images = []
-        for index in indices:
-            key = (video, int(index))
-            image = self._kept.pop(key, None)
-            if image is None:
-                image = self._decode(*key)
-                if images and image.shape != images[0].shape:
-                    raise UserError(
-                        f"{self._path(*key)}: the frame is {_size_text(image)}, "
-                        f"but others of its video are {_size_text(images[0])}"
-                    )
-            self._kept[key] = image
-            images.append(image)
-        while len(self._kept) > self._keep:
-            self._kept.popitem(last=False)
-        return images
-
-    def _path(self, video: int, frame: int) -> Path:
-        return self._folder / self._frames.path(video, frame)
-
-    def _decode(self, video: int, frame: int) -> np.ndarray:
-        path = self._path(video, frame)
-        try:
-            data = np.frombuffer(path.read_bytes(), np.uint8)
-        except OSError as error:
-            raise UserError(f"{path}: cannot read the frame: {error.strerror}") from error
-        image = cv2.imdecode(data, cv2.IMREAD_COLOR) if len(data) else None
-        if image is None:
-            raise UserError(f"{path}: the frame is not an image that can be decoded")
-        return image
-
-
-def _size_text(image: np.ndarray) -> str:
-    return f"{image.shape[1]} x {image.shape[0]}"
-
-
 class AvaDataset:
     """The key frames of a split, each with the clip around it.
 
     Attributes:
         cfg: the configuration.
-        frames: the frame list (video names and frame counts).
+        frames: where frames come from; its `names` are the videos.
         key_frames: tables of key frames, boxes and labels.
         second_stride: key frames are those whose second is divisible by it.
         max_boxes: the largest number of boxes in a key frame; every sample is padded to it.
@@ -100,7 +31,7 @@ class AvaDataset:
             AVA.FULL_TEST_ON_VAL; `test`: the test lists at every second.
 
     Raises:
-        UserError: lists, boxes or folders that do not fit together; see `ava_helper` and `FrameFiles`.
+        UserError: lists, boxes or folders that do not fit together; see `ava_helper` and `sources`.
     """
 
     def __init__(self, cfg: CfgNode, split: str) -> None:
@@ -110,14 +41,10 @@ class AvaDataset:
         self._train = split == "train"
         self.second_stride = _VALIDATION_STRIDE if split == "val" and not cfg.AVA.FULL_TEST_ON_VAL else 1
         root = Path(cfg.DATA.PATH_TO_DATA_DIR)
-        lists = cfg.AVA.TRAIN_LISTS if self._train else cfg.AVA.TEST_LISTS
         annotations = root / cfg.AVA.ANNOTATION_DIR
         truth = cfg.AVA.TRAIN_GT_BOX_LISTS if self._train else []
         predicted = cfg.AVA.TRAIN_PREDICT_BOX_LISTS if self._train else cfg.AVA.TEST_PREDICT_BOX_LISTS
-        self.frames = ava_helper.FrameList([root / cfg.AVA.FRAME_LIST_DIR / name for name in lists])
-        # In testing, neighbouring key frames follow each other and share frames.
-        keep = 0 if self._train else cfg.DATA.NUM_FRAMES
-        self._source = FrameFiles(self.frames, root / cfg.AVA.FRAME_DIR, keep)
+        self.frames = self._frame_source(root)
         self.key_frames = ava_helper.load_key_frames(
             [annotations / name for name in truth],
             [annotations / name for name in predicted],
@@ -143,8 +70,8 @@ class AvaDataset:
         return len(self.key_frames)
 
     def frame_size(self, video: int) -> tuple[int, int]:
-        """Return height and width of a video's first frame."""
-        return self._source.read(video, [0])[0].shape[:2]
+        """Return height and width of a video's frames."""
+        return self.frames.size(video)
 
     def test_size(self, frame_size: tuple[int, int]) -> tuple[int, int]:
         """Return height and width of the test clip of frames of `frame_size`."""
@@ -155,7 +82,7 @@ class AvaDataset:
 
     def frame_indices(self, index: int) -> np.ndarray:
         """Return the frames of the Fast pathway for key frame `index`: int64 (DATA.NUM_FRAMES,)."""
-        count = self.frames.counts[self.key_frames.video[index]]
+        count = self.frames.count(int(self.key_frames.video[index]))
         return np.clip(self._first_frame(self.key_frames.second[index]) + self._steps(), 0, count - 1)
 
     def sample(self, index: int, epoch: int = 0) -> dict[str, np.ndarray]:
@@ -178,7 +105,7 @@ class AvaDataset:
             UserError: a frame that cannot be read.
         """
         video = int(self.key_frames.video[index])
-        images = self._source.read(video, self.frame_indices(index))
+        images = self.frames.read(video, self.frame_indices(index))
         boxes_norm = self.key_frames.boxes(index)
         size = images[0].shape[:2]
         boxes = transform.boxes_to_pixels(boxes_norm, size)
@@ -258,15 +185,26 @@ class AvaDataset:
         half = self.cfg.DATA.NUM_FRAMES * self.cfg.DATA.SAMPLING_RATE // 2
         return (second - self.cfg.AVA.FIRST_SECOND) * self.cfg.AVA.FPS - half
 
+    def _frame_source(self, root: Path) -> FrameSource:
+        ava = self.cfg.AVA
+        # In testing, neighbouring key frames follow each other and share frames.
+        keep = not self._train
+        if self.cfg.DATA.SOURCE == "video":
+            return VideoFiles(root / ava.VIDEO_DIR, ava.FPS, keep)
+        lists = ava.TRAIN_LISTS if self._train else ava.TEST_LISTS
+        frames = ava_helper.FrameList([root / ava.FRAME_LIST_DIR / name for name in lists])
+        return FrameFiles(frames, root / ava.FRAME_DIR, keep)
+
     def _check_inside(self) -> None:
         """Raise for a key frame whose clip would hold no frame but the first or last one, repeated."""
+        videos, of_key = np.unique(self.key_frames.video, return_inverse=True)
+        counts = np.array([self.frames.count(int(video)) for video in videos])[of_key]
         first = self._first_frame(self.key_frames.second.astype(np.int64))
-        outside = (first >= self.frames.counts[self.key_frames.video]) | (first + self._steps()[-1] < 0)
+        outside = (first >= counts) | (first + self._steps()[-1] < 0)
         if outside.any():
             index = int(np.argmax(outside))
-            video, second = self.key_frames.video[index], self.key_frames.second[index]
-            count = int(self.frames.counts[video])
+            video, count = int(self.key_frames.video[index]), int(counts[index])
             raise UserError(
-                f"{self.frames.where(video, count - 1)}: video {self.frames.names[video]} ends after {count} frames, "
-                f"but has boxes at second {second} (see AVA.FPS and AVA.FIRST_SECOND)"
+                f"{self.frames.place(video, count - 1)}: video {self.frames.names[video]} ends after {count} frames, "
+                f"but has boxes at second {self.key_frames.second[index]} (see AVA.FPS and AVA.FIRST_SECOND)"
             )

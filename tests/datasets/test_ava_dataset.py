@@ -184,7 +184,7 @@ def test_a_frame_of_another_size_is_named(write_data, tmp_path):
 
 def test_boxes_beyond_the_end_of_a_video_are_named(write_data, tmp_path):
     cfg = write_data(VIDEO, ["a,1,0.1,0.2,0.5,0.8,3,1.0", "a,5,0.1,0.2,0.5,0.8,3,1.0"])
-    expected = f"{tmp_path}/ava_annotations/train.csv: row 43: video a ends after 42 frames, but has boxes at second 5"
+    expected = f"{tmp_path}/frames/a/a_000042.jpg: video a ends after 42 frames, but has boxes at second 5"
     assert refused(cfg).startswith(expected)
 
 

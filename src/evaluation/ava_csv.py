@@ -53,7 +53,7 @@ def read_excluded(path: str | os.PathLike) -> set[tuple[str, int]]:
     frames = set()
     for row, cells in _csv_rows(path):
         if len(cells) != 2:
-            raise UserError(f"{path}: row {row}: {len(cells)} columns, expected 2 (video, second)")
+            raise _wrong_width(path, row, cells, "2 (video, second)")
         frames.add((cells[0], _integer(path, row, "second", cells[1], np.int32)))
     return frames
 
@@ -68,7 +68,7 @@ def _read(path: Path, scored: bool) -> BoxTable:
     try:
         with ThreadPoolExecutor() as pool:
             parts = list(pool.map(lambda span: _read_span(path, *span, columns, scored), _spans(path)))
-        if not parts:
+        if not any(part.num_rows for part in parts):
             raise _UnfitError("no rows")
     except (pyarrow.ArrowInvalid, _UnfitError) as error:
         _explain(path, scored)
@@ -133,7 +133,7 @@ def _read_span(path: Path, start: int, end: int, columns: int, scored: bool) -> 
     video = names.indices.to_numpy()
     second, x1, y1, x2, y2, row_class, *row_score = (array.to_numpy() for array in arrays)
     fresh = np.zeros(len(video), dtype=bool)
-    fresh[0] = True
+    fresh[:1] = True
     for column in (video, second, x1, y1, x2, y2):
         fresh[1:] |= column[1:] != column[:-1]
     boxes = np.stack([column[fresh] for column in (x1, y1, x2, y2)], axis=1)
@@ -159,10 +159,11 @@ def _explain(path: Path, scored: bool) -> None:
     found_rows = False
     for row, cells in _csv_rows(path):
         if len(cells) not in widths:
-            plural = "column" if len(cells) == 1 else "columns"
-            raise UserError(f"{path}: row {row}: {len(cells)} {plural}, expected {max(widths)} ({expected})")
+            raise _wrong_width(path, row, cells, f"{max(widths)} ({expected})")
         widths = {len(cells)}
         found_rows = True
+        if any("\udc80" <= sign <= "\udcff" for sign in cells[0]):
+            raise UserError(f"{path}: row {row}: the video name is not UTF-8 text")
         _integer(path, row, "second", cells[1], np.int32)
         x1, y1, x2, y2 = (_number(path, row, name, cell) for name, cell in zip(_COLUMNS[2:6], cells[2:6], strict=True))
         _integer(path, row, "class id", cells[6], np.int16)
@@ -172,6 +173,12 @@ def _explain(path: Path, scored: bool) -> None:
             raise UserError(f"{path}: row {row}: the box ends before it begins, expected x1 <= x2 and y1 <= y2")
     if not found_rows:
         raise UserError(f"{path}: the file is empty, expected rows of {expected}")
+
+
+def _wrong_width(path: Path, row: int, cells: list[str], expected: str) -> UserError:
+    return UserError(
+        f"{path}: row {row}: {len(cells)} {'column' if len(cells) == 1 else 'columns'}, expected {expected}"
+    )
 
 
 def _check_file(path: Path) -> None:
@@ -184,8 +191,8 @@ def _check_file(path: Path) -> None:
 
 
 def _csv_rows(path: Path) -> Iterator[tuple[int, list[str]]]:
-    """Rows that are not blank, with their line number from 1."""
-    with path.open(newline="", encoding="utf-8", errors="replace") as file:
+    """Rows that are not blank, with their line number from 1. Bytes that are not UTF-8 become lone surrogates."""
+    with path.open(newline="", encoding="utf-8", errors="surrogateescape") as file:
         reader = csv.reader(file)
         for cells in reader:
             if cells:

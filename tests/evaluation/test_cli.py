@@ -1,0 +1,111 @@
+"""The command line of the metric, run as users run it."""
+
+import json
+import re
+import subprocess
+import sys
+
+import pytest
+
+TRUTH = "v,0902,0.1,0.1,0.5,0.5,1,0\nv,0903,0.1,0.1,0.5,0.5,1,0\n"
+FOUND = "v,0902,0.1,0.1,0.5,0.5,1,0.9\nv,0903,0.6,0.6,0.9,0.9,1,0.8\nv,0903,0.1,0.1,0.5,0.4,1,0.7\n"
+LABELS = 'item { name: "walk" id: 1 }\nitem { name: "run" id: 2 }\n'
+
+
+@pytest.fixture
+def files(tmp_path):
+    paths = {"groundtruth": "gt.csv", "detections": "det.csv", "labelmap": "map.pbtxt"}
+    for name, content in zip(paths.values(), (TRUTH, FOUND, LABELS), strict=True):
+        (tmp_path / name).write_text(content)
+    return {option: tmp_path / name for option, name in paths.items()}
+
+
+def run(repository, files, *more):
+    options = [text for option, path in files.items() for text in (f"--{option}", str(path))]
+    command = [sys.executable, "-m", "src.evaluation", *options, *map(str, more)]
+    return subprocess.run(command, cwd=repository, capture_output=True, text=True, check=False)
+
+
+def test_prints_the_table_and_writes_full_precision(repository, files, tmp_path):
+    done = run(repository, files, "--json", tmp_path / "out/metric.json")
+    assert done.returncode == 0, done.stderr
+    *table, last = done.stdout.splitlines()
+    assert table == [
+        "'PascalBoxes_PerformanceByCategory/AP@0.5IOU/run': no ground truth",
+        "'PascalBoxes_PerformanceByCategory/AP@0.5IOU/walk': 0.8333333333333333",
+        "'PascalBoxes_Precision/mAP@0.5IOU': 0.8333333333333333",
+    ]
+    assert re.fullmatch(r"AVA eval done in \d+\.\d\d seconds\.", last)
+    assert json.loads((tmp_path / "out/metric.json").read_text()) == {
+        "PascalBoxes_Precision/mAP@0.5IOU": 0.8333333333333333,
+        "PascalBoxes_PerformanceByCategory/AP@0.5IOU/walk": 0.8333333333333333,
+        "PascalBoxes_PerformanceByCategory/AP@0.5IOU/run": None,
+    }
+
+
+def test_options_reach_the_metric(repository, files, tmp_path):
+    (tmp_path / "excluded.csv").write_text("v,0902\n")
+    out = tmp_path / "metric.json"
+    options = ["--exclusions", tmp_path / "excluded.csv", "--order", "input", "--iou", "0.5", "0.8", "--json", out]
+    assert run(repository, files, *options).returncode == 0
+    values = json.loads(out.read_text())
+    assert values["PascalBoxes_Precision/mAP@0.5IOU"] == 0.5
+    assert values["PascalBoxes_Precision/mAP@0.8IOU"] == 0.0
+
+
+def test_report_is_written(repository, files, tmp_path):
+    done = run(repository, files, "--report", tmp_path / "report", "--iou", "0.5", "0.75")
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.endswith(f"report: {tmp_path / 'report' / 'index.html'}\n")
+    assert sorted(path.name for path in (tmp_path / "report").iterdir()) == [
+        "average_precision.png",
+        "errors.png",
+        "index.html",
+        "precision_recall.png",
+        "scores.png",
+        "what_is_lost.png",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("option", "content", "message"),
+    [
+        ("detections", FOUND + "v,0903,0.1\n", "det.csv: row 4: 3 columns, expected 8"),
+        ("detections", "v,0902,0.1,0.1,0.5,0.5,1,high\n", "det.csv: row 1: score is 'high'"),
+        ("detections", "v,0902,0.1,0.1,nan,0.5,1,0.5\n", "det.csv: row 1: x2 is 'nan'"),
+        ("detections", "", "det.csv: the file is empty"),
+        ("groundtruth", "", "gt.csv: the file is empty"),
+        ("groundtruth", "v,0902,0.1,0.1,0.5,0.5\n", "gt.csv: row 1: 6 columns"),
+        ("labelmap", "", "map.pbtxt: the label map has no items"),
+    ],
+)
+def test_bad_input_ends_with_one_line_and_status_2(repository, files, tmp_path, option, content, message):
+    files[option].write_text(content)
+    done = run(repository, files, "--json", tmp_path / "metric.json", "--report", tmp_path / "report")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.startswith("error: ")
+    assert message in done.stderr
+    assert done.stderr.count("\n") == 1
+    assert not (tmp_path / "metric.json").exists()
+    assert not (tmp_path / "report").exists()
+
+
+@pytest.mark.parametrize("option", ["groundtruth", "detections", "labelmap"])
+def test_folder_instead_of_a_file_is_refused(repository, files, tmp_path, option):
+    done = run(repository, {**files, option: tmp_path})
+    assert (done.returncode, done.stderr.count("\n")) == (2, 1)
+    assert str(tmp_path) in done.stderr
+    assert "directory" in done.stderr
+
+
+def test_output_that_cannot_be_written_is_refused(repository, files, tmp_path):
+    done = run(repository, files, "--json", tmp_path)
+    assert (done.returncode, done.stderr.count("\n")) == (2, 1)
+    done = run(repository, files, "--report", files["labelmap"])
+    assert (done.returncode, done.stderr.count("\n")) == (2, 1)
+    assert "map.pbtxt: cannot write" in done.stderr
+
+
+def test_iou_must_be_above_0_and_at_most_1(repository, files):
+    assert run(repository, files, "--iou", "0").returncode == 2
+    assert run(repository, files, "--iou", "1.5").returncode == 2

@@ -10,7 +10,6 @@ from pathlib import Path
 
 import numpy as np
 
-from src.config.custom_config import load_config
 from src.utils.checkpoint import NAMINGS, compare, convert, recognise
 from src.utils.device import prepare_cpu
 from src.utils.errors import UserError, run_main
@@ -46,10 +45,11 @@ def _digest(text: str) -> str:
 
 def network_shapes(cfg_path: Path | None) -> dict[str, tuple[int, ...]]:
     """Return the shape of every parameter of the network that the configuration describes."""
-    cfg = load_config(cfg_path)
+    from src.config.custom_config import load_config
     from src.models.video_model_builder import SlowFast
 
-    return {name: tuple(parameter.shape) for name, parameter in SlowFast(cfg).parameters_dict().items()}
+    network = SlowFast(load_config(cfg_path))
+    return {name: tuple(parameter.shape) for name, parameter in network.parameters_dict().items()}
 
 
 def main() -> int:
@@ -65,7 +65,7 @@ def main() -> int:
     kind = recognise(arrays, source) if args.kind in (None, "safetensors") else args.kind
     converted = convert(arrays, kind, source)
     coverage = compare(converted, network_shapes(args.cfg), source, fresh_head=True)
-    weights = {name: np.asarray(as_array(converted[name]), np.float32) for name in coverage.loaded}
+    weights = {name: np.asarray(as_array(converted[name], source), np.float32) for name in coverage.loaded}
     write_weights(weights, args.dst, args.to)
     if args.report:
         print(coverage.table())

@@ -157,8 +157,8 @@ def convert(arrays: Mapping[str, LazyArray], kind: str, source: str) -> dict[str
         ours = to_mindspore(to_pyslowfast(theirs, kind))
         if ours in converted:
             raise UserError(f"{source}: {ours} is in it twice, the second time as {theirs}")
-        if kind == "mmaction2" and ours.startswith(HEAD):
-            array = _mmaction2_head(theirs, as_array(array))
+        if kind == "mmaction2" and ours.startswith(HEAD) and array.shape:
+            array = _mmaction2_head(theirs, as_array(array, source))
         converted[ours] = array
     return converted
 

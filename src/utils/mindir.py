@@ -350,11 +350,12 @@ _CONSTANT_FOLDING: dict[str, Callable[..., np.ndarray]] = {
 
 # Names of the inputs of each operator; names that a node has as settings are constant tuples.
 _INPUT_NAMES = {
-    **dict.fromkeys(("Abs", "Ceil", "Floor", "ReLU", "Sigmoid", "MaxPool", "Pad", "Softmax", "Concat", "Cast"), ("x",)),
+    **dict.fromkeys(("Abs", "Ceil", "Floor", "ReLU", "Sigmoid", "MaxPool", "Pad", "Softmax", "Concat"), ("x",)),
     **dict.fromkeys(("Add", "Sub", "Mul", "RealDiv", "Minimum", "Maximum"), ("x", "y")),
     **dict.fromkeys(("MatMul", "BatchMatMul"), ("x1", "x2")),
     **dict.fromkeys(("ReduceMean", "ReduceMax", "ReduceSum"), ("input_x", "axis")),
     "BiasAdd": ("x", "b"),
+    "Cast": ("x", "dtype"),
     "Conv2D": ("x", "w"),
     "Reshape": ("tensor", "shape"),
     "StridedSlice": ("x", "begin", "end", "strides"),
@@ -423,7 +424,9 @@ class _VersionOneWriter:
             self._tensor_spec(shape.values.add(type=pb.AttributeProto.TENSORS).tensors, part)
         return name
 
-    def _constant(self, owner: str, name: str, value: tuple[int, ...]) -> str:
+    def _constant(self, owner: str, name: str, value: object) -> str:
+        if isinstance(value, np.dtype):
+            value = next(number for number, dtype in _TYPE_IDS.items() if dtype == value)
         name = f"{owner}_{name}"
         proto = self._model.graph.node.add(op_type="Constant", name=name, output=[name])
         _set(proto.attribute, "value", value)

@@ -32,9 +32,16 @@ class LazyArray(Protocol):
         """Return the array."""
 
 
-def as_array(array: "LazyArray | np.ndarray") -> np.ndarray:
-    """Return an array, read if it has not been."""
-    return array if isinstance(array, np.ndarray) else array.read()
+def as_array(array: "LazyArray | np.ndarray", source: str) -> np.ndarray:
+    """Return an array of the file `source`, read if it has not been.
+
+    Raises:
+        UserError: its content is damaged.
+    """
+    try:
+        return array if isinstance(array, np.ndarray) else array.read()
+    except UnicodeEncodeError as error:
+        raise UserError(f"{source}: damaged: the content of an array is no bytes") from error
 
 
 class Refused(Exception):
@@ -119,6 +126,11 @@ def _encode(text: str, _encoding: str) -> str:
     return text
 
 
+def _empty() -> bytes:
+    # Old protocols write empty bytes as a call without arguments.
+    return b""
+
+
 def _set_item(container: dict, key: object, value: object) -> None:
     if not isinstance(container, dict) or not isinstance(key, str | bytes | int | float | None):
         raise Refused(f"a dictionary with a key of type {type(key).__name__}")
@@ -134,10 +146,12 @@ def _describe(value: object) -> str:
 
 Builder = Callable[..., object]
 
+_BUILTINS = ("builtins", "__builtin__")
 _NUMPY_CORES = ("numpy.core", "numpy._core")
 PLAIN: dict[Name, Builder] = {
     Name("collections", "OrderedDict"): dict,
     Name("_codecs", "encode"): _encode,
+    **{Name(builtins, "bytes"): _empty for builtins in _BUILTINS},
     Name("numpy", "dtype"): _DType,
     **{Name(f"{core}.multiarray", "_reconstruct"): _reconstruct for core in _NUMPY_CORES},
     **{Name(f"{core}.multiarray", "scalar"): _scalar for core in _NUMPY_CORES},
@@ -150,7 +164,7 @@ _ARGUMENTS = {Name("numpy", "ndarray")}
 
 # mmengine keeps its logs beside the weights: objects of this class, with tables of the class's own methods.
 _LOG = Name("mmengine.logging.history_buffer", "HistoryBuffer")
-_GETATTR = {Name("builtins", "getattr"), Name("__builtin__", "getattr")}
+_GETATTR = {Name(builtins, "getattr") for builtins in _BUILTINS}
 
 _CONSTANTS = {"NONE": None, "NEWTRUE": True, "NEWFALSE": False}
 _VALUES = {
@@ -335,6 +349,8 @@ def read_pickle(
     Raises:
         UserError: the pickle holds anything else, or is truncated or damaged.
     """
+    if not data.endswith(b"."):  # the last instruction; spares reading what was cut off
+        raise UserError(f"{source}: truncated or damaged: it is not a whole pickle")
     try:
         return _Machine(builders or {}, arguments, persistent).run(data)
     except Refused as error:

@@ -62,8 +62,7 @@ def read_weights(path: Path, sha256: str | None = None) -> tuple[str, dict[str, 
     if not path.is_file():
         raise UserError(f"{path}: no such file; expected a checkpoint")
     data = path.read_bytes()
-    digest = hashlib.sha256(data).hexdigest()
-    if sha256 and digest != sha256.lower():
+    if sha256 and (digest := hashlib.sha256(data).hexdigest()) != sha256.lower():
         raise UserError(f"{path}: its SHA-256 is {digest}, expected {sha256.lower()}")
     found = file_format(data, str(path))
     if found == "ckpt":

@@ -1,7 +1,10 @@
 #include "inc/network.h"
 
 #include <algorithm>
+#include <cmath>
+#include <cstdint>
 #include <cstring>
+#include <limits>
 #include <memory>
 #include <string>
 #include <thread>
@@ -51,9 +54,36 @@ std::string OneLine(std::string text) {
   return text;
 }
 
+// MindSpore Lite on the CPU gives a graph with float16 inputs float32 ones.
+bool Widens(const TensorSpec &spec, const mindspore::MSTensor &tensor) {
+  return spec.dtype == "float16" && tensor.DataType() == mindspore::DataType::kNumberTypeFloat32;
+}
+
+// float16 to float32, exact.
+std::vector<char> Widen(const std::vector<char> &halves) {
+  std::vector<char> floats(halves.size() * 2);
+  for (std::size_t index = 0; index < halves.size() / 2; ++index) {
+    std::uint16_t half;
+    std::memcpy(&half, &halves[index * 2], sizeof(half));
+    const int exponent = (half >> 10) & 0x1F;
+    const int fraction = half & 0x3FF;
+    float value;
+    if (exponent == 0x1F) {
+      value = fraction == 0 ? std::numeric_limits<float>::infinity() : std::numeric_limits<float>::quiet_NaN();
+    } else if (exponent == 0) {
+      value = std::ldexp(static_cast<float>(fraction), -24);
+    } else {
+      value = std::ldexp(static_cast<float>(fraction + 0x400), exponent - 25);
+    }
+    if ((half & 0x8000) != 0) value = -value;
+    std::memcpy(&floats[index * 4], &value, sizeof(value));
+  }
+  return floats;
+}
+
 void CheckInput(const TensorSpec &spec, const mindspore::MSTensor &tensor) {
   const std::vector<std::int64_t> expected(spec.shape.begin(), spec.shape.end());
-  if (tensor.Shape() == expected && tensor.DataType() == TypeOf(spec)) return;
+  if (tensor.Shape() == expected && (tensor.DataType() == TypeOf(spec) || Widens(spec, tensor))) return;
   std::string shape;
   for (const std::int64_t size : tensor.Shape()) shape += (shape.empty() ? "" : " x ") + std::to_string(size);
   throw Error("the manifest's " + spec.Describe() + ", but the model takes " + shape + " of type " +
@@ -84,9 +114,15 @@ Network::Network(const Options &options, const Manifest &manifest) : manifest_(m
 
 std::vector<char> Network::Score(const Batch &batch) {
   std::vector<mindspore::MSTensor> feed, outputs;
+  const TensorSpec *specs[] = {&manifest_.slow, &manifest_.fast, &manifest_.boxes};
   const std::vector<char> *data[] = {&batch.slow, &batch.fast, &batch.boxes};
+  std::vector<char> widened[3];
   for (std::size_t index = 0; index < inputs_.size(); ++index) {
     const mindspore::MSTensor &input = inputs_[index];
+    if (Widens(*specs[index], input)) {
+      widened[index] = Widen(*data[index]);
+      data[index] = &widened[index];
+    }
     feed.emplace_back(input.Name(), input.DataType(), input.Shape(), data[index]->data(), data[index]->size());
   }
   const mindspore::Status status = model_.Predict(feed, &outputs);

@@ -64,14 +64,14 @@ _NOT_NEGATIVE = (
 )
 
 
-class _OneLineParser(argparse.ArgumentParser):
+class OneLineParser(argparse.ArgumentParser):
     def error(self, message: str) -> None:
         raise UserError(f"{message} (see {self.prog} --help)")
 
 
 def argument_parser(description: str) -> argparse.ArgumentParser:
     """Return a parser of `--cfg FILE [--device_target CPU|GPU|Ascend] [KEY VALUE ...]`; scripts may add to it."""
-    parser = _OneLineParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = OneLineParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--cfg", required=True, metavar="FILE", help="YAML file of the recipe")
     parser.add_argument(
         "--device_target",

@@ -1,0 +1,44 @@
+"""Score the results of the C++ runner: the AVA metric over all shards.
+
+python postprogress.py --mindir slowfast.mindir --dataset data/ava --result_path result_Files/RUN [--output .]
+
+Prints the table of average precision and writes it to acc.log; detections.csv holds the scores in AVA's columns.
+"""
+
+import argparse
+import sys
+from pathlib import Path
+
+from src.config.custom_config import OneLineParser
+from src.engine.deployment import model_config, read_model
+from src.engine.inference import gather_results
+from src.evaluation.ava_csv import write_boxes
+from src.evaluation.build import build_evaluator
+from src.utils.errors import UserError, run_main
+from src.utils.files import write_atomic
+
+
+def main() -> int:
+    parser = OneLineParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--mindir", required=True, type=Path, metavar="FILE", help="the exported graph")
+    parser.add_argument("--dataset", required=True, type=Path, metavar="DIR", help="the data set's folder")
+    parser.add_argument("--result_path", required=True, type=Path, metavar="DIR", help="holds a folder for each shard")
+    parser.add_argument("--output", type=Path, default=Path(), metavar="DIR", help="for acc.log (default: here)")
+    args = parser.parse_args()
+
+    if not args.result_path.is_dir():
+        raise UserError(f"{args.result_path}: no such folder; expected the results of the runner")
+    model = read_model(args.mindir)
+    cfg = model_config(model, args.dataset)
+    evaluator = build_evaluator(cfg)
+    boxes = gather_results(args.result_path, evaluator, model)
+    table = evaluator.evaluate().format_table()
+    write_boxes(args.output / "detections.csv", evaluator.detections())
+    write_atomic(args.output / "acc.log", table + "\n")
+    print(table)
+    print(f"{boxes} boxes scored")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(run_main(main))

@@ -125,14 +125,14 @@ def _draw_figure(rng: np.random.Generator, centre: float, body_action: str) -> F
 def _draw_background(rng: np.random.Generator) -> np.ndarray:
     """Return a (HEIGHT, WIDTH, 3) uint8 texture: noise of several grain sizes, and a few boxes as furniture."""
     texture = np.full((HEIGHT, WIDTH, 3), rng.uniform(50, 205, 3), np.float32)
-    for grain, strength in ((60, 45), (20, 25), (6, 15), (2, 8)):
+    for grain, strength in ((60, 20), (20, 10), (6, 6), (2, 4)):
         size = (HEIGHT // grain + 1, WIDTH // grain + 1)
         noise = (rng.normal(0, strength, (*size, 1)) + rng.normal(0, strength / 3, (*size, 3))).astype(np.float32)
         texture += cv2.resize(noise, (WIDTH, HEIGHT), interpolation=cv2.INTER_CUBIC)
     for _ in range(rng.integers(0, 5)):
         x, y = int(rng.integers(0, WIDTH)), int(rng.integers(0, HEIGHT))
         right, bottom = x + int(rng.integers(8, 50)), y + int(rng.integers(8, 50))
-        texture[y:bottom, x:right] = 0.6 * texture[y:bottom, x:right] + 0.4 * rng.uniform(0, 255, 3)
+        texture[y:bottom, x:right] = 0.8 * texture[y:bottom, x:right] + 0.2 * rng.uniform(0, 255, 3)
     return np.clip(texture, 0, 255).astype(np.uint8)
 
 

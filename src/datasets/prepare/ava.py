@@ -118,6 +118,7 @@ def unpack_annotations(archive: Path, annotations: Path) -> None:
         UserError: not a tar archive, or a member that would land outside the folder.
     """
     try:
+        annotations.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=annotations.parent) as temporary, tarfile.open(archive) as tar:
             tar.extractall(temporary, filter="data")
             unpacked = Path(temporary)
@@ -252,7 +253,7 @@ def _frame_bytes(videos: Sequence[Path], fps: int, short_side: int) -> float:
     durations = [ffmpeg.probe(video).duration for video in videos]
     step = max(1, len(videos) // _MEASURED_VIDEOS)
     sizes = [
-        len(ffmpeg.grab_frame(video, duration * (part + 0.5) / _MEASURED_FRAMES, short_side))
+        len(ffmpeg.grab_frame(video, duration * part / _MEASURED_FRAMES, short_side))
         for video, duration in list(zip(videos, durations, strict=True))[::step]
         for part in range(_MEASURED_FRAMES)
     ]

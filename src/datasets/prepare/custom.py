@@ -33,9 +33,9 @@ _SMALL_SETTINGS = {
     "SLOWFAST": {"BETA_INV": 4},
     "DATA": {
         "NUM_FRAMES": 16,
-        "TRAIN_JITTER_SCALES": [112, 128],
-        "TRAIN_CROP_SIZE": 112,
-        "TEST_CROP_SIZE": 112,
+        "TRAIN_JITTER_SCALES": [96, 112],
+        "TRAIN_CROP_SIZE": 96,
+        "TEST_CROP_SIZE": 96,
     },
     "DATA_LOADER": {"NUM_WORKERS": 1},
     "SOLVER": {
@@ -321,6 +321,7 @@ def _write_recipes(
         "MODEL": {"NUM_CLASSES": max(class_names)},
         "DATA": {"PATH_TO_DATA_DIR": str(out)},
         "AVA": {
+            "VIDEO_DIR": "videos",
             "TRAIN_GT_BOX_LISTS": ["train_boxes.csv"],
             "TEST_PREDICT_BOX_LISTS": ["val_detections.csv"],
             "GROUNDTRUTH_FILE": "val_boxes.csv",

@@ -12,7 +12,7 @@ import cv2
 import numpy as np
 from fvcore.common.config import CfgNode
 
-from src.datasets.prepare import ava, lists
+from src.datasets.prepare import ava, ffmpeg, lists
 from src.utils.errors import UserError
 from src.utils.label_map import read_label_map
 
@@ -54,7 +54,7 @@ def verify(cfg: CfgNode, jobs: int) -> list[Finding]:
     """Check the lists, frames and boxes that a configuration names against each other.
 
     Args:
-        cfg: the recipe; reads DATA.PATH_TO_DATA_DIR, MODEL.NUM_CLASSES and AVA.
+        cfg: the recipe; reads DATA.PATH_TO_DATA_DIR, DATA.SOURCE, MODEL.NUM_CLASSES and AVA.
         jobs: videos at a time.
 
     Returns:
@@ -66,12 +66,17 @@ def verify(cfg: CfgNode, jobs: int) -> list[Finding]:
     )
     findings: list[Finding] = []
     counts: dict[str, int] = {}
-    listed: dict[str, int] = {}
-    for name in [*cfg.AVA.TRAIN_LISTS, *cfg.AVA.TEST_LISTS]:
-        findings += _check_frame_list(list_dir / name, listed)
+    if cfg.DATA.SOURCE == "video":
+        source_dir = root / cfg.AVA.VIDEO_DIR
+        videos = ava.find_videos(source_dir)
+        check, names = (lambda name: _check_video(videos[name], cfg.AVA.FPS)), list(videos)
+    else:
+        source_dir, listed = frame_dir, {}
+        for name in [*cfg.AVA.TRAIN_LISTS, *cfg.AVA.TEST_LISTS]:
+            findings += _check_frame_list(list_dir / name, listed)
+        check, names = (lambda name: _check_frames(root, frame_dir, name, listed[name], cfg.AVA.FPS)), list(listed)
     with ThreadPoolExecutor(jobs) as pool:
-        checked = pool.map(lambda name: _check_frames(root, frame_dir, name, listed[name], cfg.AVA.FPS), listed)
-        for name, (count, found) in zip(listed, checked, strict=True):
+        for name, (count, found) in zip(names, pool.map(check, names), strict=True):
             counts[name] = count
             findings += found
     boxed: set[str] = set()
@@ -80,8 +85,8 @@ def verify(cfg: CfgNode, jobs: int) -> list[Finding]:
     for name in dict.fromkeys([*truths, *detections]):
         findings += _check_boxes(annotations / name, name in detections, cfg, counts, boxed)
     findings += [
-        Finding(False, str(frame_dir / name), "is listed but has no boxes", "It is not trained on; annotate it")
-        for name in listed
+        Finding(False, str(source_dir / name), "has no boxes", "It is not used; annotate it to use it")
+        for name in names
         if name not in boxed
     ]
     findings += _check_label_map(annotations / cfg.AVA.LABEL_MAP_FILE, cfg.MODEL.NUM_CLASSES)
@@ -122,6 +127,14 @@ def _check_frame_list(path: Path, listed: dict[str, int]) -> Iterator[Finding]:
     if not counts:
         yield Finding(True, str(path), "lists no frames", "Run the frames and lists steps")
     listed.update(counts)
+
+
+def _check_video(path: Path, fps: int) -> tuple[int, list[Finding]]:
+    """Check a video that clips are read from; return how many frames it gives at `fps`."""
+    try:
+        return round(ffmpeg.probe(path).duration * fps), []
+    except UserError as error:
+        return 0, [Finding(True, str(path), str(error), "Fetch or copy it again, or take it away with its boxes")]
 
 
 def _check_frames(root: Path, frame_dir: Path, name: str, listed: int, fps: int) -> tuple[int, list[Finding]]:
@@ -214,8 +227,8 @@ def _check_boxes(
     boxed |= set(videos)
     unknown = sorted(set(videos) - set(counts))
     if unknown:
-        what = f"{len(unknown)} of its {len(videos)} videos are in no frame list, as {unknown[0]}"
-        advice = "Their boxes are left out; run the frames and lists steps to have them"
+        what = f"{len(unknown)} of its {len(videos)} videos are not among the frames or videos, as {unknown[0]}"
+        advice = "Their boxes are left out; prepare the videos to have them"
         yield Finding(len(unknown) == len(videos), str(path), what, advice)
     low, high = cfg.AVA.VALID_SECONDS
     for name in sorted(set(videos) & set(counts)):

@@ -115,7 +115,7 @@ def test_boxes_of_an_unlisted_video_and_outside_the_valid_seconds_are_noted(root
         file.write("three,1,0.1,0.2,0.5,0.9,1,1\none,0,0.1,0.2,0.5,0.9,1,1\n")
     findings = _findings(root)
     assert [finding.harmful for finding in findings] == [False, False]
-    assert "1 of its 2 videos are in no frame list, as three" in str(findings[0])
+    assert "1 of its 2 videos are not among the frames or videos, as three" in str(findings[0])
     assert "1 key frames lie outside AVA.VALID_SECONDS 1 to 3" in str(findings[1])
 
 
@@ -125,6 +125,18 @@ def test_missing_lists(root: Path) -> None:
     text = "\n".join(str(finding) for finding in _findings(root) if finding.harmful)
     for name in ("train.csv", "val_boxes.csv", "labels.pbtxt"):
         assert f"ava_annotations/{name}: cannot " in text or f"{name}: cannot read" in text
+
+
+def test_videos_without_frames(root: Path) -> None:
+    shutil.rmtree(root / "frames")
+    settings = ["DATA.PATH_TO_DATA_DIR", str(root), "DATA.SOURCE", "video", "AVA.VIDEO_DIR", "videos"]
+    cfg = load_config(root / "slowfast.yaml", settings)
+    assert verify(cfg, jobs=2) == []
+    path = root / "videos/one.mp4"
+    path.write_bytes(path.read_bytes()[:300])
+    first, second = verify(cfg, jobs=2)
+    assert "one.mp4: ffmpeg cannot read this video" in first.what
+    assert "3 annotated seconds of one have no frames, as 1" in second.what
 
 
 def test_exit_status(root: Path, repository: Path) -> None:

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from src.evaluation.boxes import BoxTable, select_rows
+from src.evaluation.boxes import BoxTable, kept_frames, select_rows
 from src.evaluation.matching import Ranking
 from src.utils.errors import UserError
 
@@ -241,17 +241,19 @@ class AVAEvaluator:
         state = self.state()
         names, video = np.unique(state["video"], return_inverse=True)
         order = np.lexsort((state["second"], video))
+        names = tuple(names.tolist())
+        video = video.astype(np.int32)
+        order = order[kept_frames(names, video[order], state["second"][order], self._excluded, self._seconds)]
         ids = np.array(list(self._label_map), dtype=np.int16)
-        table = BoxTable(
-            video_names=tuple(names.tolist()),
-            video=video[order].astype(np.int32),
+        return BoxTable(
+            video_names=names,
+            video=video[order],
             second=state["second"][order],
             boxes_norm=state["boxes"][order],
             row_box=np.repeat(np.arange(len(order), dtype=np.int32), len(ids)),
             row_class=np.tile(ids, len(order)),
             row_score=state["scores"][order].ravel(),
         )
-        return select_rows(table, ids, self._excluded, self._seconds)
 
     def evaluate(self) -> AVAResult:
         """Compute the metric of everything gathered so far."""

@@ -36,34 +36,52 @@ class BoxTable:
     def num_rows(self) -> int:
         return len(self.row_box)
 
-    def frame_keys(self, video_index: dict[str, int]) -> np.ndarray:
-        """Number the boxes' frames: (boxes,) int64, equal exactly where video and second are.
-
-        Args:
-            video_index: A number for every video name, the same in all tables that are compared.
-        """
-        number = np.array([video_index[name] for name in self.video_names], dtype=np.int64)
-        return (number[self.video] << 32) + self.second if len(self.video) else np.empty(0, dtype=np.int64)
-
 
 def frame_keys(*tables: BoxTable) -> list[np.ndarray]:
-    """Number the frames of several tables alike; see `BoxTable.frame_keys`."""
+    """Number the frames of several tables alike: for each (boxes,) int64, equal where video name and second are."""
     names = dict.fromkeys(name for table in tables for name in table.video_names)
-    video_index = {name: index for index, name in enumerate(names)}
-    return [table.frame_keys(video_index) for table in tables]
+    number = {name: index for index, name in enumerate(names)}
+    return [
+        _keys(np.array([number[name] for name in table.video_names], dtype=np.int64)[table.video], table.second)
+        for table in tables
+    ]
 
 
-def kept_boxes(table: BoxTable, excluded: Collection[tuple[str, int]], seconds: Collection[int] | None) -> np.ndarray:
-    """Which boxes stand on frames that count: (boxes,) bool."""
-    number = {name: index for index, name in enumerate(table.video_names)}
-    keys = table.frame_keys(number)
-    kept = np.ones(len(keys), dtype=bool)
-    banned = [(number[name] << 32) + second for name, second in excluded if name in number]
+def _keys(video: np.ndarray, second: np.ndarray) -> np.ndarray:
+    return (video.astype(np.int64) << 32) + second
+
+
+def kept_frames(
+    video_names: Sequence[str],
+    video: np.ndarray,
+    second: np.ndarray,
+    excluded: Collection[tuple[str, int]] = (),
+    seconds: Collection[int] | None = None,
+) -> np.ndarray:
+    """Which frames count: (n,) bool.
+
+    Args:
+        video_names: Names that `video` counts in.
+        video: (n,) integers.
+        second: (n,) integers.
+        excluded: Frames (video name, second) that do not count.
+        seconds: If given, only frames of these seconds count.
+    """
+    kept = np.ones(len(video), dtype=bool)
+    number = {name: index for index, name in enumerate(video_names)}
+    banned = [(number[name], at) for name, at in excluded if name in number]
     if banned:
-        kept &= ~np.isin(keys, np.array(banned, dtype=np.int64))
+        kept &= ~np.isin(_keys(video, second), _keys(*np.array(banned).T))
     if seconds is not None:
-        kept &= np.isin(table.second, np.fromiter(seconds, dtype=np.int64))
+        kept &= np.isin(second, np.fromiter(seconds, dtype=np.int64))
     return kept
+
+
+def kept_boxes(
+    table: BoxTable, excluded: Collection[tuple[str, int]] = (), seconds: Collection[int] | None = None
+) -> np.ndarray:
+    """Which boxes stand on frames that count: (boxes,) bool; see `kept_frames`."""
+    return kept_frames(table.video_names, table.video, table.second, excluded, seconds)
 
 
 def class_index(table: BoxTable, kept: np.ndarray, ids: Sequence[int]) -> np.ndarray:

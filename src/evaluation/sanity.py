@@ -51,7 +51,7 @@ def check_tables(
     """
     tables = {"ground truth": ground_truth, "detections": detections}
     keys = dict(zip(tables, frame_keys(ground_truth, detections), strict=True))
-    kept = {name: kept_boxes(table, excluded, None) for name, table in tables.items()}
+    kept = {name: kept_boxes(table, excluded) for name, table in tables.items()}
     checks = []
 
     def add(

@@ -1,0 +1,74 @@
+"""Each check of the files finds what it is for, and nothing in good files."""
+
+import pytest
+
+from src.evaluation.sanity import Check, check_tables
+from tests.evaluation.tables import LABELS, LEFT, RIGHT, table
+
+TRUTH = [("a", 902, *LEFT, 1), ("a", 903, *LEFT, 3), ("b", 902, *RIGHT, 7)]
+FOUND = [(*row, 0.5) for row in TRUTH]
+
+
+def found_by_checks(truth=TRUTH, found=FOUND, **options) -> dict[str, Check]:
+    """The checks that found something, by title."""
+    checks = check_tables(table(truth), table(found, True), LABELS, **options)
+    assert len(checks) == 14
+    return {check.title: check for check in checks if check.level != "ok"}
+
+
+def test_good_files_are_well():
+    assert found_by_checks() == {}
+
+
+def test_frames_and_videos_of_one_file_only():
+    checks = found_by_checks(found=[FOUND[0], ("c", 950, *LEFT, 1, 0.5), ("a", 904, *LEFT, 1, 0.5)])
+    assert {title: (check.count, check.total, check.examples) for title, check in checks.items()} == {
+        "videos in the ground truth but not in the detections": (1, 2, ["b"]),
+        "frames in the ground truth but not in the detections": (2, 3, ["a,0903", "b,0902"]),
+        "videos in the detections but not in the ground truth": (1, 2, ["c"]),
+        "frames in the detections but not in the ground truth": (2, 3, ["c,0950", "a,0904"]),
+    }
+
+
+def test_excluded_frames_are_not_looked_at():
+    extra = ("a", 1000, *LEFT, 1, 0.5)
+    assert found_by_checks(found=[*FOUND, extra], excluded={("a", 1000)}) == {}
+
+
+@pytest.mark.parametrize(
+    ("box", "title"),
+    [
+        ((10, 20, 100, 200), "boxes of the detections in pixels"),
+        ((-0.1, 0, 0.5, 0.5), "boxes of the detections outside [0, 1]"),
+        ((0.5, 0.5, 0.9, 1.2), "boxes of the detections outside [0, 1]"),
+        ((0.5, 0.5, 0.5, 0.9), "boxes of the detections without area"),
+    ],
+)
+def test_boxes_that_cannot_be(box, title):
+    checks = found_by_checks(found=[*FOUND, ("a", 902, *box, 1, 0.5)])
+    assert list(checks) == [title]
+    assert (checks[title].count, checks[title].total, checks[title].level) == (1, 4, "problem")
+    assert checks[title].examples == [f"a,0902: {' '.join(f'{x:g}' for x in box)}"]
+
+
+def test_class_ids_that_the_label_map_lacks():
+    checks = found_by_checks(truth=[*TRUTH, ("a", 902, *LEFT, -1)], found=[*FOUND, ("a", 902, *LEFT, 2, 0.5)] * 2)
+    assert checks["class ids of the ground truth not in the label map"].examples == ["-1 (1 rows)"]
+    assert checks["class ids of the detections not in the label map"].examples == ["2 (2 rows)"]
+
+
+def test_scores_beyond_0_and_1():
+    checks = found_by_checks(found=[*FOUND[:2], (*TRUTH[2], 1.5)])
+    assert checks["scores outside [0, 1]"].examples == ["1.5"]
+
+
+def test_ground_truth_that_is_there_twice():
+    checks = found_by_checks(truth=[*TRUTH, TRUTH[1], ("a", 903, *LEFT, 7)])
+    check = checks["rows of the ground truth that repeat a box and class"]
+    assert (check.count, check.examples) == (1, ["a,0903: class id 3"])
+
+
+def test_only_the_first_few_are_named_but_all_are_counted():
+    checks = found_by_checks(found=[*FOUND, *[("a", 1000 + at, *LEFT, 1, 0.5) for at in range(20)]], max_examples=3)
+    check = checks["frames in the detections but not in the ground truth"]
+    assert (check.count, check.examples) == (20, ["a,1000", "a,1001", "a,1002"])

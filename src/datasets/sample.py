@@ -252,6 +252,8 @@ def main() -> int:
         write_atomic(partial / _RECORD, json.dumps({"made_with": record, "ffmpeg": ffmpeg.ffmpeg_version()}) + "\n")
         partial.chmod(0o755)
         partial.rename(args.out)
+    except OSError as error:
+        raise UserError(f"{args.out}: cannot write the sample data: {error.strerror}") from error
     finally:
         shutil.rmtree(partial, ignore_errors=True)
     print(f"{args.out}: {args.train_videos} training and {args.val_videos} validation videos of {SECONDS} seconds")

@@ -25,7 +25,13 @@ _AVA_RECIPE = Path(__file__).parents[3] / "configs" / "AVA" / "SLOWFAST_32x2_R50
 
 def main() -> int:
     """Run one step, or all."""
-    args = _parse()
+    try:
+        return _run(_parse())
+    except OSError as error:
+        raise UserError(f"{error.filename or 'writing'}: {error.strerror}") from error
+
+
+def _run(args: argparse.Namespace) -> int:
     if args.step == "custom":
         with locked(args.out):
             _custom(args)

@@ -18,6 +18,7 @@ from src.utils.errors import UserError
 # A container's header rounds durations, and streams end a little apart; beyond this a video counts as cut short.
 _DURATION_SLACK_SECONDS = 1.0
 _PARTIAL_SUFFIX = ".partial"
+_REMOVAL_ATTEMPTS = 20
 
 
 class TargetError(UserError):
@@ -97,7 +98,7 @@ def probe(video: str | os.PathLike) -> VideoInfo:
         hours, minutes, seconds = map(float, duration.groups())
         length = hours * 3600 + minutes * 60 + seconds
     else:
-        length = _count_frames(video) / fps
+        length = _count_frames(video, fps) / fps
     return VideoInfo(length, fps, int(size.group(1)), int(size.group(2)), timed=duration is not None)
 
 
@@ -135,11 +136,11 @@ def extract_frames(
     # start_time=0 fills the start of a video whose picture sets in after its sound.
     filters = [f"fps={fps}:start_time=0"]
     if not info.timed:
-        filters.insert(0, f"setpts=N/({info.fps}*TB)")
+        filters.insert(0, _times_filter(info.fps))
     if short_side:
         filters.append(_scale_filter(short_side))
     with _partial_folder(folder) as partial:
-        arguments = ["-threads", str(threads), "-i", f"file:{video.resolve()}", "-map", "0:v:0", "-an", "-sn"]
+        arguments = ["-threads", str(threads), "-i", f"file:{video.resolve()}", "-map", "0:V:0", "-an", "-sn"]
         # Run inside the folder: a percent sign in its path would be taken for part of the pattern.
         pattern = f"file:{name.replace('%', '%%')}_%06d.jpg"
         arguments += ["-vf", ",".join(filters), "-threads", str(threads), "-q:v", "1", pattern]
@@ -167,7 +168,7 @@ def cut_video(video: str | os.PathLike, target: str | os.PathLike, start: int, s
         raise UserError(f"{video}: lasts {duration:.0f} seconds, nothing is left after second {start}")
     with _partial_file(target) as partial:
         arguments = ["-y", "-v", "error", "-threads", str(threads), "-ss", str(start), "-t", str(seconds)]
-        arguments += ["-i", f"file:{video}", "-map", "0:v:0", "-map", "0:a:0?", "-c:v", "libx264", "-c:a", "aac"]
+        arguments += ["-i", f"file:{video}", "-map", "0:V:0", "-map", "0:a:0?", "-c:v", "libx264", "-c:a", "aac"]
         arguments += ["-pix_fmt", "yuv420p", "-threads", str(threads), "-f", "mp4", f"file:{partial}"]
         result = _run(arguments, video, target=target)
         expected = min(seconds, duration - start)
@@ -182,7 +183,7 @@ def cut_video(video: str | os.PathLike, target: str | os.PathLike, start: int, s
 
 def grab_frame(video: str | os.PathLike, seconds: float, short_side: int = 0) -> bytes:
     """Return the frame at `seconds` as JPEG in the quality of `extract_frames`."""
-    arguments = ["-v", "error", "-ss", f"{seconds:.3f}", "-i", f"file:{_existing(video)}", "-map", "0:v:0"]
+    arguments = ["-v", "error", "-ss", f"{seconds:.3f}", "-i", f"file:{_existing(video)}", "-map", "0:V:0"]
     if short_side:
         arguments += ["-vf", _scale_filter(short_side)]
     arguments += ["-frames:v", "1", "-q:v", "1", "-c:v", "mjpeg", "-f", "image2pipe", "pipe:1"]
@@ -222,12 +223,27 @@ def encode_video(path: str | os.PathLike, frames: Iterator, *, fps: int, width: 
             raise _failure(path, path, process.returncode, errors.read())
 
 
-def remove_partials(folder: Path) -> list[str]:
-    """Remove what a killed run left half-written in `folder`; return the names."""
+def remove_partials(folder: Path) -> None:
+    """Remove what a killed run left half-written in `folder`.
+
+    Raises:
+        TargetError: it cannot be removed.
+    """
     partials = sorted(folder.glob(f".*{_PARTIAL_SUFFIX}")) if folder.is_dir() else []
     for path in partials:
-        shutil.rmtree(path) if path.is_dir() else path.unlink()
-    return [path.name for path in partials]
+        if path.is_dir():
+            _remove_folder(path)
+        else:
+            path.unlink()
+
+
+def _remove_folder(path: Path) -> None:
+    """Remove a folder that the ffmpeg of a killed run may still be filling; without its folder it ends."""
+    for _ in range(_REMOVAL_ATTEMPTS):
+        shutil.rmtree(path, ignore_errors=True)
+        if not path.exists():
+            return
+    raise TargetError(f"{path}: cannot remove this left-over of a killed run; is an ffmpeg still running?")
 
 
 @contextlib.contextmanager
@@ -264,13 +280,18 @@ def _partial_file(path: Path) -> Iterator[Path]:
             partial.unlink(missing_ok=True)
 
 
+def _times_filter(fps: float) -> str:
+    """Give the frames of a bare stream the times that follow from their numbers."""
+    return f"setpts=N/({fps}*TB)"
+
+
 def _scale_filter(short_side: int) -> str:
     return f"scale='if(lt(iw,ih),{short_side},-2)':'if(lt(iw,ih),-2,{short_side})'"
 
 
-def _count_frames(video: Path) -> int:
-    """Decode a video and return the number of its frames."""
-    arguments = ["-v", "error", "-stats", "-i", f"file:{video}", "-map", "0:v:0", "-fps_mode", "passthrough"]
+def _count_frames(video: Path, fps: float) -> int:
+    """Decode a bare stream and return the number of its frames."""
+    arguments = ["-v", "error", "-stats", "-i", f"file:{video}", "-map", "0:V:0", "-vf", _times_filter(fps)]
     text = _run([*arguments, "-f", "null", "-"], video).stderr.decode(errors="replace")
     counts = re.findall(r"frame= *(\d+)", text)
     return int(counts[-1]) if counts else 0

@@ -20,6 +20,7 @@ from src.utils.files import atomic_path
 _COLUMNS = ("video", "second", "x1", "y1", "x2", "y2", "class id")
 # Bytes parsed at a time by each thread: small enough that memory is used again and again.
 _SPAN_BYTES = 2 << 20
+_ROWS_WRITTEN_AT_ONCE = 1 << 16
 
 
 def read_ground_truth(path: str | os.PathLike) -> BoxTable:
@@ -219,23 +220,23 @@ def write_boxes(path: str | os.PathLike, table: BoxTable) -> None:
 
     Numbers carry as many digits as it takes to read the same values again.
     """
-    first = np.flatnonzero(np.diff(table.row_box, prepend=-1))
-    last = np.append(first[1:], table.num_rows)
-    digits = None if table.row_score is None else (9 if table.row_score.dtype == np.float32 else 17)
-    with atomic_path(path) as temporary, temporary.open("w", encoding="utf-8") as file:
-        for low, high in zip(first, last, strict=True):
-            box = table.row_box[low]
-            corners = ",".join(map(repr, table.boxes_norm[box].tolist()))
-            head = f"{_quoted(table.video_names[table.video[box]])},{table.second[box]:04d},{corners}"
-            classes = table.row_class[low:high].tolist()
-            if digits is None:
-                file.writelines(f"{head},{class_id}\n" for class_id in classes)
-            else:
-                scores = table.row_score[low:high].tolist()
-                file.writelines(
-                    f"{head},{class_id},{score:.{digits}g}\n" for class_id, score in zip(classes, scores, strict=True)
-                )
+    import pyarrow
+    from pyarrow import csv as arrow_csv
 
+    seconds = pyarrow.array([f"{second:04d}" for second in table.second.tolist()], pyarrow.string())
+    names = pyarrow.array(table.video_names, pyarrow.string())
+    # pyarrow quotes either every text or none.
+    quoting = "needed" if any(set(name) & set(',"\r\n') for name in table.video_names) else "none"
+    options = arrow_csv.WriteOptions(include_header=False, quoting_style=quoting)
 
-def _quoted(name: str) -> str:
-    return '"' + name.replace('"', '""') + '"' if set(name) & set(',"\r\n') else name
+    def columns(rows: slice) -> dict[str, pyarrow.Array]:
+        box = table.row_box[rows]
+        named = {"video": names.take(pyarrow.array(table.video[box])), "second": seconds.take(pyarrow.array(box))}
+        corners = dict(zip(_COLUMNS[2:6], np.ascontiguousarray(table.boxes_norm[box].T), strict=True))
+        scored = {} if table.row_score is None else {"score": table.row_score[rows]}
+        return {**named, **corners, "class id": table.row_class[rows], **scored}
+
+    schema = pyarrow.table(columns(slice(0))).schema
+    with atomic_path(path) as temporary, arrow_csv.CSVWriter(temporary, schema, write_options=options) as writer:
+        for low in range(0, table.num_rows, _ROWS_WRITTEN_AT_ONCE):
+            writer.write_table(pyarrow.table(columns(slice(low, low + _ROWS_WRITTEN_AT_ONCE)), schema))

@@ -5,6 +5,7 @@ import pytest
 
 from src.evaluation import ava_csv
 from src.evaluation.ava_csv import read_detections, read_excluded, read_ground_truth, write_boxes
+from src.evaluation.boxes import select_rows
 from src.utils.errors import UserError
 
 GOOD = "v,0902,0.1,0.2,0.3,0.4,3,0.5\n"
@@ -136,15 +137,28 @@ def test_excluded_timestamps(tmp_path):
         read_excluded(written(tmp_path, "v,x\n"))
 
 
-def test_written_files_have_the_columns_of_ava(tmp_path):
-    table = read_detections(written(tmp_path, '"a,b",902,0.1,0.2,0.3,0.4,3,0.1\nv,1798,0,0,1,1,3,1e-30\n'))
-    write_boxes(tmp_path / "out" / "det.csv", table)
-    assert (tmp_path / "out" / "det.csv").read_text() == (
-        '"a,b",0902,0.1,0.2,0.3,0.4,3,0.10000000000000001\nv,1798,0.0,0.0,1.0,1.0,3,1.0000000000000001e-30\n'
-    )
+def test_written_files_have_the_columns_of_ava(tmp_path, monkeypatch):
+    monkeypatch.setattr(ava_csv, "_ROWS_WRITTEN_AT_ONCE", 2)
+    rows = "v,0902,0.1,0.2,0.3,0.4,3,0.1\nv,0902,0.1,0.2,0.3,0.4,7,0.30000000000000004\nw,1798,0,0,1,1,3,1e-30\n"
+    write_boxes(tmp_path / "out" / "det.csv", read_detections(written(tmp_path, rows)))
+    assert (tmp_path / "out" / "det.csv").read_text() == rows
     truth = read_ground_truth(written(tmp_path, "v,0902,0.1,0.2,0.3,0.4,3,0\nv,0902,0.1,0.2,0.3,0.4,7,0\n"))
     write_boxes(tmp_path / "gt.csv", truth)
     assert (tmp_path / "gt.csv").read_text() == "v,0902,0.1,0.2,0.3,0.4,3\nv,0902,0.1,0.2,0.3,0.4,7\n"
+
+
+def test_names_with_commas_and_quotes_are_read_as_they_were_written(tmp_path):
+    table = read_detections(written(tmp_path, '"a,""b""",0902,0.1,0.2,0.3,0.4,3,0.1\n'))
+    assert table.video_names == ('a,"b"',)
+    write_boxes(tmp_path / "again.csv", table)
+    again = read_detections(tmp_path / "again.csv")
+    assert (again.video_names, again.second.tolist()) == (table.video_names, [902])
+
+
+def test_table_without_rows_is_written_empty(tmp_path):
+    table = read_detections(written(tmp_path, GOOD))
+    write_boxes(tmp_path / "none.csv", select_rows(table, [9]))
+    assert (tmp_path / "none.csv").read_bytes() == b""
 
 
 def test_real_ava_ground_truth_is_read_whole(shared_dir):

@@ -8,19 +8,39 @@ import tarfile
 import threading
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
 from src.datasets.prepare import ava, lists
-from src.utils.errors import UserError
+from src.datasets.prepare.__main__ import main
+from src.datasets.prepare.jobs import locked
+from src.utils.errors import UserError, run_main
 
 NAMES = ("-abc_1", "xyz")
 
 
-def _command(repository: Path, *arguments: str | Path, **options: object) -> subprocess.CompletedProcess:
-    command = [sys.executable, "-m", "src.datasets.prepare", *map(str, arguments)]
-    return subprocess.run(command, cwd=repository, capture_output=True, text=True, check=False, **options)
+@dataclass
+class Result:
+    """How a command ended."""
+
+    returncode: int
+    stdout: str
+    stderr: str
+
+
+@pytest.fixture
+def prepare(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture) -> Callable[..., Result]:
+    """A function that runs `python -m src.datasets.prepare` with some arguments, in this process."""
+
+    def run(*arguments: str | Path) -> Result:
+        monkeypatch.setattr(sys, "argv", ["prepare", *map(str, arguments)])
+        capsys.readouterr()
+        status = run_main(main)
+        return Result(status, *capsys.readouterr())
+
+    return run
 
 
 @pytest.fixture
@@ -54,29 +74,29 @@ def site(make_video: Callable, tmp_path: Path) -> Iterator[tuple[str, Path]]:
     server.server_close()
 
 
-def test_from_download_to_lists(site: tuple[str, Path], repository: Path, tmp_path: Path) -> None:
+def test_from_download_to_lists(site: tuple[str, Path], prepare: Callable, tmp_path: Path) -> None:
     url, _ = site
     root = tmp_path / "ava"
     places = ["--video-url", url, "--names-url", url, "--annotations-url", url]
-    dry = _command(repository, "download", "--root", root, "--dry-run", *places)
+    dry = prepare("download", "--root", root, "--dry-run", *places)
     assert dry.returncode == 0, dry.stderr
     assert dry.stdout.startswith("download: 2 videos to fetch: about ")
     assert not (root / "videos").exists()
-    result = _command(repository, "download", "--root", root, *places)
+    result = prepare("download", "--root", root, *places)
     assert result.returncode == 0, result.stderr
     assert (root / "ava_annotations" / "ava_train_v2.2.csv").is_file()
     checked = subprocess.run(["sha256sum", "-c", "xyz.mp4.sha256"], cwd=root / "videos", check=False)
     assert checked.returncode == 0
 
-    assert "cut: 2 videos to cut" in _command(repository, "cut", "--root", root, "--dry-run").stdout
-    assert _command(repository, "cut", "--root", root).returncode == 0
-    dry = _command(repository, "frames", "--root", root, "--dry-run")
+    assert "cut: 2 videos to cut" in prepare("cut", "--root", root, "--dry-run").stdout
+    assert prepare("cut", "--root", root).returncode == 0
+    dry = prepare("frames", "--root", root, "--dry-run")
     assert dry.stdout.startswith("frames: 2 videos to extract: about ")
     assert not (root / "frames").exists()
-    result = _command(repository, "frames", "--root", root, "--jobs", "1")
+    result = prepare("frames", "--root", root, "--jobs", "1")
     assert result.returncode == 0, result.stderr
     assert "frames 2/2 xyz: 210 frames, about 0 s left" in result.stdout
-    result = _command(repository, "lists", "--root", root)
+    result = prepare("lists", "--root", root)
     assert result.stdout == ("lists: train.csv: 1 of 1 videos, 210 frames\nlists: val.csv: 1 of 1 videos, 210 frames\n")
     last = (root / "ava_annotations/train.csv").read_text().splitlines()[-1]
     assert last == '-abc_1 0 209 -abc_1/-abc_1_000210.jpg ""'
@@ -84,40 +104,40 @@ def test_from_download_to_lists(site: tuple[str, Path], repository: Path, tmp_pa
     assert (record["fps"], record["duration"], record["video"]) == (30, 7.0, "-abc_1.mp4")
     assert record["ffmpeg"].startswith("ffmpeg version ")
     # The recipe's person boxes and label map are not on this server.
-    result = _command(repository, "verify", "--root", root)
+    result = prepare("verify", "--root", root)
     assert result.returncode == 1
     assert "ava_detection_val_boxes_and_labels.csv: cannot be read" in result.stdout
     # Nothing is done twice.
     for step in ("download", "cut", "frames"):
-        again = _command(repository, step, "--root", root, *(places if step == "download" else []))
+        again = prepare(step, "--root", root, *(places if step == "download" else []))
         assert (again.returncode, again.stdout) == (0, "")
 
 
-def test_a_bad_video_does_not_stop_the_others(make_video: Callable, repository: Path, tmp_path: Path) -> None:
+def test_a_bad_video_does_not_stop_the_others(make_video: Callable, prepare: Callable, tmp_path: Path) -> None:
     for name in ("a", "b", "c"):
         make_video(tmp_path / f"videos_15min/{name}.mp4", frames=20)
     bad = tmp_path / "videos_15min/b.mp4"
     bad.write_bytes(bad.read_bytes()[:500])
-    result = _command(repository, "frames", "--root", tmp_path)
+    result = prepare("frames", "--root", tmp_path)
     assert result.returncode == 2
     first, last = result.stderr.splitlines()
     assert "failed: " in first and "b.mp4: ffmpeg cannot read this video" in first
     assert last.startswith("error: frames: 1 of 3 failed as told above, the others are done; mend what is wrong")
     assert sorted(path.name for path in (tmp_path / "frames").iterdir()) == ["a", "c"]
     make_video(bad, frames=20)
-    result = _command(repository, "frames", "--root", tmp_path)
+    result = prepare("frames", "--root", tmp_path)
     assert (result.returncode, result.stdout) == (0, "frames 1/1 b: 60 frames, about 0 s left\n")
 
 
 def test_a_full_disk_ends_the_step_and_the_next_run_goes_on(
-    make_video: Callable, repository: Path, mounted: Callable, tmp_path: Path
+    make_video: Callable, prepare: Callable, mounted: Callable, tmp_path: Path
 ) -> None:
     root = mounted("size=2500k")
     for number in range(5):
         make_video(root / f"videos_15min/v{number}.mp4", frames=20, width=320, height=240)
     ballast = root / "ballast"
     ballast.write_bytes(bytes(1_500_000))
-    result = _command(repository, "frames", "--root", root, "--jobs", "1")
+    result = prepare("frames", "--root", root, "--jobs", "1")
     assert result.returncode == 2
     (line,) = result.stderr.splitlines()
     assert "the disk is full; free some space and run the step again to go on" in line
@@ -127,12 +147,14 @@ def test_a_full_disk_ends_the_step_and_the_next_run_goes_on(
     for name in done:
         assert lists.count_frames(root / "frames" / name) == 60
     shutil.rmtree(root / "frames")
-    result = _command(repository, "frames", "--root", root, "--jobs", "1", "--short-side", "64")
+    result = prepare("frames", "--root", root, "--jobs", "1", "--short-side", "64")
     assert result.returncode == 0, result.stderr
     assert [lists.count_frames(path) for path in (root / "frames").iterdir()] == [60] * 5
 
 
-def test_killed_in_the_middle_of_frames(make_video: Callable, repository: Path, tmp_path: Path) -> None:
+def test_killed_in_the_middle_of_frames(
+    make_video: Callable, repository: Path, prepare: Callable, tmp_path: Path
+) -> None:
     """SIGKILL leaves no half-written video that counts as done; the next run finishes, and only what is missing."""
     for number in range(4):
         make_video(tmp_path / f"videos_15min/v{number}.mp4", frames=300, width=320, height=240)
@@ -151,36 +173,34 @@ def test_killed_in_the_middle_of_frames(make_video: Callable, repository: Path, 
     stamps = {path: path.stat().st_mtime_ns for path in done}
     for path in done:
         assert lists.count_frames(path) == 900
-    result = _command(repository, "frames", "--root", tmp_path)
+    result = prepare("frames", "--root", tmp_path)
     assert result.returncode == 0, result.stderr
     assert sorted(path.name for path in frames.iterdir()) == ["v0", "v1", "v2", "v3"]
     assert [lists.count_frames(path) for path in frames.iterdir()] == [900] * 4
     assert {path: path.stat().st_mtime_ns for path in done} == stamps
 
 
-def test_only_one_run_works_on_a_root(make_video: Callable, repository: Path, tmp_path: Path) -> None:
-    from src.datasets.prepare.jobs import locked
-
+def test_only_one_run_works_on_a_root(make_video: Callable, prepare: Callable, tmp_path: Path) -> None:
     make_video(tmp_path / "videos_15min/a.mp4")
     with locked(tmp_path):
-        result = _command(repository, "frames", "--root", tmp_path)
+        result = prepare("frames", "--root", tmp_path)
     assert (result.returncode, result.stderr) == (
         2,
         f"error: {tmp_path}: another run of prepare works here; wait until it has ended\n",
     )
 
 
-def test_names_that_lists_cannot_carry(make_video: Callable, repository: Path, tmp_path: Path) -> None:
+def test_names_that_lists_cannot_carry(make_video: Callable, prepare: Callable, tmp_path: Path) -> None:
     make_video(tmp_path / "videos_15min/my film.mp4")
-    result = _command(repository, "frames", "--root", tmp_path)
+    result = prepare("frames", "--root", tmp_path)
     assert result.returncode == 2
     assert "my film.mp4: the name holds white space, a comma or a quotation mark" in result.stderr
 
 
-def test_frames_of_other_settings_are_not_mixed(make_video: Callable, repository: Path, tmp_path: Path) -> None:
+def test_frames_of_other_settings_are_not_mixed(make_video: Callable, prepare: Callable, tmp_path: Path) -> None:
     make_video(tmp_path / "videos_15min/a.mp4")
-    assert _command(repository, "frames", "--root", tmp_path).returncode == 0
-    result = _command(repository, "frames", "--root", tmp_path, "--short-side", "32")
+    assert prepare("frames", "--root", tmp_path).returncode == 0
+    result = prepare("frames", "--root", tmp_path, "--short-side", "32")
     assert result.returncode == 2
     assert "frames/a: these frames have 30 a second and short side unchanged" in result.stderr
 

@@ -110,13 +110,14 @@ class _ClipsIn(nn.Cell):
 
 
 def random_inputs(model: dict, seed: int = 0) -> list[np.ndarray]:
-    """Return normally distributed clips and random boxes, the last one padding, as a graph's manifest says."""
+    """Return normally distributed clips and random boxes, the last of several padding, as a graph's manifest says."""
     rng = np.random.default_rng(seed)
     (_, fast, boxes), _ = tensor_specs(model)
     height, width = fast.shape[3:]
     corners = np.sort(rng.uniform(0, 1, (*boxes.shape[:2], 2, 2)), axis=2).reshape(boxes.shape)
     corners *= np.array([width, height, width, height])
-    corners[:, -1] = model["boxes"]["padding"]
+    if boxes.shape[1] > 1:
+        corners[:, -1] = model["boxes"]["padding"]
     clip = rng.standard_normal(fast.shape, np.float32).astype(fast.dtype)
     return [clip[:, :, model["slow_frames"]], clip, corners.astype(boxes.dtype)]
 

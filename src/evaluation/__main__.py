@@ -42,7 +42,9 @@ def _parse() -> argparse.Namespace:
     )
     parser.add_argument("--json", type=Path, help="write the values to this file")
     parser.add_argument("--report", type=Path, help="write index.html and pictures to this folder")
-    return parser.parse_args()
+    args = parser.parse_args()
+    args.iou = list(dict.fromkeys(args.iou))
+    return args
 
 
 def main() -> int:

@@ -6,9 +6,9 @@ Excluded timestamps: video, second. None has a header. Boxes are x1 y1 x2 y2 in 
 
 import csv
 import os
+import re
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -20,6 +20,9 @@ from src.utils.files import atomic_path
 _COLUMNS = ("video", "second", "x1", "y1", "x2", "y2", "class id")
 # Bytes parsed at a time by each thread: small enough that memory is used again and again.
 _SPAN_BYTES = 2 << 20
+# What pyarrow takes for a number; Python's `int` and `float` would also take 1_000 and +1.
+_INTEGER = re.compile(r"\s*-?[0-9]+\s*")
+_NUMBER = re.compile(r"\s*-?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?\s*")
 _ROWS_WRITTEN_AT_ONCE = 1 << 16
 
 
@@ -73,7 +76,8 @@ def _read(path: Path, scored: bool) -> BoxTable:
             raise _UnfitError("no rows")
     except (pyarrow.ArrowInvalid, _UnfitError) as error:
         _explain(path, scored)
-        raise UserError(f"{path}: not a CSV file in AVA's columns: {error}") from error
+        reason = str(error).partition("\n")[0]
+        raise UserError(f"{path}: not a CSV file in AVA's columns: {reason}") from error
 
     names: dict[str, int] = {}
     boxes_before = 0
@@ -202,16 +206,14 @@ def _csv_rows(path: Path) -> Iterator[tuple[int, list[str]]]:
 
 def _integer(path: Path, row: int, name: str, text: str, dtype: type[np.integer]) -> int:
     limits = np.iinfo(dtype)
-    with suppress(ValueError):
-        if limits.min <= int(text) <= limits.max:
-            return int(text)
+    if _INTEGER.fullmatch(text) and limits.min <= int(text) <= limits.max:
+        return int(text)
     raise UserError(f"{path}: row {row}: {name} is {text!r}, expected an integer from {limits.min} to {limits.max}")
 
 
 def _number(path: Path, row: int, name: str, text: str) -> float:
-    with suppress(ValueError):
-        if np.isfinite(float(text)):
-            return float(text)
+    if _NUMBER.fullmatch(text) and np.isfinite(float(text)):
+        return float(text)
     raise UserError(f"{path}: row {row}: {name} is {text!r}, expected a finite number")
 
 

@@ -49,7 +49,7 @@ def write_report(
     Returns:
         The path of the page.
     """
-    thresholds = tuple(dict.fromkeys(iou_thresholds))
+    thresholds = tuple(iou_thresholds)
     several = len(thresholds) > 1
     asked_and_coco = tuple(dict.fromkeys((*thresholds, *COCO_THRESHOLDS))) if several else thresholds
     result = evaluate_boxes(

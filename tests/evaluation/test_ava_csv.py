@@ -71,6 +71,8 @@ def test_file_read_in_pieces_is_the_same_table(tmp_path, monkeypatch):
         ("v,0902,0.1,0.2,0.3,0.4,3,NaN\n", "row 2: score is 'NaN', expected a finite number"),
         ("v,0902,0.1,0.2,0.3,0.4,3,inf\n", "row 2: score is 'inf', expected a finite number"),
         ("v,0902,0.1,0.2,0.3,0.4,3,1e999\n", "row 2: score is '1e999', expected a finite number"),
+        ("v,0902,0.1,0.2,0.3,0.4,3,1_0\n", "row 2: score is '1_0', expected a finite number"),
+        ("v,0902,0.1,0.2,0.3,0.4,+3,0.5\n", "row 2: class id is '+3', expected an integer"),
         ("v,902.5,0.1,0.2,0.3,0.4,3,0.5\n", "row 2: second is '902.5', expected an integer"),
         ("v,0902,0.1,0.2,0.3,0.4,walk,0.5\n", "row 2: class id is 'walk', expected an integer"),
         ("v,0902,0.1,0.2,0.3,0.4,70000,0.5\n", "row 2: class id is '70000', expected an integer from -32768 to 32767"),

@@ -10,7 +10,6 @@ import json
 import multiprocessing
 import subprocess
 import tempfile
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -77,7 +76,7 @@ def write_shard(dataset: AvaDataset, model: dict, folder: Path, shard: int, shar
         folder.mkdir(parents=True, exist_ok=True)
         (folder / _MANIFEST).unlink(missing_ok=True)
         rows, box_rows, row_clips = [], [], []
-        for clip, sample in enumerate(_write_clips(dataset, indices, fast, folder, names)):
+        for clip, sample in enumerate(_write_clips(dataset, indices, fast, [folder / name for name in names])):
             video, second = dataset.frames.names[sample["key"][0]], int(sample["key"][1])
             count = int(sample["mask"].sum())
             for start in range(0, count, boxes.shape[1]):
@@ -96,32 +95,48 @@ def write_shard(dataset: AvaDataset, model: dict, folder: Path, shard: int, shar
         raise UserError(f"{error.filename or folder}: cannot write the inputs: {error.strerror}") from error
 
 
-def _write_clips(
-    dataset: AvaDataset, indices: np.ndarray, fast: TensorSpec, folder: Path, names: list[str]
-) -> Iterator[dict[str, np.ndarray]]:
-    """Write the clips in several processes and yield what else their samples hold, in order."""
-    workers = min(max(dataset.cfg.DATA_LOADER.NUM_WORKERS, 1), multiprocessing.cpu_count())
-    jobs = [(int(index), folder / name) for index, name in zip(indices, names, strict=True)]
-    # Neighbouring key frames share frames, which a process that gets them in a row decodes once.
-    run = -(-len(jobs) // workers)
-    if workers == 1:
-        yield from map(_ClipWriter(dataset, fast), jobs)
-        return
-    with multiprocessing.get_context("fork").Pool(workers) as pool:
-        yield from pool.imap(_ClipWriter(dataset, fast), jobs, chunksize=min(run, 16))
+def _write_clips(dataset: AvaDataset, indices: np.ndarray, fast: TensorSpec, paths: list[Path]) -> list[dict]:
+    """Write clips in several processes and return what else their samples hold, in order."""
+    workers = min(max(dataset.cfg.DATA_LOADER.NUM_WORKERS, 1), multiprocessing.cpu_count(), len(indices))
+    context = multiprocessing.get_context("fork")  # which shares the tables of the data set
+    started = []
+    # Neighbouring key frames share frames, which a process that has them in a row decodes once.
+    for part in np.array_split(np.arange(len(indices)), workers):
+        jobs = [(int(indices[place]), paths[place]) for place in part]
+        receiver, sender = context.Pipe(duplex=False)
+        process = context.Process(target=_write_part, args=(dataset, fast, jobs, sender), daemon=True)
+        process.start()
+        sender.close()
+        started.append((process, receiver))
+    try:
+        samples = []
+        for _, receiver in started:
+            result = receiver.recv()
+            if isinstance(result, Exception):
+                raise result
+            samples += result
+        return samples
+    except EOFError as error:
+        raise UserError("a process that prepares clips was ended from outside, perhaps for want of memory") from error
+    finally:
+        for process, _ in started:
+            process.terminate()
+            process.join()
 
 
-class _ClipWriter:
-    def __init__(self, dataset: AvaDataset, fast: TensorSpec) -> None:
-        self._dataset, self._fast = dataset, fast
-
-    def __call__(self, job: tuple[int, Path]) -> dict[str, np.ndarray]:
-        index, path = job
-        sample = self._dataset.sample(index)
-        if sample["fast"].shape != self._fast.shape[1:]:
-            raise ValueError(f"the clip is {sample['fast'].shape}, but the graph takes {self._fast.shape[1:]}")
-        path.write_bytes(sample["fast"].astype(self._fast.dtype).tobytes())
-        return {name: sample[name] for name in ("key", "mask", "boxes", "boxes_norm")}
+def _write_part(dataset: AvaDataset, fast: TensorSpec, jobs: list[tuple[int, Path]], sender) -> None:
+    samples = []
+    try:
+        for index, path in jobs:
+            sample = dataset.sample(index)
+            if sample["fast"].shape != fast.shape[1:]:
+                raise ValueError(f"the clip is {sample['fast'].shape}, but the graph takes {fast.shape[1:]}")
+            path.write_bytes(sample["fast"].astype(fast.dtype).tobytes())
+            samples.append({name: sample[name] for name in ("key", "mask", "boxes", "boxes_norm")})
+    except Exception as error:  # raised again by the parent
+        sender.send(error)
+    else:
+        sender.send(samples)
 
 
 def run_once(graph: Path, model: dict, inputs: list[np.ndarray]) -> np.ndarray:

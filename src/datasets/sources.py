@@ -187,19 +187,7 @@ class _VideoReader:
 
         self._av, self._path, self._fps = av, path, fps
         self._process = os.getpid()
-        try:
-            self._container = av.open(str(path))
-        except (av.FFmpegError, OSError) as error:
-            raise UserError(f"{path}: cannot open the video: {error.strerror}") from error
-        if not self._container.streams.video:
-            raise UserError(f"{path}: the file has no video stream, expected a video")
-        self._stream = self._container.streams.video[0]
-        # The worker processes are the parallelism.
-        self._stream.thread_type = "NONE"
-        self._stream.codec_context.thread_count = 1
-        # As ffmpeg does: times count from the earliest start of any stream. In units of the stream's time stamps.
-        self._start = round(Fraction(self._container.start_time or 0, av.time_base) / self._stream.time_base)
-        self._restart()
+        self._open()
         self.count = round(self._duration() * fps)
 
     def __enter__(self) -> "_VideoReader":
@@ -222,10 +210,11 @@ class _VideoReader:
             UserError: the video is damaged, or ends before its header says.
         """
         try:
-            if not self._slot <= indices[0] <= self._slot + _DECODE_ON_SECONDS * self._fps:
+            ahead = indices[0] - self._slot
+            if ahead < 0 or (self._timed and ahead > _DECODE_ON_SECONDS * self._fps):
                 self._seek(indices[0])
             for index in indices:
-                while self._next is not None and self._slot_of(self._next) <= index:
+                while self._next is not None and self._next_slot <= index:
                     self._advance()
                 if self._next is None and index > self._slot + _DURATION_SLACK_SECONDS * self._fps:
                     raise UserError(
@@ -238,55 +227,100 @@ class _VideoReader:
                 f"{self._path}: cannot decode around second {indices[0] / self._fps:g}: {error.strerror}"
             ) from error
 
+    def _open(self) -> None:
+        """Open the file and decode its first picture."""
+        try:
+            self._container = self._av.open(str(self._path))
+        except (self._av.FFmpegError, OSError) as error:
+            raise UserError(f"{self._path}: cannot open the video: {error.strerror}") from error
+        if not self._container.streams.video:
+            raise UserError(f"{self._path}: the file has no video stream, expected a video")
+        self._stream = self._container.streams.video[0]
+        # The worker processes are the parallelism.
+        self._stream.thread_type = "NONE"
+        # A bare stream, outside of a container, states a rate but no times.
+        self._timed = bool(self._stream.duration or self._container.duration)
+        # As ffmpeg does: times count from the earliest start of any stream. In units of the stream's time stamps.
+        self._start = round(Fraction(self._container.start_time or 0, self._av.time_base) / self._stream.time_base)
+        if not self._restart():
+            raise UserError(f"{self._path}: holds no picture that can be decoded")
+
     def _duration(self) -> float:
         if self._stream.duration:
             return float(self._stream.duration * self._stream.time_base)
-        if self._container.duration:
+        if self._timed:
             return self._container.duration / self._av.time_base
-        # No header says it: the last packet does.
         with self._av.open(str(self._path)) as container:
-            packets = [packet for packet in container.demux(video=0) if packet.pts is not None]
-            end = max((packet.pts + (packet.duration or 0) for packet in packets), default=0)
-        return float((end - self._start) * self._stream.time_base)
+            return float(sum(packet.size > 0 for packet in container.demux(video=0)) / self._stream.average_rate)
 
-    def _slot_of(self, picture) -> int:
-        """Return the first frame that shows a picture; ffmpeg rounds halves up."""
-        if picture.pts is None:
-            raise UserError(f"{self._path}: the pictures have no time stamps; convert the video with ffmpeg first")
-        return math.floor((picture.pts - self._start) * self._stream.time_base * self._fps + Fraction(1, 2))
-
-    def _restart(self) -> None:
-        """Start to decode where the container stands: at its beginning, or where it was sought."""
+    def _restart(self) -> bool:
+        """Decode the first picture from where the container stands; return whether there is one."""
         self._pictures = self._container.decode(self._stream)
-        self._current, self._next, self._slot = None, None, 0
-        self._advance()
+        self._fetched = 0
+        self._fetch()
         if self._next is None:
-            raise UserError(f"{self._path}: holds no picture that can be decoded")
+            return False
         self._advance()
+        return True
 
     def _advance(self) -> None:
         """Make the next picture the current one."""
-        if self._next is not None:
-            self._current, self._slot, self._converted = self._next, self._slot_of(self._next), None
+        self._current, self._slot, self._converted = self._next, self._next_slot, None
+        self._fetch()
+
+    def _fetch(self) -> None:
+        """Decode the next picture, and tell which frame is the first to show it; ffmpeg rounds halves up."""
         self._next = next(self._pictures, None)
+        if self._next is None:
+            return
+        if self._timed and self._next.pts is None:
+            raise UserError(f"{self._path}: the pictures have no time stamps; convert the video with ffmpeg first")
+        if self._timed:
+            seconds = (self._next.pts - self._start) * self._stream.time_base
+        else:
+            seconds = self._fetched / self._stream.average_rate
+        self._next_slot = math.floor(seconds * self._fps + Fraction(1, 2))
+        self._fetched += 1
 
     def _seek(self, index: int) -> None:
-        target = Fraction(index, self._fps) / self._stream.time_base + self._start
-        self._container.seek(int(target), stream=self._stream)
-        self._restart()
-        if self._slot > index:
-            # It landed too late, as in containers without a good index.
-            self._container.seek(0, any_frame=False)
-            self._restart()
+        """Stand at or before the picture of a frame."""
+        if self._timed:
+            target = Fraction(index, self._fps) / self._stream.time_base + self._start
+            self._container.seek(int(target), stream=self._stream)
+        # It may land too late, as in containers without a good index.
+        if not self._timed or not self._restart() or self._slot > index:
+            self.close()
+            self._open()
 
     def _image(self) -> np.ndarray:
+        """Return the current picture as BGR, by the way that it would take through a JPEG file, but for the loss.
+
+        That is full-range planes as ffmpeg makes them, colour smoothly enlarged, and the matrix of BT.601 whatever
+        the video's own is.
+        """
         if self._converted is None:
-            # JPEG files know no other colour matrix than BT.601's; frames on disk carry no other colours.
-            picture = self._current.reformat(
-                format="bgr24", src_colorspace="ITU601", dst_colorspace="ITU601", interpolation="BICUBIC"
+            # One thread: others would not live on in a forked worker, which then waits for them.
+            planes = self._current.reformat(
+                format=_jpeg_format(self._current), dst_color_range="JPEG", interpolation="BICUBIC", threads=1
+            ).planes
+            luma, blue, red = (
+                np.frombuffer(plane, np.uint8).reshape(plane.height, plane.line_size)[:, : plane.width]
+                for plane in planes
             )
-            image = picture.to_ndarray()
+            height, width = luma.shape
+            # Sizes of colour planes are rounded up.
+            full = tuple(extent * round(whole / extent) for extent, whole in zip(blue.shape, luma.shape, strict=True))
+            blue, red = (cv2.resize(plane, full[::-1])[:height, :width] for plane in (blue, red))
+            image = cv2.cvtColor(cv2.merge([luma, red, blue]), cv2.COLOR_YCrCb2BGR)
             if self._current.rotation:
                 image = cv2.rotate(image, _ROTATIONS[self._current.rotation % 360])
             self._converted = image
         return self._converted
+
+
+def _jpeg_format(picture) -> str:
+    """Return JPEG's planar format with the colour resolution of a picture."""
+    parts = picture.format.components
+    if min(part.height for part in parts) < picture.height:
+        return "yuvj420p"
+    return "yuvj422p" if min(part.width for part in parts) < picture.width else "yuvj444p"

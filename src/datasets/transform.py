@@ -109,8 +109,8 @@ def write_clip(
         image = image[top : top + height, left : left + width]
         if flip:
             image = cv2.flip(image, 1)
-        for channel in range(3):
-            cv2.LUT(cv2.extractChannel(image, 2 - channel), table[channel], out[channel, step])
+        for channel, plane in enumerate(reversed(cv2.split(image))):
+            cv2.LUT(plane, table[channel], out[channel, step])
 
 
 def color_jitter(clip: np.ndarray, rng: np.random.Generator) -> None:

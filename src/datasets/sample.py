@@ -151,9 +151,9 @@ def _limbs(figure: Figure, seconds: float) -> list[tuple]:
     strokes = [(hip, hip + 0.42 * size * _direction(side * stride), limb, "trousers") for side in (-1, 1)]
     strokes.append((hip, shoulder, 2.2 * limb, "shirt"))
     for side in (-1, 1):
-        elbow = shoulder + 0.15 * size * _direction(lean + side * lift)
+        elbow = shoulder + 0.17 * size * _direction(lean + side * lift)
         strokes.append((shoulder, elbow, limb, "shirt"))
-        strokes.append((elbow, elbow + 0.15 * size * _direction(lean + side * lift), 0.8 * limb, "skin"))
+        strokes.append((elbow, elbow + 0.17 * size * _direction(lean + side * lift), limb, "skin"))
     strokes.append((head - 0.03 * size * _direction(lean), head - 0.03 * size * _direction(lean), 0.17 * size, "hair"))
     strokes.append((head, head, 0.15 * size, "skin"))
     return strokes

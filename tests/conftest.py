@@ -5,6 +5,11 @@ from pathlib import Path
 
 import pytest
 
+from src.utils.device import prepare_cpu
+
+# Before any test module imports MindSpore.
+prepare_cpu()
+
 REPOSITORY = Path(__file__).resolve().parents[1]
 
 

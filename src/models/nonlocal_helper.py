@@ -57,7 +57,7 @@ class Nonlocal(nn.Cell):
         n = nt // self.frames
         runs = self.frames // self.pool_t
         x = x.reshape(n, self.frames, c * h * w)[:, : runs * self.pool_t]
-        return x.reshape(n, runs, self.pool_t, c * h * w).max(2).reshape(n * runs, c, h, w)
+        return ops.amax(x.reshape(n, runs, self.pool_t, c * h * w), 2).reshape(n * runs, c, h, w)
 
     @staticmethod
     def _positions(x: ms.Tensor, n: int) -> ms.Tensor:

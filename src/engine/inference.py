@@ -139,6 +139,41 @@ def _write_part(dataset: AvaDataset, fast: TensorSpec, jobs: list[tuple[int, Pat
         sender.send(samples)
 
 
+def write_arrays(model: dict, fast: np.ndarray, boxes: np.ndarray, folder: Path) -> None:
+    """Write inputs that are at hand: clips (rows, 3, time, height, width) and boxes (rows, k, 4)."""
+    names = [f"fast_{row:06d}.bin" for row in range(len(fast))]
+    for name, clip in zip(names, fast, strict=True):
+        (folder / name).write_bytes(clip.tobytes())
+    (folder / _BOXES).write_bytes(boxes.tobytes())
+    manifest = {key: model[key] for key in ("model", "inputs", "output", "slow_frames")}
+    manifest |= {"clip_files": names, "box_file": _BOXES, "row_clips": list(range(len(fast)))}
+    write_atomic(folder / _MANIFEST, json.dumps(manifest))
+
+
+def run_on_cpu(graph: Path, inputs: Path, result: Path, folder: Path, threads: int = 0) -> str:
+    """Score a folder of inputs with the C++ runner and return what it printed.
+
+    Args:
+        graph: the file of the graph.
+        inputs: a folder from `write_shard` or `write_arrays`.
+        result: where scores.bin goes.
+        folder: where the runner runs and leaves time_Result.
+        threads: 0: as many as the machine has cores.
+
+    Raises:
+        NotRunnableError: the runner is not built.
+        UserError: the runner failed.
+    """
+    if not RUNNER.is_file():
+        raise NotRunnableError("ascend310_infer/build.sh has not been run")
+    command = [RUNNER, "--mindir_path", graph.resolve(), "--input_path", inputs, "--result_path", result]
+    command += ["--threads", str(threads)]
+    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise UserError(f"the C++ runner failed: {done.stderr.strip() or f'status {done.returncode}'}")
+    return done.stdout
+
+
 def run_once(graph: Path, model: dict, inputs: list[np.ndarray]) -> np.ndarray:
     """Score one batch with the C++ runner on the CPU.
 
@@ -148,26 +183,14 @@ def run_once(graph: Path, model: dict, inputs: list[np.ndarray]) -> np.ndarray:
         inputs: slow (which is taken from fast), fast and boxes.
 
     Raises:
-        NotRunnableError: the runner is not built.
-        UserError: the runner failed.
+        NotRunnableError, UserError: see `run_on_cpu`.
     """
-    if not RUNNER.is_file():
-        raise NotRunnableError("ascend310_infer/build.sh has not been run")
     _, fast, boxes = inputs
     _, output = tensor_specs(model)
     with tempfile.TemporaryDirectory(prefix="slowfast-") as name:
         folder = Path(name)
-        names = [f"fast_{row}.bin" for row in range(len(fast))]
-        for path, clip in zip(names, fast, strict=True):
-            (folder / path).write_bytes(clip.tobytes())
-        (folder / _BOXES).write_bytes(boxes.tobytes())
-        manifest = {key: model[key] for key in ("model", "inputs", "output", "slow_frames")}
-        manifest |= {"clip_files": names, "box_file": _BOXES, "row_clips": list(range(len(fast)))}
-        write_atomic(folder / _MANIFEST, json.dumps(manifest))
-        command = [RUNNER, "--mindir_path", graph.resolve(), "--input_path", folder, "--result_path", folder / "result"]
-        done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
-        if done.returncode:
-            raise UserError(f"the C++ runner failed: {done.stderr.strip() or f'status {done.returncode}'}")
+        write_arrays(model, fast, boxes, folder)
+        run_on_cpu(graph, folder, folder / "result", folder)
         return np.fromfile(folder / "result" / _SCORES, output.dtype).reshape(output.shape)
 
 

@@ -1,5 +1,6 @@
 """The converter and the network held against PyTorch and pytorchvideo themselves."""
 
+import copy
 import sys
 
 import numpy as np
@@ -47,24 +48,22 @@ def convert(source, *arguments) -> None:
         assert run_main(convert_ckpt_caffe2ms.main) == 0
 
 
-@pytest.fixture(scope="module", params=["unaligned", "aligned"])
-def networks(request, peer, folder):
-    """The peer and our network; `unaligned` is pytorchvideo's RoIAlign as it is, `aligned` with the option it has."""
+@pytest.fixture(scope="module")
+def network(folder, repository):
+    """Our network with the converted weights, pooling boxes as pytorchvideo does."""
     set_up_device("CPU", seed=0)
     from src.models.video_model_builder import SlowFast
 
-    network = SlowFast(load_config(None, ["DETECTION.ROI_POOLING", request.param]))
+    network = SlowFast(load_config(repository / "configs/AVA/pytorchvideo/SLOWFAST_8x8_R50.yaml"))
     network.set_train(False)
     load_into(network, folder / "peer.ckpt")
-    peer.detection_head.roi_layer.aligned = request.param == "aligned"
-    return peer, network
+    return network
 
 
 @pytest.mark.parametrize(("height", "width"), [(224, 224), (224, 298), (256, 208)])
-def test_the_output_is_pytorchvideos(networks, height, width):
+def test_the_output_is_pytorchvideos(peer, network, height, width):
     import mindspore as ms
 
-    peer, network = networks
     clip = np.random.default_rng(height + width).normal(size=(1, 3, 32, height, width)).astype(np.float32)
     boxes = np.array([[10, 20, 100, 200], [0, 0, width, height], [50, 60, 70, 65]], np.float32)
     with torch.no_grad():
@@ -91,6 +90,7 @@ def test_the_trunk_of_slowfast_r50_is_found(tmp_path, capsys):
 
 
 def test_an_optimizer_beside_the_weights_does_not_matter(tmp_path, peer):
+    peer = copy.deepcopy(peer)
     optimizer = torch.optim.SGD(peer.parameters(), lr=0.1, momentum=0.9)
     for parameter in peer.parameters():
         parameter.grad = torch.ones_like(parameter)

@@ -1,0 +1,31 @@
+#!/usr/bin/env bash
+# See SlowFast work on this machine: set up, draw a sample data set, train on it, score held-out videos.
+#
+#   bash scripts/run_quickstart.sh [FOLDER]              FOLDER: where everything goes; default output/quickstart
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")/.."
+
+if [ "$#" -gt 1 ]; then
+    echo "usage: bash scripts/run_quickstart.sh [FOLDER]" >&2
+    exit 2
+fi
+folder="${1:-output/quickstart}"
+cfg=configs/sample/SLOWFAST_SAMPLE.yaml
+
+bash scripts/setup.sh
+if [ ! -d "$folder/sample_data" ]; then
+    .venv/bin/python -m src.datasets.sample "$folder/sample_data"
+fi
+started=$SECONDS
+.venv/bin/python train.py --cfg "$cfg" DATA.PATH_TO_DATA_DIR "$folder/sample_data" OUTPUT_DIR "$folder"
+checkpoint="$(find "$folder/checkpoints" -name 'slowfast-*.ckpt' -printf '%T@ %p\n' | sort -n | tail -n 1 | cut -d ' ' -f 2-)"
+.venv/bin/python eval.py --cfg "$cfg" DATA.PATH_TO_DATA_DIR "$folder/sample_data" OUTPUT_DIR "$folder" \
+    TEST.CHECKPOINT_FILE_PATH "$checkpoint" | tee "$folder/eval.log"
+map="$(sed -n "s|^'PascalBoxes_Precision/mAP@0.5IOU': ||p" "$folder/eval.log")"
+cat <<TEXT
+
+mAP on held-out sample videos: $map   (training and evaluation took $((SECONDS - started)) seconds)
+  data         $folder/sample_data      (frames, box lists, and the videos to look at)
+  checkpoint   $checkpoint
+  detections   $folder/detections_test.csv
+TEXT

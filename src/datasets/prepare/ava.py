@@ -148,7 +148,7 @@ def cut_all(root: Path, *, jobs: int, dry_run: bool) -> None:
     def work(name: str) -> str:
         cut = target / f"{name}.mp4"
         ffmpeg.cut_video(videos[name], cut, CUT_START, CUT_SECONDS, threads_per_job(jobs))
-        return format_bytes(cut.stat().st_size)
+        return f"{ffmpeg.probe(cut).duration:.0f} of {CUT_SECONDS} seconds"
 
     run_all("cut", missing, work, jobs)
 

@@ -8,12 +8,12 @@ import csv
 import os
 import re
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
 
 from src.evaluation.boxes import BoxTable
+from src.evaluation.threads import map_in_threads
 from src.utils.errors import UserError
 from src.utils.files import atomic_path
 
@@ -70,8 +70,7 @@ def _read(path: Path, scored: bool) -> BoxTable:
     with path.open("rb") as file:
         columns = 8 if scored else min(max(file.readline().count(b",") + 1, 7), 8)
     try:
-        with ThreadPoolExecutor() as pool:
-            parts = list(pool.map(lambda span: _read_span(path, *span, columns, scored), _spans(path)))
+        parts = map_in_threads(lambda span: _read_span(path, *span, columns, scored), _spans(path))
         if not any(part.num_rows for part in parts):
             raise _UnfitError("no rows")
     except (pyarrow.ArrowInvalid, _UnfitError) as error:

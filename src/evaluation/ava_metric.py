@@ -12,13 +12,13 @@ Atomic Visual Actions", CVPR 2018), which are Pascal VOC's (Everingham et al., I
 """
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import numpy as np
 
 from src.evaluation.boxes import BoxTable, kept_frames, select_rows
 from src.evaluation.matching import Ranking
+from src.evaluation.threads import map_in_threads
 from src.utils.errors import UserError
 
 ORDERS = ("score", "input")
@@ -120,9 +120,8 @@ def evaluate_boxes(
         scores = [average_precision_of(right, ranked.num_ground_truth) for right in hits]
         return scores, ranked.num_ground_truth, len(ranked.score)
 
-    # Sorting releases the interpreter lock.
-    with ThreadPoolExecutor() as pool:
-        columns, num_ground_truth, num_detections = zip(*pool.map(score_class, range(len(label_map))), strict=True)
+    scored = map_in_threads(score_class, range(len(label_map)))
+    columns, num_ground_truth, num_detections = zip(*scored, strict=True)
     average_precision = np.array(columns).T
     return AVAResult(
         dict(label_map), tuple(iou_thresholds), average_precision, np.array(num_ground_truth), np.array(num_detections)

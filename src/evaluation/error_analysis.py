@@ -7,7 +7,6 @@ Object Detectors", ECCV 2012): further down nearly everything is false, and hard
 """
 
 from collections.abc import Collection, Mapping
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import numpy as np
@@ -15,6 +14,7 @@ import numpy as np
 from src.evaluation.ava_metric import average_precision_of
 from src.evaluation.boxes import BoxTable
 from src.evaluation.matching import RankedDetections, Ranking
+from src.evaluation.threads import map_in_threads
 
 NEAR_IOU = 0.1
 """A box that overlaps by less is not near (TIDE's background threshold)."""
@@ -71,8 +71,7 @@ def analyse(
         on_person = ranking.iou_of_any_class[ranked.box] >= iou_threshold
         return _analyse_class(ranked, on_person, iou_threshold, order)
 
-    with ThreadPoolExecutor() as pool:
-        return list(pool.map(analyse_class, range(len(label_map))))
+    return map_in_threads(analyse_class, range(len(label_map)))
 
 
 def _analyse_class(ranked: RankedDetections, on_person: np.ndarray, threshold: float, order: str) -> ClassAnalysis:

@@ -193,19 +193,21 @@ def extract_all(root: Path, videos: dict[str, Path], *, fps: int, short_side: in
     def work(name: str) -> str:
         info = ffmpeg.probe(videos[name])
         threads = threads_per_job(jobs)
-        # The record comes first: with the folder everything is done.
         record = {
             "video": videos[name].name,
             "duration": info.duration,
             "width": info.width,
             "height": info.height,
             "video_fps": info.fps,
+            "sound": info.sound,
             "fps": fps,
             "short_side": short_side,
             "ffmpeg": ffmpeg.ffmpeg_version(),
         }
+        # Before the folder, so that a finished one always has its record.
         _write_record(root, name, record)
         count = ffmpeg.extract_frames(videos[name], root / "frames" / name, fps, short_side=short_side, threads=threads)
+        _write_record(root, name, record | {"frames": count})
         return f"{count} frames"
 
     run_all("frames", missing, work, jobs)

@@ -36,6 +36,7 @@ class VideoInfo:
         height: in pixels.
         timed: whether frames carry times. A bare stream, without a container, has neither times nor a duration: its
             frames are counted and taken to follow each other at `fps`.
+        sound: whether there is sound. It may outlast the picture, and the duration is that of the longer.
     """
 
     duration: float
@@ -43,6 +44,7 @@ class VideoInfo:
     width: int
     height: int
     timed: bool
+    sound: bool
 
 
 @functools.cache
@@ -99,7 +101,8 @@ def probe(video: str | os.PathLike) -> VideoInfo:
         length = hours * 3600 + minutes * 60 + seconds
     else:
         length = _count_frames(video, fps) / fps
-    return VideoInfo(length, fps, int(size.group(1)), int(size.group(2)), timed=duration is not None)
+    sound = re.search(r"Stream #.*Audio:", text) is not None
+    return VideoInfo(length, fps, int(size.group(1)), int(size.group(2)), timed=duration is not None, sound=sound)
 
 
 def extract_frames(
@@ -146,11 +149,13 @@ def extract_frames(
         arguments += ["-vf", ",".join(filters), "-threads", str(threads), "-q:v", "1", pattern]
         result = _run(["-v", "error", *arguments], video, target=folder, folder=partial)
         count = sum(1 for entry in os.scandir(partial) if entry.stat().st_size > 0)
-        if count < (info.duration - _DURATION_SLACK_SECONDS) * fps or count == 0:
-            reason = _reason(result.stderr.decode(errors="replace")) or "no error was reported"
+        faults = _reason(result.stderr.decode(errors="replace"))
+        short = count < (info.duration - _DURATION_SLACK_SECONDS) * fps
+        if count == 0 or (short and (faults or not info.sound)):
             raise UserError(
-                f"{video}: only {count / fps:.1f} of the {info.duration:.1f} seconds that the header promises could be "
-                f"decoded ({reason}); the file is truncated or damaged, fetch or copy it again"
+                f"{video}: only {count / fps:.1f} of the {info.duration:.1f} seconds that the header promises could "
+                f"be decoded ({faults or 'no error was reported'}); "
+                "the file is truncated or damaged, fetch or copy it again"
             )
     return count
 
@@ -174,9 +179,9 @@ def cut_video(video: str | os.PathLike, target: str | os.PathLike, start: int, s
         expected = min(seconds, duration - start)
         found = probe(partial).duration
         if found < expected - _DURATION_SLACK_SECONDS:
-            reason = _reason(result.stderr.decode(errors="replace")) or "no error was reported"
+            faults = _reason(result.stderr.decode(errors="replace")) or "no error was reported"
             raise UserError(
-                f"{video}: only {found:.1f} of {expected:.1f} seconds could be cut ({reason}); "
+                f"{video}: only {found:.1f} of {expected:.1f} seconds could be cut ({faults}); "
                 "the file is truncated or damaged, fetch or copy it again"
             )
 

@@ -160,7 +160,8 @@ def _check_frames(root: Path, frame_dir: Path, name: str, listed: int, fps: int)
     if empty:
         what = f"{len(empty)} files are empty, the first is {lists.frame_name(name, empty[0])}"
         findings.append(Finding(True, str(folder), what, again))
-    findings += _check_duration(root, name, len(present), fps, str(folder), again)
+    if not gaps:
+        findings += _check_duration(root, name, len(present), fps, str(folder), again)
     findings += _check_pictures(folder, [number for number in present if number not in empty], again)
     return len(present), findings
 
@@ -174,10 +175,17 @@ def _check_duration(root: Path, name: str, count: int, fps: int, subject: str, a
     if record["fps"] != fps:
         what = f"has {record['fps']} frames a second, but AVA.FPS is {fps}"
         yield Finding(True, subject, what, f"Set AVA.FPS {record['fps']}, or extract the frames again")
+    written = record.get("frames", count)
+    if count != written:
+        yield Finding(True, subject, f"has {count} frames, but {written} were extracted", again)
+        return
     expected = record["duration"] * record["fps"]
-    if abs(count - expected) > _DURATION_SLACK_SECONDS * record["fps"]:
+    if count < expected - _DURATION_SLACK_SECONDS * record["fps"]:
         what = f"has {count} frames, but {record['video']} lasts {record['duration']:g} s, which is {expected:.0f}"
-        yield Finding(True, subject, what, again)
+        if record["sound"]:
+            yield Finding(False, subject, what, "Good if its sound outlasts its picture, else fetch the video again")
+        else:
+            yield Finding(True, subject, what, again)
 
 
 def _check_pictures(folder: Path, numbers: Sequence[int], again: str) -> Iterator[Finding]:

@@ -29,7 +29,7 @@ def _message(error: pytest.ExceptionInfo) -> str:
 
 def test_probe_reads_the_header(make_video: Callable, tmp_path: Path) -> None:
     info = ffmpeg.probe(make_video(tmp_path / "a.mp4", frames=45, fps=15, width=96, height=64))
-    assert info == ffmpeg.VideoInfo(duration=3.0, fps=15.0, width=96, height=64, timed=True)
+    assert info == ffmpeg.VideoInfo(duration=3.0, fps=15.0, width=96, height=64, timed=True, sound=False)
 
 
 def test_frames_at_the_videos_rate_are_its_frames(
@@ -121,6 +121,13 @@ def test_truncated_with_index(make_video: Callable, run_ffmpeg: Callable, tmp_pa
         ffmpeg.extract_frames(moved, tmp_path / "frames/moved", 10)
     assert "of the 10.0 seconds that the header promises could be decoded" in _message(error)
     assert list((tmp_path / "frames").iterdir()) == []
+
+
+def test_sound_may_outlast_the_picture(make_video: Callable, run_ffmpeg: Callable, tmp_path: Path) -> None:
+    video, longer = make_video(tmp_path / "clip.mp4", frames=20, fps=10), tmp_path / "longer.mp4"
+    run_ffmpeg("-i", video, "-f", "lavfi", "-i", "sine=duration=6", "-c:v", "copy", longer)
+    assert ffmpeg.probe(longer).duration == pytest.approx(6, abs=0.1)
+    assert ffmpeg.extract_frames(longer, tmp_path / "longer", 10) == 20
 
 
 def test_no_video_stream(run_ffmpeg: Callable, tmp_path: Path) -> None:

@@ -79,8 +79,16 @@ def test_frames_lost_at_the_end(root: Path) -> None:
         (root / f"frames/one/one_0000{number}.jpg").unlink()
     lists.write_frame_list(root / "ava_annotations/train.csv", {"one": 20})
     findings = [str(finding) for finding in _findings(root)]
-    assert "frames/one: has 20 frames, but one.mp4 lasts 4 s, which is 40" in findings[0]
+    assert "frames/one: has 20 frames, but 40 were extracted" in findings[0]
     assert "train_boxes.csv: row 2: 2 annotated seconds of one have no frames, as 2; its 20 frames" in findings[1]
+
+
+def test_fewer_frames_than_the_video_lasts(root: Path) -> None:
+    path = root / "frame_records/one.json"
+    path.write_text(path.read_text().replace('"duration": 4.0', '"duration": 6.0'))
+    assert "frames/one: has 40 frames, but one.mp4 lasts 6 s, which is 60" in _only(root)
+    path.write_text(path.read_text().replace('"sound": false', '"sound": true'))
+    assert "Good if its sound outlasts its picture" in _only(root, harmful=False)
 
 
 def test_another_rate_than_the_recipe(root: Path) -> None:

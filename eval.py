@@ -10,6 +10,8 @@ from pathlib import Path
 from src.config.custom_config import argument_parser, load_config
 from src.utils.device import set_up_device
 from src.utils.errors import UserError, run_main
+from src.utils.logging import log_main_only
+from src.utils.world import join_world
 
 
 def main() -> int:
@@ -22,13 +24,17 @@ def main() -> int:
     # MindSpore is imported once the device is set up.
     from src.datasets.ava_dataset import AvaDataset
     from src.engine.evaluation import evaluate
+    from src.engine.run_state import averaged_weights
     from src.models.video_model_builder import SlowFast
     from src.utils.checkpoint import load_into
 
+    world = join_world()
+    log_main_only(world)
     dataset = AvaDataset(cfg, "test")
     network = SlowFast(cfg)
-    load_into(network, cfg.TEST.CHECKPOINT_FILE_PATH)
-    evaluate(cfg, network, dataset, "test", Path(cfg.OUTPUT_DIR))
+    path = cfg.TEST.CHECKPOINT_FILE_PATH
+    load_into(network, averaged_weights(path) if cfg.TEST.USE_EMA else path)
+    evaluate(cfg, network, dataset, "test", Path(cfg.OUTPUT_DIR), world)
     return 0
 
 

@@ -1,35 +1,47 @@
 """Train SlowFast on AVA or on data in its format.
 
 python train.py --cfg configs/AVA/SLOWFAST_32x2_R50_SHORT.yaml [--device_target CPU|GPU|Ascend] [KEY VALUE ...]
+
+A SIGTERM writes a checkpoint and ends with status 143; TRAIN.AUTO_RESUME True goes on from there.
 """
 
 import sys
+from collections.abc import Sequence
 
 from src.config.custom_config import argument_parser, load_config
 from src.utils.device import set_up_device
-from src.utils.errors import run_main
-from src.utils.logging import get_logger
+from src.utils.errors import UserError, run_main
+from src.utils.logging import get_logger, log_main_only
+from src.utils.world import join_world
 
 
-def main() -> int:
-    args = argument_parser(__doc__).parse_args()
+def main(arguments: Sequence[str] | None = None) -> int:
+    args = argument_parser(__doc__).parse_args(arguments)
     cfg = load_config(args.cfg, args.overrides)
     target = set_up_device(args.device_target, cfg.RNG_SEED)
 
     # MindSpore is imported once the device is set up.
     from src.datasets.ava_dataset import AvaDataset
+    from src.engine.interrupt import STATUS, StopRequest
     from src.engine.mixed_precision import to_mixed_precision
     from src.engine.trainer import Trainer
     from src.models.video_model_builder import SlowFast
     from src.utils.checkpoint import load_into
 
+    world = join_world()
+    log_main_only(world)
+    stop = StopRequest()
     dataset = AvaDataset(cfg, "train")
     network = to_mixed_precision(SlowFast(cfg), cfg.TRAIN.AMP_LEVEL, target)
     if cfg.TRAIN.CHECKPOINT_FILE_PATH:
         coverage = load_into(network, cfg.TRAIN.CHECKPOINT_FILE_PATH, fresh_head=True)
         get_logger().info("%s: %s", cfg.TRAIN.CHECKPOINT_FILE_PATH, coverage.summary())
-    Trainer(cfg, network, dataset).train()
-    return 0
+    try:
+        finished = Trainer(cfg, network, dataset, world).train(stop)
+    except OSError as error:
+        # A full disk or a lost one: what was written before is whole.
+        raise UserError(f"{error.filename or cfg.OUTPUT_DIR}: {error.strerror or error}") from error
+    return 0 if finished else STATUS
 
 
 if __name__ == "__main__":

@@ -30,6 +30,7 @@ _POSITIVE = (
     "TRAIN.BATCH_SIZE",
     "TRAIN.CHECKPOINT_PERIOD",
     "TRAIN.LOSS_SCALE",
+    "TRAIN.ACCUMULATE_STEPS",
     "TEST.BATCH_SIZE",
     "LOG_PERIOD",
     "MODEL.NUM_CLASSES",
@@ -47,6 +48,7 @@ _POSITIVE = (
     "AVA.FPS",
     "EXPORT.BATCH_SIZE",
     "EXPORT.NUM_BOXES",
+    "BN.NUM_BATCHES_PRECISE",
     "SOLVER.BASE_LR",
     "SOLVER.REFERENCE_BATCH",
     "SOLVER.MAX_EPOCH",
@@ -54,6 +56,9 @@ _POSITIVE = (
 _NOT_NEGATIVE = (
     "RNG_SEED",
     "TRAIN.EVAL_PERIOD",
+    "TRAIN.CHECKPOINT_STEPS",
+    "TRAIN.KEEP_CHECKPOINTS",
+    "TRAIN.LOSS_SCALE_WINDOW",
     "DATA_LOADER.NUM_WORKERS",
     "DATA.TEST_SCALE_HEIGHT",
     "DATA.TEST_SCALE_WIDTH",
@@ -61,6 +66,8 @@ _NOT_NEGATIVE = (
     "SOLVER.WEIGHT_DECAY",
     "SOLVER.WARMUP_EPOCHS",
     "SOLVER.WARMUP_START_LR",
+    "SOLVER.CLIP_GRAD_VAL",
+    "SOLVER.CLIP_GRAD_L2NORM",
 )
 
 
@@ -207,7 +214,21 @@ def _validate(cfg: CfgNode) -> None:
     steps, factors = cfg.SOLVER.STEPS, cfg.SOLVER.LRS
     if len(steps) != len(factors) or steps[0] != 0 or sorted(steps) != list(steps):
         raise UserError(f"SOLVER.STEPS {steps} must start at 0, rise, and be as many as SOLVER.LRS {factors}")
+    _validate_training(cfg)
     _validate_stages(cfg)
+
+
+def _validate_training(cfg: CfgNode) -> None:
+    """Check features of training that bound or exclude each other."""
+    if not 0 <= cfg.TRAIN.EMA_DECAY < 1:
+        raise UserError(f"TRAIN.EMA_DECAY is {cfg.TRAIN.EMA_DECAY}, expected 0 or more and less than 1")
+    for first, second, why in (
+        ("SOLVER.CLIP_GRAD_VAL", "SOLVER.CLIP_GRAD_L2NORM", "gradients are clipped in one way"),
+        ("BN.USE_PRECISE_STATS", "BN.FREEZE_STATISTICS", "frozen statistics stay as they are"),
+        ("BN.USE_PRECISE_STATS", "TRAIN.EMA_DECAY", "validation scores averaged weights with averaged statistics"),
+    ):
+        if _value(cfg, first) and _value(cfg, second):
+            raise UserError(f"{first} and {second} exclude each other: {why}")
 
 
 def _validate_stages(cfg: CfgNode) -> None:

@@ -24,12 +24,28 @@ _C.TRAIN.BATCH_SIZE = 8
 _C.TRAIN.EVAL_PERIOD = 1
 # Write checkpoints/slowfast-EPOCH_STEP.ckpt every so many epochs, and after the last.
 _C.TRAIN.CHECKPOINT_PERIOD = 1
+# Also every so many steps of an epoch; 0: not within epochs.
+_C.TRAIN.CHECKPOINT_STEPS = 0
+# How many of them to keep, the newest; 0: all. slowfast-best.ckpt, the weights of the best mAP, is kept beside them.
+_C.TRAIN.KEEP_CHECKPOINTS = 0
+# Go on from the newest whole checkpoint in OUTPUT_DIR, if there is one.
+_C.TRAIN.AUTO_RESUME = False
 # Weights to start from: a MindSpore checkpoint; empty: from scratch. A head of another size is left fresh.
 _C.TRAIN.CHECKPOINT_FILE_PATH = ""
 # O0: float32. O2: float16 but for batch norm and the head. O3: float16 throughout. bf16: bfloat16 like O2.
 _C.TRAIN.AMP_LEVEL = "O0"
 # Multiplier of the loss under mixed precision, against gradients too small for float16.
 _C.TRAIN.LOSS_SCALE = 1024.0
+# Dynamic loss scale: doubled after so many steps with finite gradients, halved where they are not (such a step is left
+# out); 0: the scale stays.
+_C.TRAIN.LOSS_SCALE_WINDOW = 0
+# Batches of BATCH_SIZE that make one step, as if they were one larger batch (but for batch norm).
+_C.TRAIN.ACCUMULATE_STEPS = 1
+# Exponential moving average of the weights: weight of the old average in each step; 0: none. Validation then scores
+# the averages, and slowfast-best.ckpt holds them.
+_C.TRAIN.EMA_DECAY = 0.0
+# Write TensorBoard's event files, beside the curves as PNG and JSON.
+_C.TRAIN.TENSORBOARD = True
 
 # -------------------------------------------------------------------------------------------------------- evaluation
 _C.TEST = CfgNode()
@@ -37,6 +53,8 @@ _C.TEST = CfgNode()
 _C.TEST.BATCH_SIZE = 8
 # The MindSpore checkpoint that eval.py and export.py load.
 _C.TEST.CHECKPOINT_FILE_PATH = ""
+# eval.py scores the averages that a training with TRAIN.EMA_DECAY left in its checkpoint beside the weights.
+_C.TEST.USE_EMA = False
 
 # ------------------------------------------------------------------------------------------------------- the network
 _C.MODEL = CfgNode()
@@ -89,6 +107,12 @@ _C.BN.EPSILON = 1e-5
 _C.BN.MOMENTUM = 0.1
 # Weight decay of batch-norm scales and shifts.
 _C.BN.WEIGHT_DECAY = 0.0
+# Training normalises by the running statistics, which stay as the checkpoint gave them.
+_C.BN.FREEZE_STATISTICS = False
+# Before a checkpoint or an evaluation at the end of an epoch, compute the statistics of the present weights over so
+# many batches on each device, instead of the running ones.
+_C.BN.USE_PRECISE_STATS = False
+_C.BN.NUM_BATCHES_PRECISE = 200
 
 _C.DETECTION = CfgNode()
 # Input pixels for one pixel of the last feature map.
@@ -188,6 +212,10 @@ _C.SOLVER.COSINE_END_LR = 0.0
 _C.SOLVER.MAX_EPOCH = 20
 _C.SOLVER.MOMENTUM = 0.9
 _C.SOLVER.NESTEROV = False
+# Hold every element of the gradients within this range around zero, or shorten all of them, as one vector, to this
+# L2 norm; 0: do not.
+_C.SOLVER.CLIP_GRAD_VAL = 0.0
+_C.SOLVER.CLIP_GRAD_L2NORM = 0.0
 _C.SOLVER.WEIGHT_DECAY = 1e-7
 # Linear warm-up from WARMUP_START_LR over so many epochs (a fraction is allowed).
 _C.SOLVER.WARMUP_EPOCHS = 5.0

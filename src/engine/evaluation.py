@@ -1,5 +1,6 @@
 """Scoring a network on a split of the data set."""
 
+import io
 import time
 from pathlib import Path
 
@@ -11,12 +12,15 @@ from mindspore import nn
 from src.datasets.ava_dataset import AvaDataset
 from src.datasets.build import build_test_loader
 from src.evaluation.ava_csv import write_boxes
-from src.evaluation.ava_metric import AVAResult
+from src.evaluation.ava_metric import AVAEvaluator, AVAResult
 from src.evaluation.build import build_evaluator
 from src.utils.logging import get_logger, log_json_stats, progress
+from src.utils.world import World
 
 
-def evaluate(cfg: CfgNode, network: nn.Cell, dataset: AvaDataset, mode: str, output: Path) -> AVAResult:
+def evaluate(
+    cfg: CfgNode, network: nn.Cell, dataset: AvaDataset, mode: str, output: Path, world: World | None = None
+) -> AVAResult | None:
     """Score every box of a test split and compute the AVA metric.
 
     Writes detections_MODE.csv and groundtruth_MODE.csv in AVA's columns below `output`, and logs the table.
@@ -27,15 +31,23 @@ def evaluate(cfg: CfgNode, network: nn.Cell, dataset: AvaDataset, mode: str, out
         dataset: the split `val` or `test`.
         mode: `val` or `test`, for the names of files and in the log.
         output: a folder.
+        world: the processes that share the key frames.
+
+    Returns:
+        The result, on the process of rank 0; None on others.
     """
+    world = world or World()
     evaluator = build_evaluator(cfg, dataset.frames.names, dataset.second_stride)
-    loader = build_test_loader(dataset)
+    loader = build_test_loader(dataset, world.rank, world.size)
     network.set_train(False)
     for batch in progress(loader, len(loader), f"evaluate {mode}"):
         scores = network(*(ms.Tensor(batch[name]) for name in ("slow", "fast", "boxes"))).asnumpy()
         real = batch["mask"] > 0
         keys = np.broadcast_to(batch["key"][:, None], (*real.shape, 2))
         evaluator.process(scores[real], batch["boxes_norm"][real], keys[real])
+    _merge(evaluator, world)
+    if not world.is_main:
+        return None
     write_boxes(output / f"detections_{mode}.csv", evaluator.detections())
     write_boxes(output / f"groundtruth_{mode}.csv", evaluator.ground_truth)
     start = time.monotonic()
@@ -45,3 +57,13 @@ def evaluate(cfg: CfgNode, network: nn.Cell, dataset: AvaDataset, mode: str, out
     logger.info("AVA eval done in %.2f seconds.", time.monotonic() - start)
     log_json_stats(map=result.map, mode=mode)
     return result
+
+
+def _merge(evaluator: AVAEvaluator, world: World) -> None:
+    """Give what every process gathered to the evaluator of rank 0."""
+    packed = io.BytesIO()
+    np.savez(packed, **evaluator.state())
+    for rank, state in enumerate(world.gather(packed.getvalue())):
+        if world.is_main and rank != world.rank:
+            with np.load(io.BytesIO(state)) as arrays:
+                evaluator.merge(dict(arrays))

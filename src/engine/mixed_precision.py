@@ -1,6 +1,7 @@
 """Mixed precision, on devices that have it."""
 
 import mindspore as ms
+from fvcore.common.config import CfgNode
 from mindspore import nn
 
 from src.utils.errors import UserError
@@ -24,3 +25,12 @@ def to_mixed_precision(network: nn.Cell, level: str, target: str) -> nn.Cell:
     if level == "bf16":
         return ms.amp.auto_mixed_precision(network, "O2", ms.bfloat16)
     return ms.amp.auto_mixed_precision(network, level)
+
+
+def build_scaler(cfg: CfgNode) -> ms.amp.LossScaler | None:
+    """Return the loss scale of TRAIN: none in float32, else fixed, or dynamic with TRAIN.LOSS_SCALE_WINDOW."""
+    if cfg.TRAIN.AMP_LEVEL == "O0":
+        return None
+    if cfg.TRAIN.LOSS_SCALE_WINDOW:
+        return ms.amp.DynamicLossScaler(cfg.TRAIN.LOSS_SCALE, 2, cfg.TRAIN.LOSS_SCALE_WINDOW)
+    return ms.amp.StaticLossScaler(cfg.TRAIN.LOSS_SCALE)

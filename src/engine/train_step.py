@@ -1,26 +1,36 @@
 """One step of training: loss, gradients, update."""
 
+from collections.abc import Callable, Sequence
+
 import mindspore as ms
+import numpy as np
 from mindspore import nn, ops
+
+from src.engine.gradients import Gradients, scale
+
+# The arguments of MaskedBCE, all but the last.
+INPUTS = ("slow", "fast", "boxes", "labels", "mask")
 
 
 class MaskedBCE(nn.Cell):
-    """Binary cross-entropy of every class, averaged over the real boxes of all devices.
+    """Binary cross-entropy of every class, averaged over real boxes.
 
     Args:
         network: a `SlowFast`.
-        world: devices. Each divides by the mean number of boxes a device has, so that averaged gradients are those
-            of one device with the whole batch.
     """
 
-    def __init__(self, network: nn.Cell, world: int = 1):
+    def __init__(self, network: nn.Cell):
         super().__init__(auto_prefix=False)
         self.network = network
-        self.world = world
-        self.sum_over_devices = ops.AllReduce() if world > 1 else None
 
     def construct(
-        self, slow: ms.Tensor, fast: ms.Tensor, boxes_px: ms.Tensor, labels: ms.Tensor, mask: ms.Tensor
+        self,
+        slow: ms.Tensor,
+        fast: ms.Tensor,
+        boxes_px: ms.Tensor,
+        labels: ms.Tensor,
+        mask: ms.Tensor,
+        dropout: ms.Tensor | None = None,
     ) -> ms.Tensor:
         """Return the loss.
 
@@ -30,46 +40,189 @@ class MaskedBCE(nn.Cell):
             boxes_px: (n, k, 4).
             labels: (n, k, classes), 0 or 1.
             mask: (n, k), 1 for a real box and 0 for padding.
+            dropout: (n, k, features), what the head's features are multiplied by; None: no dropout.
         """
-        x = self.network.logits(slow, fast, boxes_px).astype(ms.float32)
+        x = self.network.logits(slow, fast, boxes_px, dropout).astype(ms.float32)
         # -y log s(x) - (1 - y) log(1 - s(x)), without overflow.
         loss = ops.relu(x) - x * labels + ops.log1p(ops.exp(-ops.abs(x)))
-        boxes = mask.sum()
-        if self.world > 1:
-            boxes = self.sum_over_devices(boxes) / self.world
         # A batch of padding alone has no loss.
-        return (loss * mask.expand_dims(2)).sum() / (ops.maximum(boxes, 1.0) * labels.shape[2])
+        return (loss * mask.expand_dims(2)).sum() / (ops.maximum(mask.sum(), 1.0) * labels.shape[2])
+
+
+class LossGradients(nn.Cell):
+    """The loss of a batch and the gradients of its multiple by the loss scale.
+
+    Args:
+        loss: a `MaskedBCE`.
+        parameters: what to differentiate by.
+        scaler: holds what multiplies the loss, against underflow of float16 gradients; None: nothing does.
+    """
+
+    def __init__(self, loss: MaskedBCE, parameters: Sequence[ms.Parameter], scaler: ms.amp.LossScaler | None):
+        super().__init__(auto_prefix=False)
+        self.loss = loss
+        self.scaler = scaler
+        self.value_and_grad = ops.value_and_grad(self._scaled_loss, None, parameters, has_aux=True)
+
+    def construct(self, *inputs: ms.Tensor) -> tuple[ms.Tensor, Gradients]:
+        """Return loss and gradients; arguments as of `MaskedBCE.construct`."""
+        (_, loss), gradients = self.value_and_grad(*inputs)
+        return loss, gradients
+
+    def _scaled_loss(self, *inputs: ms.Tensor) -> tuple[ms.Tensor, ms.Tensor]:
+        loss = self.loss(*inputs)
+        return (loss if self.scaler is None else loss * self.scaler.scale_value), loss
+
+
+class Update(nn.Cell):
+    """Averages gradients over devices, undoes the loss scale, clips, and updates the parameters.
+
+    With a dynamic loss scale, gradients that are not finite leave the parameters as they are.
+
+    Args:
+        optimizer: updates the parameters.
+        scaler: see `LossGradients`.
+        clip: changes the averaged gradients; None: nothing does.
+        world: devices.
+    """
+
+    def __init__(
+        self,
+        optimizer: nn.Optimizer,
+        scaler: ms.amp.LossScaler | None,
+        clip: Callable[[Gradients], Gradients] | None = None,
+        world: int = 1,
+    ):
+        super().__init__(auto_prefix=False)
+        self.optimizer = optimizer
+        self.scaler = scaler
+        self.dynamic = isinstance(scaler, ms.amp.DynamicLossScaler)
+        self.clip = clip
+        self.world = world
+        if world > 1:
+            self.sum_over_devices = ops.AllReduce()
+            self.average = nn.DistributedGradReducer(optimizer.parameters, mean=True, degree=world)
+
+    def construct(self, loss: ms.Tensor, boxes: ms.Tensor, gradients: Gradients) -> ms.Tensor:
+        """Update the parameters.
+
+        Args:
+            loss: mean over the boxes of this device.
+            boxes: how many these are.
+            gradients: of `loss`, scaled, in the order of the optimizer's parameters.
+
+        Returns:
+            The mean loss over the boxes of all devices.
+        """
+        if self.world > 1:
+            # Devices count by their boxes, so that the result is that of one device with the whole batch.
+            mean_boxes = ops.maximum(self.sum_over_devices(boxes), 1.0) / self.world
+            share = boxes / mean_boxes
+            gradients = self.average(scale(gradients, share))
+            loss = self.sum_over_devices(loss * share) / self.world
+        if self.scaler is not None:
+            gradients = scale(gradients, 1.0 / self.scaler.scale_value)
+        if not self.dynamic:
+            return ops.depend(loss, self._apply(gradients))
+        finite = ms.amp.all_finite(gradients)
+        loss = ops.depend(loss, self.scaler.adjust(finite))
+        if finite:
+            loss = ops.depend(loss, self._apply(gradients))
+        else:
+            # The learning rate goes on as if the step had been taken.
+            loss = ops.depend(loss, ops.assign_add(self.optimizer.global_step, 1))
+        return loss
+
+    def _apply(self, gradients: Gradients) -> ms.Tensor:
+        if self.clip is not None:
+            gradients = self.clip(gradients)
+        return self.optimizer(gradients)
 
 
 class TrainStep(nn.Cell):
-    """Computes the loss and its gradients, averages them over devices, and updates the parameters.
+    """One batch, one update, one graph.
 
     Args:
         loss: a `MaskedBCE`.
         optimizer: updates the parameters.
-        loss_scale: multiplies the loss against underflow of float16 gradients, which are divided by it again.
+        scaler: see `LossGradients`.
+        clip: see `Update`.
+        world: devices.
     """
 
-    def __init__(self, loss: MaskedBCE, optimizer: nn.Optimizer, loss_scale: float = 1.0):
+    def __init__(
+        self,
+        loss: MaskedBCE,
+        optimizer: nn.Optimizer,
+        scaler: ms.amp.LossScaler | None = None,
+        clip: Callable[[Gradients], Gradients] | None = None,
+        world: int = 1,
+    ):
         super().__init__(auto_prefix=False)
-        self.loss = loss
-        self.optimizer = optimizer
-        self.loss_scale = loss_scale
-        self.world = loss.world
-        self.gradients = ops.GradOperation(get_by_list=True, sens_param=True)
-        self.parameters = optimizer.parameters
-        if self.world > 1:
-            self.average = nn.DistributedGradReducer(self.parameters, mean=True, degree=self.world)
+        self.gradients = LossGradients(loss, optimizer.parameters, scaler)
+        self.update = Update(optimizer, scaler, clip, world)
 
-    def construct(
-        self, slow: ms.Tensor, fast: ms.Tensor, boxes_px: ms.Tensor, labels: ms.Tensor, mask: ms.Tensor
-    ) -> ms.Tensor:
-        """Update the parameters; arguments and result as of `MaskedBCE.construct`."""
-        loss = self.loss(slow, fast, boxes_px, labels, mask)
-        scale = ops.ones_like(loss) * self.loss_scale
-        gradients = self.gradients(self.loss, self.parameters)(slow, fast, boxes_px, labels, mask, scale)
-        if self.loss_scale != 1.0:
-            gradients = tuple(gradient / self.loss_scale for gradient in gradients)
-        if self.world > 1:
-            gradients = self.average(gradients)
-        return ops.depend(loss, self.optimizer(gradients))
+    def construct(self, *inputs: ms.Tensor) -> ms.Tensor:
+        """Update the parameters; arguments and result as of `MaskedBCE.construct`, over all devices."""
+        loss, gradients = self.gradients(*inputs)
+        return self.update(loss, inputs[INPUTS.index("mask")].sum(), gradients)
+
+
+class _Accumulate(nn.Cell):
+    """Adds the loss and the gradients of a batch, weighted by its boxes, to running sums."""
+
+    def __init__(self, gradients: LossGradients, sums: ms.ParameterTuple):
+        super().__init__(auto_prefix=False)
+        self.gradients = gradients
+        self.sums = sums
+
+    def construct(self, *inputs: ms.Tensor) -> tuple[ms.Tensor, ms.Tensor]:
+        loss, gradients = self.gradients(*inputs)
+        boxes = inputs[INPUTS.index("mask")].sum()
+        for total, gradient in zip(self.sums, gradients):  # noqa: B905 - graphs know no `strict`
+            loss = ops.depend(loss, ops.assign_add(total, gradient * boxes))
+        return loss * boxes, boxes
+
+
+class _UpdateFromSums(nn.Cell):
+    """Updates the parameters from the running sums, and sets these to zero."""
+
+    def __init__(self, update: Update, sums: ms.ParameterTuple):
+        super().__init__(auto_prefix=False)
+        self.update = update
+        self.sums = sums
+
+    def construct(self, loss: ms.Tensor, boxes: ms.Tensor) -> ms.Tensor:
+        some = ops.maximum(boxes, 1.0)
+        loss = self.update(loss / some, boxes, scale(self.sums, 1.0 / some))
+        for total in self.sums:
+            loss = ops.depend(loss, ops.assign(total, ops.depend(ops.zeros_like(total), loss)))
+        return loss
+
+
+class AccumulatedStep:
+    """One update from several batches, as if they were one: every box counts the same.
+
+    Args:
+        step: holds the loss, the optimizer and the rest.
+    """
+
+    def __init__(self, step: TrainStep):
+        self.network = step
+        sums = ms.ParameterTuple(step.update.optimizer.parameters).clone(prefix="sum", init="zeros")
+        self._accumulate = _Accumulate(step.gradients, sums)
+        self._update = _UpdateFromSums(step.update, sums)
+
+    def __call__(self, batches: Sequence[Sequence[ms.Tensor]]) -> ms.Tensor:
+        """Update the parameters.
+
+        Args:
+            batches: for each batch the arguments of `MaskedBCE.construct`.
+
+        Returns:
+            The mean loss over the boxes of all batches and devices.
+        """
+        losses, boxes = zip(*(self._accumulate(*batch) for batch in batches), strict=True)
+        total_loss = np.sum([loss.asnumpy() for loss in losses], dtype=np.float32)
+        total_boxes = np.sum([count.asnumpy() for count in boxes], dtype=np.float32)
+        return self._update(ms.Tensor(total_loss), ms.Tensor(total_boxes))

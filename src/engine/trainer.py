@@ -1,24 +1,35 @@
 """The training loop."""
 
+import contextlib
+import itertools
 import math
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import mindspore as ms
+import numpy as np
 from fvcore.common.config import CfgNode
 from mindspore import nn
 
 from src.datasets.ava_dataset import AvaDataset
-from src.datasets.build import build_train_loader
+from src.datasets.build import Loader, build_train_loader
+from src.engine import batch_norm, dropout
+from src.engine.ema import ExponentialMovingAverage
 from src.engine.evaluation import evaluate
-from src.engine.train_step import MaskedBCE, TrainStep
+from src.engine.gradients import build_clip
+from src.engine.interrupt import StopRequest
+from src.engine.mixed_precision import build_scaler
+from src.engine.run_state import Checkpoints, Position, run_parameters
+from src.engine.scalars import Scalars
+from src.engine.train_step import INPUTS, AccumulatedStep, MaskedBCE, TrainStep
 from src.models.optimizer import build_optimizer
-from src.utils.checkpoint import save_checkpoint
 from src.utils.errors import UserError
 from src.utils.logging import get_logger, log_json_stats, progress
 from src.utils.lr_policy import batch_scale, learning_rates
+from src.utils.world import World
 
-_INPUTS = ("slow", "fast", "boxes", "labels", "mask")
+_MAP = "val/map"
 
 
 class Trainer:
@@ -28,62 +39,131 @@ class Trainer:
         cfg: the configuration.
         network: a `SlowFast`.
         dataset: the split `train`.
+        world: the processes of the run; each has one device.
     """
 
-    def __init__(self, cfg: CfgNode, network: nn.Cell, dataset: AvaDataset):
+    def __init__(self, cfg: CfgNode, network: nn.Cell, dataset: AvaDataset, world: World | None = None):
         self.cfg = cfg
         self.network = network
         self.dataset = dataset
+        self.world = world or World()
         self.output = Path(cfg.OUTPUT_DIR)
-        self.steps = len(build_train_loader(dataset, 0))
-        self.rates = learning_rates(cfg, self.steps, world=1)
+        self.accumulate = cfg.TRAIN.ACCUMULATE_STEPS
+        self.steps = len(self._loader(1)) // self.accumulate
+        if not self.steps:
+            raise UserError(
+                f"{len(dataset)} key frames are fewer than the {self._clips_per_step} of one step "
+                f"(TRAIN.BATCH_SIZE, TRAIN.ACCUMULATE_STEPS, devices)"
+            )
+        if cfg.BN.FREEZE_STATISTICS:
+            batch_norm.freeze_statistics(network)
+        self.rates = learning_rates(cfg, self.steps, self.world.size)
         optimizer = build_optimizer(cfg, network, self.rates)
-        loss_scale = cfg.TRAIN.LOSS_SCALE if cfg.TRAIN.AMP_LEVEL != "O0" else 1.0
-        self.step = TrainStep(MaskedBCE(network), optimizer, loss_scale)
+        scaler = build_scaler(cfg)
+        self.step = TrainStep(MaskedBCE(network), optimizer, scaler, build_clip(cfg), self.world.size)
+        self._accumulated_step = AccumulatedStep(self.step) if self.accumulate > 1 else None
+        self.ema = ExponentialMovingAverage(network, cfg.TRAIN.EMA_DECAY) if cfg.TRAIN.EMA_DECAY else None
+        settings = {
+            "RNG_SEED": cfg.RNG_SEED,
+            "SOLVER.MAX_EPOCH": cfg.SOLVER.MAX_EPOCH,
+            "clips a step": self._clips_per_step,
+            "steps an epoch": self.steps,
+        }
+        parameters = run_parameters(network, optimizer, scaler, self.ema.averages if self.ema else ())
+        self.checkpoints = Checkpoints(self.output / "checkpoints", parameters, settings, cfg.TRAIN.KEEP_CHECKPOINTS)
 
-    def train(self) -> None:
-        """Run all epochs.
+    def train(self, stop: StopRequest | None = None) -> bool:
+        """Run all epochs, or what is left of them with TRAIN.AUTO_RESUME.
+
+        Args:
+            stop: checked after every step; when it is requested, a checkpoint is written and training ends.
+
+        Returns:
+            Whether all epochs are done.
 
         Raises:
-            UserError: the loss is not finite, or a frame cannot be read.
+            UserError: the loss is not finite, a frame cannot be read, or a checkpoint to resume from does not fit.
         """
         cfg, logger = self.cfg, get_logger()
+        validation = AvaDataset(cfg, "val") if cfg.TRAIN.EVAL_PERIOD else None
         logger.info(
             "%d key frames, %d steps an epoch, %d epochs; learning rate x %g for %d clips a step",
             len(self.dataset),
             self.steps,
             cfg.SOLVER.MAX_EPOCH,
-            batch_scale(cfg, 1),
-            cfg.TRAIN.BATCH_SIZE,
+            batch_scale(cfg, self.world.size),
+            self._clips_per_step,
         )
-        validation = AvaDataset(cfg, "val") if cfg.TRAIN.EVAL_PERIOD else None
-        for epoch in range(1, cfg.SOLVER.MAX_EPOCH + 1):
-            self._train_epoch(epoch)
-            last = epoch == cfg.SOLVER.MAX_EPOCH
-            if last or epoch % cfg.TRAIN.CHECKPOINT_PERIOD == 0:
-                self._save(epoch)
-            if validation and (last or epoch % cfg.TRAIN.EVAL_PERIOD == 0):
-                evaluate(cfg, self.network, validation, "val", self.output)
+        resumed = self.checkpoints.restore(self.world) if cfg.TRAIN.AUTO_RESUME else None
+        start = resumed or Position(1, 0)
+        with self._scalars(self._steps_done(start)) as scalars:
+            for epoch in range(start.epoch, cfg.SOLVER.MAX_EPOCH + 1):
+                done = start.step if epoch == start.epoch else 0
+                if done < self.steps and not self._train_epoch(epoch, done, scalars, stop):
+                    return False
+                self._end_epoch(epoch, validation, scalars)
+        return True
 
-    def _train_epoch(self, epoch: int) -> None:
+    @property
+    def _clips_per_step(self) -> int:
+        return self.cfg.TRAIN.BATCH_SIZE * self.accumulate * self.world.size
+
+    def _steps_done(self, position: Position) -> int:
+        return (position.epoch - 1) * self.steps + position.step
+
+    @contextlib.contextmanager
+    def _scalars(self, start: int) -> Iterator[Scalars | None]:
+        """Yield what keeps the curves, on the process that writes."""
+        if not self.world.is_main:
+            yield None
+            return
+        with contextlib.closing(Scalars(self.output, self.cfg.TRAIN.TENSORBOARD, start)) as scalars:
+            yield scalars
+
+    def _loader(self, epoch: int, done: int = 0) -> Loader:
+        return build_train_loader(
+            self.dataset, epoch - 1, self.world.rank, self.world.size, start_step=done * self.accumulate
+        )
+
+    def _inputs(self, batch: dict[str, np.ndarray], epoch: int) -> tuple[ms.Tensor, ...]:
+        """Return the arguments of `MaskedBCE.construct`."""
+        inputs = [batch[name] for name in INPUTS]
+        rate = self.cfg.MODEL.DROPOUT_RATE
+        if rate:
+            features = self.network.head.projection.in_channels
+            boxes = batch["mask"].shape[1]
+            inputs.append(dropout.draw(batch["key"], boxes, features, rate, self.cfg.RNG_SEED, epoch - 1))
+        return tuple(ms.Tensor(array) for array in inputs)
+
+    def _update(self, batches: tuple[dict[str, np.ndarray], ...], epoch: int) -> float:
+        inputs = [self._inputs(batch, epoch) for batch in batches]
+        loss = self._accumulated_step(inputs) if self._accumulated_step else self.step(*inputs[0])
+        if self.ema:
+            self.ema()
+        return float(loss)
+
+    def _train_epoch(self, epoch: int, done: int, scalars: Scalars | None, stop: StopRequest | None) -> bool:
+        """Train one epoch from step `done` on; return whether it came to its end."""
         self.step.set_train(True)
-        loader = build_train_loader(self.dataset, epoch - 1)
+        # As many batches at a time as make a step.
+        steps = zip(*[iter(self._loader(epoch, done))] * self.accumulate, strict=False)
+        period, save_period = self.cfg.LOG_PERIOD, self.cfg.TRAIN.CHECKPOINT_STEPS
         mark = time.monotonic()
         data_time = network_time = 0.0
-        for number, batch in enumerate(progress(loader, self.steps, f"epoch {epoch}"), start=1):
+        shown = done
+        for number, batches in enumerate(progress(steps, self.steps - done, f"epoch {epoch}"), start=done + 1):
             data_time += time.monotonic() - mark
             mark = time.monotonic()
-            loss = float(self.step(*(ms.Tensor(batch[name]) for name in _INPUTS)))
+            loss = self._update(batches, epoch)
             network_time += time.monotonic() - mark
             mark = time.monotonic()
-            rate = self.rates[(epoch - 1) * self.steps + number - 1]
+            rate = self.rates[self._steps_done(Position(epoch, number)) - 1]
             if not math.isfinite(loss):
                 raise UserError(
                     f"epoch {epoch} step {number}: the loss is {loss} at learning rate {rate:g}; "
                     "lower SOLVER.BASE_LR or lengthen SOLVER.WARMUP_EPOCHS"
                 )
-            since = number % self.cfg.LOG_PERIOD or self.cfg.LOG_PERIOD
-            if since == self.cfg.LOG_PERIOD or number == self.steps:
+            if number % period == 0 or number == self.steps:
                 get_logger().info("epoch: %d step: %d, loss is %s", epoch, number, loss)
                 log_json_stats(
                     mode="train",
@@ -91,13 +171,62 @@ class Trainer:
                     step=number,
                     loss=loss,
                     lr=rate,
-                    data_time=data_time / since,
-                    network_time=network_time / since,
+                    data_time=data_time / (number - shown),
+                    network_time=network_time / (number - shown),
                 )
                 data_time = network_time = 0.0
+                shown = number
+                if scalars:
+                    step = self._steps_done(Position(epoch, number))
+                    scalars.add("train/loss", step, loss)
+                    scalars.add("train/lr", step, rate)
+            # All stop at the same step.
+            stopping = self.world.total(float(stop is not None and stop.requested)) > 0
+            # The end of an epoch saves on its own.
+            if number < self.steps and (stopping or (save_period and number % save_period == 0)):
+                self._save(Position(epoch, number), scalars)
+            if stopping and number < self.steps:
+                get_logger().info("asked to stop at epoch %d step %d", epoch, number)
+                return False
+        return True
 
-    def _save(self, epoch: int) -> None:
-        path = self.output / "checkpoints" / f"slowfast-{epoch}_{self.steps}.ckpt"
-        arrays = {name: parameter.asnumpy() for name, parameter in self.network.parameters_dict().items()}
-        save_checkpoint(arrays, path)
-        get_logger().info("wrote %s", path)
+    def _end_epoch(self, epoch: int, validation: AvaDataset | None, scalars: Scalars | None) -> None:
+        """Do what is due after an epoch. It may come again after a resume, and changes nothing then."""
+        cfg = self.cfg
+        last = epoch == cfg.SOLVER.MAX_EPOCH
+        save = last or epoch % cfg.TRAIN.CHECKPOINT_PERIOD == 0
+        score = validation is not None and (last or epoch % cfg.TRAIN.EVAL_PERIOD == 0)
+        if cfg.BN.USE_PRECISE_STATS and (save or score):
+            self._compute_precise_statistics(epoch)
+        if save:
+            self._save(Position(epoch, self.steps), scalars)
+        if score:
+            self._evaluate(epoch, validation, scalars)
+
+    def _compute_precise_statistics(self, epoch: int) -> None:
+        self.step.set_train(True)
+        batches = itertools.islice(self._loader(epoch), self.cfg.BN.NUM_BATCHES_PRECISE)
+        inputs = (self._inputs(batch, epoch) for batch in batches)
+        batch_norm.update_statistics(self.network, self.step.gradients.loss, inputs, self.cfg.BN.MOMENTUM, self.world)
+
+    def _evaluate(self, epoch: int, validation: AvaDataset, scalars: Scalars | None) -> None:
+        step = self._steps_done(Position(epoch, self.steps))
+        known = scalars is not None and any(point[0] == step for point in scalars.get(_MAP))
+        if self.world.total(float(known)):
+            return
+        with self.ema.applied() if self.ema else contextlib.nullcontext():
+            # Batch norm's statistics are of each device's own clips; those of the first are the run's.
+            self.world.broadcast(self.network.get_parameters())
+            result = evaluate(self.cfg, self.network, validation, "val", self.output, self.world)
+            if scalars and math.isfinite(result.map):
+                if all(result.map > value for _, value in scalars.get(_MAP)):
+                    self.checkpoints.save_best(self.network)
+                scalars.add(_MAP, step, result.map)
+                scalars.flush()
+
+    def _save(self, position: Position, scalars: Scalars | None) -> None:
+        if scalars:
+            self.checkpoints.save(position)
+            scalars.flush()
+        # None leaves, and so ends the run, before the checkpoint is there.
+        self.world.barrier()

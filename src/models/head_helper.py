@@ -54,7 +54,7 @@ class RoIMaxPool(nn.Cell):
         lines = features.transpose(0, 2, 1, 3).reshape(n, h, c * w)
         sampled = ops.bmm(rows, lines).reshape(n * k, bins * c, w)
         pooled = ops.bmm(sampled, columns.transpose(0, 2, 1))  # (n * k, bins * c, bins)
-        return pooled.reshape(n * k, bins, c, bins).max(3).max(1)
+        return ops.amax(pooled.reshape(n * k, bins, c, bins), (1, 3))
 
     def _weights(self, low: ms.Tensor, high: ms.Tensor, length: int) -> ms.Tensor:
         """Weigh the feature pixels for each bin along one axis: sides (m, 1) in input pixels to (m, bins, length)."""
@@ -95,7 +95,7 @@ def _at_least(x: ms.Tensor) -> ms.Tensor:
 
 
 class RoIHead(nn.Cell):
-    """Mean over time and box pooling of each pathway, dropout, and one linear layer.
+    """Mean over time and box pooling of each pathway, and one linear layer.
 
     Args:
         channels: channels of the Slow and the Fast pathway.
@@ -104,7 +104,6 @@ class RoIHead(nn.Cell):
         resolution: bins along each side of a box.
         scale: feature pixels for one input pixel.
         mode: how boxes are pooled, see `RoIMaxPool`.
-        dropout: chance that a feature is dropped in training.
         init_std: standard deviation of the initial weights.
     """
 
@@ -116,19 +115,24 @@ class RoIHead(nn.Cell):
         resolution: int,
         scale: float,
         mode: str,
-        dropout: float,
         init_std: float,
     ):
         super().__init__()
         self.frames = tuple(frames)
         self.pool = RoIMaxPool(resolution, scale, mode)
-        self.dropout = nn.Dropout(p=dropout)
         self.projection = nn.Dense(sum(channels), num_classes, weight_init=Normal(init_std), bias_init="zeros")
 
-    def construct(self, slow: ms.Tensor, fast: ms.Tensor, boxes_px: ms.Tensor) -> ms.Tensor:
-        """Score boxes: folded frames of each pathway and boxes (n, k, 4) to logits (n, k, classes)."""
+    def construct(
+        self, slow: ms.Tensor, fast: ms.Tensor, boxes_px: ms.Tensor, dropout: ms.Tensor | None = None
+    ) -> ms.Tensor:
+        """Score boxes: folded frames of each pathway and boxes (n, k, 4) to logits (n, k, classes).
+
+        `dropout`, (n, k, features), multiplies the features; training draws it (see `src.engine.dropout`).
+        """
         n, k, _ = boxes_px.shape
         slow = self.pool(mean_over_time(slow, self.frames[0]), boxes_px)
         fast = self.pool(mean_over_time(fast, self.frames[1]), boxes_px)
-        features = self.dropout(ops.concat((slow, fast), 1))
+        features = ops.concat((slow, fast), 1)
+        if dropout is not None:
+            features = features * dropout.reshape(n * k, -1).astype(features.dtype)
         return self.projection(features).reshape(n, k, -1)

@@ -98,7 +98,6 @@ class SlowFast(nn.Cell):
             cfg.DETECTION.ROI_XFORM_RESOLUTION,
             1.0 / cfg.DETECTION.SPATIAL_SCALE_FACTOR,
             cfg.DETECTION.ROI_POOLING,
-            cfg.MODEL.DROPOUT_RATE,
             cfg.MODEL.FC_INIT_STD,
         )
         self.sigmoid = cfg.MODEL.HEAD_ACT == "sigmoid"
@@ -117,11 +116,13 @@ class SlowFast(nn.Cell):
         scores = self.logits(slow, fast, boxes_px)
         return ops.sigmoid(scores) if self.sigmoid else scores
 
-    def logits(self, slow: ms.Tensor, fast: ms.Tensor, boxes_px: ms.Tensor) -> ms.Tensor:
-        """Score every box, before the activation; arguments as `construct`."""
+    def logits(
+        self, slow: ms.Tensor, fast: ms.Tensor, boxes_px: ms.Tensor, dropout: ms.Tensor | None = None
+    ) -> ms.Tensor:
+        """Score every box, before the activation; arguments as `construct` and `RoIHead.construct`."""
         slow, fast = self.s1(fold(slow), fold(fast))
         slow, fast = self.s2(self.s1_fuse(slow, fast), fast)
         slow, fast = self.s3(self.s2_fuse(slow, fast), fast)
         slow, fast = self.s4(self.s3_fuse(slow, fast), fast)
         slow, fast = self.s5(self.s4_fuse(slow, fast), fast)
-        return self.head(slow, fast, boxes_px)
+        return self.head(slow, fast, boxes_px, dropout)

@@ -5,6 +5,7 @@ import os
 from pathlib import Path
 
 from src.utils.errors import UserError
+from src.utils.world import local_device
 
 
 def prepare_cpu() -> None:
@@ -61,6 +62,6 @@ def set_up_device(target: str | None, seed: int) -> str:
     import mindspore as ms
 
     ms.set_context(mode=ms.GRAPH_MODE)
-    ms.set_device(target, int(os.environ.get("DEVICE_ID", "0")))
+    ms.set_device(target, local_device())
     ms.set_seed(seed + 1)  # MindSpore refuses 0
     return target

@@ -6,6 +6,8 @@ import sys
 import simplejson
 from tqdm import tqdm
 
+from src.utils.world import World
+
 LOGGER_NAME = "slowfast"
 
 
@@ -38,3 +40,8 @@ def log_json_stats(**stats: object) -> None:
 def progress(iterable, total: int, description: str):
     """Wrap an iterable in a progress bar, shown on a terminal only."""
     return tqdm(iterable, total=total, desc=description, leave=False, disable=None, dynamic_ncols=True)
+
+
+def log_main_only(world: World) -> None:
+    """Keep all processes but the first quiet, up to warnings."""
+    get_logger().setLevel(logging.INFO if world.is_main else logging.WARNING)

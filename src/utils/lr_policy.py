@@ -49,7 +49,7 @@ def batch_scale(cfg: CfgNode, world: int) -> float:
     """
     if not cfg.SOLVER.AUTO_SCALE_LR:
         return 1.0
-    return cfg.TRAIN.BATCH_SIZE * world / cfg.SOLVER.REFERENCE_BATCH
+    return cfg.TRAIN.BATCH_SIZE * cfg.TRAIN.ACCUMULATE_STEPS * world / cfg.SOLVER.REFERENCE_BATCH
 
 
 def learning_rates(cfg: CfgNode, steps_per_epoch: int, world: int) -> list[float]:

@@ -1,0 +1,173 @@
+# shellcheck shell=bash
+# What the launchers share; they source it. In the environment of each:
+#   FOREGROUND=1  wait for the end, and end with the run's status
+#   DRY_RUN=1     print the commands only
+
+root="$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)"
+pids=()
+
+# Print the comment at the head of the launcher.
+usage() {
+    sed -n '2,/^set/{/^#/s/^# \{0,1\}//p}' "$0" >&2
+    exit 2
+}
+
+fail() {
+    echo "error: $*" >&2
+    exit 2
+}
+
+# A python of the system does not have MindSpore; one of an environment that the user chose comes first.
+use_environment() {
+    case "$(command -v python || true)" in
+    "" | /bin/* | /usr/bin/* | /usr/local/bin/*)
+        if [[ -x $root/.venv/bin/python ]]; then
+            PATH="$root/.venv/bin:$PATH"
+        fi
+        ;;
+    esac
+}
+
+# Check CFG DATA_DIR CHECKPOINT_FILE_PATH [KEY VALUE ...] and set `entry`, the command that trains or evaluates.
+# Arguments: train or eval, the device target, then the launcher's.
+set_entry() {
+    local name=$1 target=$2 group=TRAIN
+    shift 2
+    (($# >= 3 && $# % 2 == 1)) || usage
+    [[ -f $1 ]] || fail "$1: no such file; expected CFG, a YAML file"
+    [[ -d $2 ]] || fail "$2: no such folder; expected DATA_DIR, which holds frames/ and ava_annotations/"
+    if [[ $name == eval ]]; then
+        group=TEST
+        [[ -n $3 ]] || fail "CHECKPOINT_FILE_PATH is empty, expected the checkpoint to score"
+    fi
+    [[ -z $3 || -f $3 ]] || fail "$3: no such file; expected CHECKPOINT_FILE_PATH"
+    entry=("$root/$name.py" --cfg "$(realpath -- "$1")" --device_target "$target"
+        DATA.PATH_TO_DATA_DIR "$(realpath -- "$2")" "$group.CHECKPOINT_FILE_PATH" "${3:+$(realpath -- "$3")}" "${@:4}")
+    use_environment
+}
+
+# Run a command in the background with its output in a file. Arguments: the file, the command.
+start() {
+    local log=$1
+    shift
+    if [[ ${DRY_RUN:-} == 1 ]]; then
+        printf '%q ' "$@"
+        printf '> %q\n' "$log"
+        return
+    fi
+    mkdir -p "$(dirname "$log")"
+    # A closed terminal does not end a run.
+    (
+        trap '' HUP
+        exec "$@"
+    ) >"$log" 2>&1 </dev/null &
+    pids+=($!)
+    echo "process $!, log $log"
+}
+
+# With FOREGROUND=1, wait for what was started; when one process fails, or this script is asked to stop, so are all.
+finish() {
+    [[ ${FOREGROUND:-} == 1 && ${#pids[@]} -gt 0 ]] || return 0
+    local status=0 pid running
+    trap 'kill -TERM "${pids[@]}" 2>/dev/null || true' TERM INT
+    while ((${#pids[@]} > 0)); do
+        sleep 0.5
+        running=()
+        for pid in "${pids[@]}"; do
+            if kill -0 "$pid" 2>/dev/null; then
+                running+=("$pid")
+            elif ! wait "$pid" && ((status == 0)); then
+                wait "$pid" || status=$?
+                kill -TERM "${pids[@]}" 2>/dev/null || true
+            fi
+        done
+        pids=(${running[@]+"${running[@]}"})
+    done
+    exit "$status"
+}
+
+# One process on one device. Arguments: train or eval, the device target, the log, then the launcher's.
+standalone() {
+    local log=$3
+    set_entry "$1" "$2" "${@:4}"
+    start "$log" env RANK_SIZE=1 RANK_ID=0 DEVICE_ID="${DEVICE_ID:-0}" python "${entry[@]}"
+    finish
+}
+
+# Bind a process to a NUMA node, where there are some. Arguments: which process of how many. Sets `numa`.
+bind_numa() {
+    numa=()
+    command -v numactl >/dev/null || return 0
+    local nodes=(/sys/devices/system/node/node[0-9]*)
+    ((${#nodes[@]} > 1)) || return 0
+    local node=${nodes[$(($1 * ${#nodes[@]} / $2))]##*/node}
+    numa=(numactl "--cpunodebind=$node" "--membind=$node")
+}
+
+# One process for each device of this machine in an hccl table. Arguments: train or eval, the table, the launcher's.
+distribute_by_table() {
+    local name=$1 table=$2 size rank device index=0 rows
+    shift 2
+    [[ -f $table ]] || fail "$table: no such file; expected RANK_TABLE_FILE, a table in hccl's JSON format"
+    set_entry "$name" Ascend "$@"
+    rows=$(python3 "$root/scripts/rank_table.py" "$table") || exit 2
+    mapfile -t rows <<<"$rows"
+    for row in "${rows[@]}"; do
+        read -r size rank device <<<"$row"
+        bind_numa "$index" "${#rows[@]}"
+        start "${name}_parallel$rank/log" env RANK_TABLE_FILE="$(realpath -- "$table")" RANK_SIZE="$size" \
+            RANK_ID="$rank" DEVICE_ID="$device" ${numa[@]+"${numa[@]}"} python "${entry[@]}"
+        index=$((index + 1))
+    done
+    finish
+}
+
+# MindSpore's own launcher. Arguments: train or eval, the device target, workers on this machine, the launcher's.
+# Over several machines: NODES (how many), NODE_RANK (which this is, from 0), MASTER_ADDR (address of the first).
+distribute_by_msrun() {
+    local name=$1 target=$2 workers=$3 log=log_distributed
+    shift 3
+    if [[ $name == eval ]]; then log=log_distributed_eval; fi
+    set_entry "$name" "$target" "$@"
+    start "${log}_${target,,}" bash "$root/scripts/msrun.sh" "--worker_num=$((workers * ${NODES:-1}))" \
+        "--local_worker_num=$workers" "--master_addr=${MASTER_ADDR:-127.0.0.1}" "--master_port=${MASTER_PORT:-8118}" \
+        "--node_rank=${NODE_RANK:-0}" "--log_dir=${name}_parallel" --join=True "${entry[@]}"
+    finish
+}
+
+# Open MPI's launcher for GPUs. Arguments: train or eval, then the launcher's.
+distribute_by_mpirun() {
+    local name=$1 log=log_distributed_gpu options=()
+    shift
+    if [[ $name == eval ]]; then log=log_distributed_eval_gpu; fi
+    set_entry "$name" GPU "$@"
+    local count
+    count=$(count_devices "${CUDA_VISIBLE_DEVICES:-}" '/dev/nvidia[0-9]*')
+    if ((EUID == 0)); then options+=(--allow-run-as-root); fi
+    # After a SIGTERM, processes have a minute to write a checkpoint.
+    start "$log" mpirun ${options[@]+"${options[@]}"} -n "$count" --mca odls_base_sigkill_timeout 60 python "${entry[@]}"
+    finish
+}
+
+# Print how many devices to use: DEVICE_NUM, or those of a list separated by commas, or those of a pattern below /dev.
+count_devices() {
+    local list=$1 pattern=$2 count=${DEVICE_NUM:-}
+    if [[ -z $count && -n $list ]]; then
+        count=$(tr ',' '\n' <<<"$list" | grep -c .)
+    elif [[ -z $count ]]; then
+        count=$(compgen -G "$pattern" | grep -c . || true)
+    fi
+    [[ $count =~ ^[1-9][0-9]*$ ]] || fail "no devices found ($pattern); set DEVICE_NUM to how many to use"
+    echo "$count"
+}
+
+# Print ascend, gpu or cpu: the best that this machine has.
+find_target() {
+    if compgen -G '/dev/davinci[0-9]*' >/dev/null; then
+        echo ascend
+    elif compgen -G '/dev/nvidia[0-9]*' >/dev/null; then
+        echo gpu
+    else
+        echo cpu
+    fi
+}

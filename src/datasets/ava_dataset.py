@@ -1,6 +1,9 @@
 """The AVA data set, or one in its format: one key frame to the arrays of one clip."""
 
 import logging
+import math
+import weakref
+from collections import deque
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +16,26 @@ from src.utils.errors import UserError
 _LOGGER = logging.getLogger(__name__)
 # Validation during training evaluates the seconds divisible by this, as PySlowFast does.
 _VALIDATION_STRIDE = 4
+
+
+class _ClipMemory:
+    """Arrays whose memory is used again once nobody refers to them: touching fresh pages takes as long as scaling."""
+
+    def __init__(self) -> None:
+        self._free: deque[bytearray] = deque(maxlen=4)
+
+    def array(self, shape: tuple[int, ...]) -> np.ndarray:
+        """Return a float32 array that holds anything."""
+        size = 4 * math.prod(shape)
+        block = next((block for block in self._free if len(block) == size), None)
+        if block is None:
+            block = bytearray(size)
+        else:
+            self._free.remove(block)
+        # NumPy's views refer to the array that owns no memory of NumPy's: it dies after the last of them.
+        flat = np.frombuffer(block, np.float32)
+        weakref.finalize(flat, self._free.append, block).atexit = False
+        return flat.reshape(shape)
 
 
 class AvaDataset:
@@ -63,6 +86,7 @@ class AvaDataset:
             )
         self._check_inside()
         self.max_boxes = self.key_frames.max_boxes
+        self._memory = _ClipMemory()
         self._table = transform.normalisation_table(cfg.DATA.MEAN, cfg.DATA.STD)
         self._unit_table = transform.normalisation_table([0.0] * 3, [1.0] * 3)
 
@@ -109,12 +133,15 @@ class AvaDataset:
         boxes_norm = self.key_frames.boxes(index)
         size = images[0].shape[:2]
         boxes = transform.boxes_to_pixels(boxes_norm, size)
+        clip_size = self._train_size() if self._train else self.test_size(size)
+        result = self._blank(clip_size)
+        fast = result["fast"]
         if self._train:
             rng = np.random.Generator(np.random.PCG64([self.cfg.RNG_SEED, epoch, index]))
-            fast, boxes = self._augment(images, boxes, rng)
+            boxes = self._write_augmented(images, boxes, rng, fast)
         else:
-            fast, boxes = self._test_clip(images, boxes)
-        result = self._empty_sample(fast)
+            boxes = self._write_test(images, boxes, fast)
+        np.take(fast, transform.slow_frames(fast.shape[1], self.cfg.SLOWFAST.ALPHA), axis=1, out=result["slow"])
         count = len(boxes)
         result["boxes"][:count] = boxes
         result["labels"][:count] = self.key_frames.multi_hot(index, self.cfg.MODEL.NUM_CLASSES)
@@ -125,12 +152,20 @@ class AvaDataset:
 
     def dummy_sample(self, size: tuple[int, int]) -> dict[str, np.ndarray]:
         """Return a sample of zeros without a box, its key (-1, -1), that fills up a batch of clips of `size`."""
-        return self._empty_sample(np.zeros((3, self.cfg.DATA.NUM_FRAMES, *size), np.float32))
+        result = self._blank(size)
+        result["slow"].fill(0)
+        result["fast"].fill(0)
+        return result
 
-    def _empty_sample(self, fast: np.ndarray) -> dict[str, np.ndarray]:
+    def _train_size(self) -> tuple[int, int]:
+        return self.cfg.DATA.TRAIN_CROP_SIZE, self.cfg.DATA.TRAIN_CROP_SIZE
+
+    def _blank(self, size: tuple[int, int]) -> dict[str, np.ndarray]:
+        """Return a sample without boxes whose clips hold anything."""
+        frames = self.cfg.DATA.NUM_FRAMES
         return {
-            "slow": fast[:, transform.slow_frames(fast.shape[1], self.cfg.SLOWFAST.ALPHA)],
-            "fast": fast,
+            "slow": self._memory.array((3, frames // self.cfg.SLOWFAST.ALPHA, *size)),
+            "fast": self._memory.array((3, frames, *size)),
             "boxes": np.zeros((self.max_boxes, 4), np.float32),
             "labels": np.zeros((self.max_boxes, self.cfg.MODEL.NUM_CLASSES), np.float32),
             "mask": np.zeros(self.max_boxes, np.float32),
@@ -138,10 +173,10 @@ class AvaDataset:
             "key": np.full(2, -1, np.int32),
         }
 
-    def _augment(
-        self, images: list[np.ndarray], boxes: np.ndarray, rng: np.random.Generator
-    ) -> tuple[np.ndarray, np.ndarray]:
-        """Random short side, crop, flip and colours. Boxes that the crop cuts off end on its border."""
+    def _write_augmented(
+        self, images: list[np.ndarray], boxes: np.ndarray, rng: np.random.Generator, clip: np.ndarray
+    ) -> np.ndarray:
+        """Write a random short side, crop, flip and colours. Returns the boxes; parts outside end on the border."""
         data, ava = self.cfg.DATA, self.cfg.AVA
         crop = data.TRAIN_CROP_SIZE
         old_size = images[0].shape[:2]
@@ -152,7 +187,6 @@ class AvaDataset:
         boxes = transform.crop_boxes(transform.scale_boxes(boxes, old_size, size), top, left)
         if flip:
             boxes = transform.flip_boxes(boxes, crop)
-        clip = np.empty((3, len(images), crop, crop), np.float32)
         if ava.TRAIN_USE_COLOR_AUGMENTATION:
             transform.write_clip(images, size, self._unit_table, clip, (top, left), flip)
             if not ava.TRAIN_PCA_JITTER_ONLY:
@@ -163,19 +197,18 @@ class AvaDataset:
             clip /= std[:, None, None, None]
         else:
             transform.write_clip(images, size, self._table, clip, (top, left), flip)
-        return clip, transform.clip_boxes(boxes, (crop, crop))
+        return transform.clip_boxes(boxes, (crop, crop))
 
-    def _test_clip(self, images: list[np.ndarray], boxes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        old_size = images[0].shape[:2]
-        size = self.test_size(old_size)
+    def _write_test(self, images: list[np.ndarray], boxes: np.ndarray, clip: np.ndarray) -> np.ndarray:
+        """Write the clip at test size. Returns the boxes."""
+        old_size, size = images[0].shape[:2], clip.shape[2:]
         scale = transform.stretch_boxes if self.cfg.DATA.TEST_SCALE_HEIGHT else transform.scale_boxes
         boxes = scale(boxes, old_size, size)
         flip = self.cfg.AVA.TEST_FORCE_FLIP
         if flip:
             boxes = transform.flip_boxes(boxes, size[1])
-        clip = np.empty((3, len(images), *size), np.float32)
         transform.write_clip(images, size, self._table, clip, flip=flip)
-        return clip, transform.clip_boxes(boxes, size)
+        return transform.clip_boxes(boxes, size)
 
     def _steps(self) -> np.ndarray:
         return np.arange(self.cfg.DATA.NUM_FRAMES) * self.cfg.DATA.SAMPLING_RATE

@@ -134,6 +134,18 @@ def test_pca_noise_shifts_each_channel_by_one_amount(write_data):
     assert (np.abs(shift[:, 0]) > 1e-3).all()
 
 
+def test_memory_of_a_clip_is_used_again_only_when_nobody_looks_at_it(write_data):
+    dataset = AvaDataset(write_data(VIDEO, ROWS), "test")
+    first = dataset.sample(0)["fast"]
+    address, row, expected = first.ctypes.data, first[1, 2, 3], first[1, 2, 3].copy()
+    del first
+    second = dataset.sample(1)["fast"]
+    assert second.ctypes.data != address
+    np.testing.assert_array_equal(row, expected)
+    del row
+    assert dataset.sample(2)["fast"].ctypes.data == address
+
+
 def refused(cfg, split="train") -> str:
     with pytest.raises(UserError) as caught:
         dataset = AvaDataset(cfg, split)

@@ -59,6 +59,8 @@ def main() -> int:
     source = str(args.src)
     if args.dst.resolve() == args.src.resolve():
         raise UserError(f"{args.dst}: would replace the source; give another --dst")
+    if args.dst.is_dir():
+        raise UserError(f"{args.dst}: a folder; --dst expected a file")
     found, arrays = read_weights(args.src, args.sha256)
     if args.kind in ("safetensors", "ckpt") and found != args.kind:
         raise UserError(f"{source}: not a {args.kind} file, its content is {found}")

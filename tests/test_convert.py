@@ -243,6 +243,7 @@ def test_parameters_are_found_under_the_usual_keys(run, key, capsys):
         (["--src", "absent.pkl"], "absent.pkl: no such file"),
         ([], "SLOWFAST_8x8_R50.pkl: no such file"),
         (["--src", "a.pyth", "--dst", "./a.pyth"], "would replace the source"),
+        (["--src", "a.pyth", "--dst", "."], "a folder; --dst expected a file"),
         (["--src", "a.pyth", "--from", "safetensors"], "not a safetensors file, its content is torch"),
         (["--src", "a.pyth", "--from", "ckpt"], "not a ckpt file, its content is torch"),
         (["--src", "a.pyth", "--from", "caffe2"], "550 parameters of the network are not in it"),

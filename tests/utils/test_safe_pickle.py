@@ -57,10 +57,8 @@ def test_a_pickle_of_python_2_is_read():
     assert content["lr"] == 0.5
 
 
-@pytest.mark.parametrize("protocol", PROTOCOLS)
+@pytest.mark.parametrize("protocol", PROTOCOLS[2:])
 def test_ordered_dictionaries_are_read_as_dictionaries(protocol):
-    if protocol < 2:
-        pytest.skip("no checkpoint format uses it")
     assert read_pickle(pickle.dumps(collections.OrderedDict(a=1, b=2), protocol), "a.pkl") == {"a": 1, "b": 2}
 
 

@@ -13,9 +13,7 @@ folder="${1:-output/quickstart}"
 cfg=configs/sample/SLOWFAST_SAMPLE.yaml
 
 bash scripts/setup.sh
-if [ ! -d "$folder/sample_data" ]; then
-    .venv/bin/python -m src.datasets.sample "$folder/sample_data"
-fi
+.venv/bin/python -m src.datasets.sample "$folder/sample_data"
 started=$SECONDS
 .venv/bin/python train.py --cfg "$cfg" DATA.PATH_TO_DATA_DIR "$folder/sample_data" OUTPUT_DIR "$folder"
 checkpoint="$(find "$folder/checkpoints" -name 'slowfast-*.ckpt' -printf '%T@ %p\n' | sort -n | tail -n 1 | cut -d ' ' -f 2-)"

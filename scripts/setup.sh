@@ -30,7 +30,7 @@ if [ ! -x .venv/bin/python ]; then
             chosen="$candidate"
             break
         elif [ "$candidate" = "${PYTHON:-}" ]; then
-            echo "error: PYTHON=$PYTHON is $("$PYTHON" --version 2>&1 || true); MindSpore needs Python 3.10 to 3.12" >&2
+            echo "error: PYTHON=$PYTHON is $("$PYTHON" --version 2>&1 | head -n 1); MindSpore needs Python 3.10 to 3.12" >&2
             exit 2
         fi
     done

@@ -39,6 +39,7 @@ inputs=preprocess_Result
 work=$inputs/.work
 log=infer.log
 : >"$log"
+rm -f acc.log detections.csv # of an earlier run
 
 if [[ ! -x $runner ]]; then
     bash "$root/ascend310_infer/build.sh"
@@ -54,7 +55,7 @@ if [[ $preprocess == y ]]; then
     plan="$("$python" "$root/preprogress.py" --mindir "$mindir" --dataset "$dataset" \
         --disk_budget "${DISK_BUDGET_GB:-20}")"
     read -r shards run <<<"$plan"
-    results=result_Files/$run
+    results=result_Files/${run}_$device
     for ((shard = 1; shard <= shards; shard++)); do
         part=shard_${shard}_of_$shards
         if [[ -f $results/$part/manifest.json ]]; then
@@ -69,7 +70,7 @@ if [[ $preprocess == y ]]; then
         rm -rf "$work"
     done
 else
-    results=result_Files/prepared
+    results=result_Files/prepared_$device
     rm -rf "$results"
     found=n
     for manifest in "$inputs"/*/manifest.json; do

@@ -21,6 +21,8 @@ from src.utils.files import write_atomic
 pytestmark = pytest.mark.slow
 
 HEIGHT, WIDTH, BATCH = 72, 96, 4
+# With the log level set, the runner need not start itself twice.
+QUIET = {"GLOG_v": "4"}
 SANITIZER_REPORTS = ("AddressSanitizer", "runtime error", "LeakSanitizer")
 
 
@@ -132,6 +134,12 @@ def test_last_batch_is_short_and_boxes_are_split(scored: Path) -> None:
     assert len(manifest["row_clips"]) > len(manifest["clip_files"])
 
 
+def test_pre_and_postprocessing_do_without_mindspore(repository: Path) -> None:
+    """So that a host needs MindSpore's C++ library only."""
+    code = "import sys, preprogress, postprogress; sys.exit('mindspore' in sys.modules)"
+    assert run(sys.executable, "-c", code, cwd=repository).returncode == 0
+
+
 def test_inputs_are_deleted_and_times_written(scored: Path) -> None:
     assert not list(scored.glob("preprocess_Result/**/*.bin")) + list(scored.glob("preprocess_Result/.work"))
     times = (scored / "time_Result/test_perform_static.txt").read_text()
@@ -188,6 +196,40 @@ def test_prepared_inputs_in_float16(deployed: dict[str, Path], scored: Path, rep
     np.testing.assert_allclose(scores, expected, rtol=0, atol=2e-3)
 
 
+@pytest.mark.parametrize(
+    ("position", "value", "message"),
+    [
+        (0, "absent.mindir", "absent.mindir: no such file; expected a graph from export.py"),
+        (1, "absent", "absent: no such folder; expected the data set"),
+        (2, "yes", "NEED_PREPROCESS is 'yes', expected y or n"),
+        (3, "TPU", "DEVICE_TARGET is 'TPU', expected Ascend, GPU or CPU"),
+        (4, "-1", "DEVICE_ID is '-1', expected a number"),
+        (2, "n", "preprocess_Result: no inputs there; expected folders from preprogress.py --output"),
+        (3, "Ascend", "the model cannot be loaded on device Ascend"),
+    ],
+)
+def test_launcher_fails_with_one_line(
+    deployed: dict[str, Path], repository: Path, tmp_path: Path, position: int, value: str, message: str
+) -> None:
+    arguments = [deployed["mindir"], deployed["data"], "y", "CPU", "0"]
+    arguments[position] = value
+    done = run("bash", repository / "scripts/run_310_infer.sh", *arguments, cwd=tmp_path)
+    assert done.returncode == 2
+    assert message in done.stdout + done.stderr
+    assert (done.stdout + done.stderr).count("error: ") == 1
+    assert not (tmp_path / "acc.log").exists()
+
+
+def test_launchers_explain_themselves(repository: Path, tmp_path: Path) -> None:
+    for name, usage in (
+        ("run_310_infer.sh", "Usage: bash scripts/run_310_infer.sh MINDIR DATASET NEED_PREPROCESS DEVICE_TARGET"),
+        ("run_export.sh", "usage: bash scripts/run_export.sh CFG CKPT [KEY VALUE ...]"),
+    ):
+        done = run("bash", repository / "scripts" / name, cwd=tmp_path)
+        assert done.returncode == 2
+        assert usage in done.stderr
+
+
 @pytest.fixture(scope="module")
 def shard(deployed: dict[str, Path], repository: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The inputs of a few clips."""
@@ -211,6 +253,7 @@ def infer(sanitized: Path, deployed: dict[str, Path], inputs: Path, tmp_path: Pa
     def run_it(mindir: Path = deployed["mindir"], result: Path = tmp_path / "result", *more: str, **options):
         # The library is closed and keeps what it allocated once: leaks are its own.
         environment = {"ASAN_OPTIONS": "detect_leaks=0", "UBSAN_OPTIONS": "print_stacktrace=1"}
+        environment |= options.pop("env", {})
         command = [sanitized, "--mindir_path", mindir, "--input_path", inputs, "--result_path", result, *more]
         return run(*command, cwd=tmp_path, env=environment, **options)
 
@@ -289,7 +332,7 @@ BROKEN = {
 def test_broken_inputs_are_refused(infer: Callable, inputs: Path, tmp_path: Path, case: str) -> None:
     breaking, message = BROKEN[case]
     breaking(inputs)
-    assert_refused(infer(), message)
+    assert_refused(infer(env=QUIET), message)
     assert not (tmp_path / "result").exists() or not list((tmp_path / "result").iterdir())
 
 
@@ -342,7 +385,7 @@ def test_absent_device_is_reported(infer: Callable, deployed: dict[str, Path], t
     ],
 )
 def test_wrong_options_are_refused(infer: Callable, tmp_path: Path, options: list[str], message: str) -> None:
-    assert_refused(infer(tmp_path, tmp_path, *options), message)
+    assert_refused(infer(tmp_path, tmp_path, *options, env=QUIET), message)
 
 
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -353,6 +396,6 @@ def test_no_manifest_makes_it_crash(
     whole = (shard / "manifest.json").read_bytes()
     at = int(position * len(whole))
     (inputs / "manifest.json").write_bytes(whole[:at] + change + whole[at + removed :])
-    done = infer(tmp_path / "absent.mindir", errors="replace")
+    done = infer(tmp_path / "absent.mindir", env=QUIET, errors="replace")
     assert not any(report in done.stderr for report in SANITIZER_REPORTS), done.stderr
     assert done.returncode == 2

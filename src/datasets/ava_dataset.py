@@ -150,6 +150,10 @@ class AvaDataset:
         result["key"][:] = video, self.key_frames.second[index]
         return result
 
+    def sample_bytes(self, size: tuple[int, int]) -> int:
+        """Return the memory of a sample with clips of `size`, in bytes."""
+        return sum(array.nbytes for array in self._blank(size).values())
+
     def dummy_sample(self, size: tuple[int, int]) -> dict[str, np.ndarray]:
         """Return a sample of zeros without a box, its key (-1, -1), that fills up a batch of clips of `size`."""
         result = self._blank(size)

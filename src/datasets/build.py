@@ -1,7 +1,9 @@
 """Loaders: `mindspore.dataset` pipelines of fixed-shape batches."""
 
 import multiprocessing
+import shutil
 from collections.abc import Iterator
+from pathlib import Path
 
 import cv2
 import mindspore.dataset as ds
@@ -15,6 +17,9 @@ from src.utils.errors import UserError
 _PREFETCH = 2
 _COLUMNS = ("slow", "fast", "boxes", "labels", "mask", "boxes_norm", "key")
 _ERROR_BYTES = 1024
+_SHARED_MEMORY = "/dev/shm"
+# Of each worker: two in MindSpore's queue (the least it takes), one being written, one being read.
+_ROWS_IN_FLIGHT = 4
 
 
 class Loader:
@@ -49,10 +54,12 @@ class Loader:
         """Yield the batches.
 
         Raises:
-            UserError: a frame that cannot be read, wherever the worker runs.
+            UserError: a frame that cannot be read, wherever the worker runs; too little shared memory for workers.
         """
         if not len(self):
             return
+        if self._workers > 1:
+            self._check_shared_memory()
         # Workers are the parallelism; a thread pool of OpenCV would not survive their fork.
         cv2.setNumThreads(1)
         ds.config.set_prefetch_size(_PREFETCH)
@@ -69,6 +76,18 @@ class Loader:
                     raise UserError(row.tobytes().rstrip(b"\0").decode(errors="replace"))
             yield batch
 
+    def _check_shared_memory(self) -> None:
+        """Raise if the workers' results will not fit into shared memory: they would die of a bus error."""
+        if not Path(_SHARED_MEMORY).is_dir():
+            return
+        needed = self._workers * _ROWS_IN_FLIGHT * self._source.row_bytes
+        free = shutil.disk_usage(_SHARED_MEMORY).free
+        if needed > free:
+            raise UserError(
+                f"{_SHARED_MEMORY}: {free >> 20} MiB are free, but {self._workers} workers need {needed >> 20} MiB; "
+                "enlarge it (docker run --shm-size) or lower DATA_LOADER.NUM_WORKERS (1 needs none)"
+            )
+
 
 class _Source:
     """What `GeneratorDataset` reads: one row for each position.
@@ -82,6 +101,12 @@ class _Source:
         self._indices = np.concatenate([indices for indices, _ in sections])
         self._sizes = [size for _, size in sections]
         self._ends = np.cumsum([len(indices) for indices, _ in sections])
+
+    @property
+    def row_bytes(self) -> int:
+        """Size of the largest row."""
+        largest = max(self._sizes, key=lambda size: size[0] * size[1])
+        return _ERROR_BYTES + self._dataset.sample_bytes(largest)
 
     def __len__(self) -> int:
         return len(self._indices)

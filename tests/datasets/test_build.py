@@ -5,10 +5,12 @@ import subprocess
 import sys
 import textwrap
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
+from src.datasets import build
 from src.datasets.ava_dataset import AvaDataset
 from src.datasets.build import build_test_loader, build_train_loader
 from src.utils.errors import UserError
@@ -119,6 +121,16 @@ def test_a_corrupt_frame_ends_in_one_line_that_names_it(write_data, tmp_path, wo
         for _ in build_train_loader(dataset, 0):
             pass
     assert str(caught.value) == f"{culprit}: the frame is not an image that can be decoded"
+
+
+def test_too_little_shared_memory_for_the_workers_is_told_beforehand(write_data, monkeypatch):
+    dataset = AvaDataset(write_data(VIDEOS, ROWS, "DATA_LOADER.NUM_WORKERS", 2), "train")
+    monkeypatch.setattr(build.shutil, "disk_usage", lambda _: SimpleNamespace(free=500_000))
+    with pytest.raises(UserError, match=r"0 MiB are free, but 2 workers need 0 MiB; enlarge it"):
+        next(iter(build_train_loader(dataset, 0)))
+    # Two workers, four rows each, of 73,728 bytes for the clips and some for the rest.
+    monkeypatch.setattr(build.shutil, "disk_usage", lambda _: SimpleNamespace(free=8 * 80_000))
+    next(iter(build_train_loader(dataset, 0)))
 
 
 def run_child(cfg, body: str, repository: Path) -> subprocess.CompletedProcess:

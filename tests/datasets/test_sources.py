@@ -34,12 +34,12 @@ def video(tmp_path_factory) -> Path:
     return path
 
 
-def extracted(video: Path, fps: int, folder: Path) -> FrameFiles:
+def extracted(video: Path, fps: int, folder: Path, keep: bool = False) -> FrameFiles:
     """The frames of one video as the extraction step writes them."""
     count = extract_frames(video, folder / "frames" / video.stem, fps)
     rows = "".join(f"{video.stem} 0 {k} {video.stem}/{video.stem}_{k + 1:06d}.jpg\n" for k in range(count))
     (folder / "list.csv").write_text(f"original_vido_id video_id frame_id path labels\n{rows}")
-    return FrameFiles(FrameList([folder / "list.csv"]), folder / "frames", keep=False)
+    return FrameFiles(FrameList([folder / "list.csv"]), folder / "frames", keep)
 
 
 def difference(first: np.ndarray, second: np.ndarray) -> float:
@@ -103,8 +103,7 @@ def test_a_turned_video_is_turned_upright(video, tmp_path):
 
 
 def test_neighbouring_clips_share_decoded_frames(video, tmp_path):
-    for source in (extracted(video, 25, tmp_path), VideoFiles(video.parent, 25, keep=True)):
-        source._keep = True
+    for source in (extracted(video, 25, tmp_path, keep=True), VideoFiles(video.parent, 25, keep=True)):
         first, second = source.read(0, [4, 6, 8]), source.read(0, [6, 8, 10, 10])
         assert second[0] is first[1] and second[1] is first[2]
         assert second[3] is second[2]

@@ -41,7 +41,7 @@ _SMALL_SETTINGS = {
     "SOLVER": {
         "BASE_LR": 0.4,
         "LR_POLICY": "cosine",
-        "MAX_EPOCH": 40,
+        "MAX_EPOCH": 25,
         "WARMUP_EPOCHS": 4.0,
         "WARMUP_START_LR": 0.04,
         "WEIGHT_DECAY": 1e-4,

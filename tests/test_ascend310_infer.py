@@ -205,7 +205,7 @@ def test_prepared_inputs_in_float16(deployed: dict[str, Path], scored: Path, rep
         (3, "TPU", "DEVICE_TARGET is 'TPU', expected Ascend, GPU or CPU"),
         (4, "-1", "DEVICE_ID is '-1', expected a number"),
         (2, "n", "preprocess_Result: no inputs there; expected folders from preprogress.py --output"),
-        (3, "Ascend", "the model cannot be loaded on device Ascend"),
+        (3, "Ascend", "the model (MINDIR_V1) cannot be loaded on device Ascend"),
     ],
 )
 def test_launcher_fails_with_one_line(
@@ -248,13 +248,14 @@ def inputs(shard: Path, tmp_path: Path) -> Path:
 
 @pytest.fixture
 def infer(sanitized: Path, deployed: dict[str, Path], inputs: Path, tmp_path: Path) -> Callable:
-    """Run the sanitized runner in an empty folder."""
+    """Run the runner, by default the sanitized one, in an empty folder."""
 
     def run_it(mindir: Path = deployed["mindir"], result: Path = tmp_path / "result", *more: str, **options):
+        program = options.pop("program", sanitized)
         # The library is closed and keeps what it allocated once: leaks are its own.
         environment = {"ASAN_OPTIONS": "detect_leaks=0", "UBSAN_OPTIONS": "print_stacktrace=1"}
         environment |= options.pop("env", {})
-        command = [sanitized, "--mindir_path", mindir, "--input_path", inputs, "--result_path", result, *more]
+        command = [program, "--mindir_path", mindir, "--input_path", inputs, "--result_path", result, *more]
         return run(*command, cwd=tmp_path, env=environment, **options)
 
     return run_it
@@ -305,7 +306,7 @@ BROKEN = {
     "truncated manifest": (resized("manifest.json", -20), "not JSON, expected"),
     "no JSON": (text("{'a': 1}"), "row 1: not JSON, expected '\"'"),
     "deep manifest": (text("[" * 100000), "not JSON, expected fewer brackets within each other"),
-    "other JSON": (text("{}"), 'lacks "model"'),
+    "other JSON": (text("{}"), 'lacks "format"'),
     "key twice": (text('{"a": 1,\n"a": 2}'), 'row 2: not JSON, expected no second "a"'),
     "huge batch": (edited("inputs.1.shape.0", 2**62), "which is empty or too large"),
     "huge product": (edited("inputs.1.shape", [2**16] * 5), "which is empty or too large"),
@@ -336,12 +337,14 @@ def test_broken_inputs_are_refused(infer: Callable, inputs: Path, tmp_path: Path
     assert not (tmp_path / "result").exists() or not list((tmp_path / "result").iterdir())
 
 
-def test_shapes_of_another_model_are_refused(infer: Callable, inputs: Path) -> None:
+def test_shapes_of_another_model_are_refused(infer: Callable, inputs: Path, runner: Path) -> None:
     manifest = json.loads((inputs / "manifest.json").read_text())
     for entry in (*manifest["inputs"], manifest["output"]):
         entry["shape"][0] = 2
     write_atomic(inputs / "manifest.json", json.dumps(manifest))
-    assert_refused(infer(), "slow is float32 2 x 3 x 4 x 72 x 96, but the model takes 4 x 3 x 4 x 72 x 96")
+    assert_refused(
+        infer(program=runner), "slow is float32 2 x 3 x 4 x 72 x 96, but the model takes 4 x 3 x 4 x 72 x 96"
+    )
 
 
 def test_damaged_models_are_refused(infer: Callable, inputs: Path, deployed: dict[str, Path], tmp_path: Path) -> None:
@@ -350,7 +353,7 @@ def test_damaged_models_are_refused(infer: Callable, inputs: Path, deployed: dic
     model.write_bytes(whole[:-100])
     assert_refused(infer(model), f"model.mindir: has {len(whole) - 100} bytes, but the inputs were made for a model of")
     model.write_bytes(np.random.default_rng(0).bytes(len(whole)))
-    assert_refused(infer(model), "model.mindir: the model cannot be loaded on device CPU")
+    assert_refused(infer(model), "model.mindir: the model (MINDIR_V1) cannot be loaded on device CPU")
     assert_refused(infer(tmp_path / "absent.mindir"), "absent.mindir: cannot read the file: No such file")
 
 
@@ -360,18 +363,18 @@ def test_unwritable_results_are_refused(infer: Callable, inputs: Path, deployed:
     )
 
 
-def test_full_disk_is_reported_and_leaves_nothing(infer: Callable, tmp_path: Path) -> None:
+def test_full_disk_is_reported_and_leaves_nothing(infer: Callable, runner: Path, tmp_path: Path) -> None:
     def small_files() -> None:
         signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
         resource.setrlimit(resource.RLIMIT_FSIZE, (16, 16))
 
-    assert_refused(infer(preexec_fn=small_files), "scores.bin: cannot write the file: File too large")
+    assert_refused(infer(program=runner, preexec_fn=small_files), "scores.bin: cannot write the file: File too large")
     assert not list((tmp_path / "result").iterdir())
 
 
 def test_absent_device_is_reported(infer: Callable, deployed: dict[str, Path], tmp_path: Path) -> None:
     done = infer(deployed["mindir"], tmp_path / "result", "--device_type", "Ascend")
-    assert_refused(done, "the model cannot be loaded on device Ascend")
+    assert_refused(done, "the model (MINDIR_V1) cannot be loaded on device Ascend")
 
 
 @pytest.mark.parametrize(

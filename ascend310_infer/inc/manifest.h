@@ -23,6 +23,7 @@ struct TensorSpec {
 // as many boxes as it takes. A key frame with more boxes is several rows of the same clip.
 struct Manifest {
   std::string text;  // the file itself
+  std::string format;  // of the model, as EXPORT.FORMAT names it
   std::uint64_t model_bytes = 0;
   TensorSpec slow;
   TensorSpec fast;

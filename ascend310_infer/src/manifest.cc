@@ -67,6 +67,7 @@ Manifest Parse(const std::string &text) {
   const Json json = Json::Parse(text);
   Manifest manifest;
   manifest.text = text;
+  manifest.format = json.At("format").Text();
   manifest.model_bytes = json.At("model").At("bytes").Count();
   const std::vector<Json> &inputs = json.At("inputs").Items();
   Require(inputs.size() == 3, "\"inputs\" has " + std::to_string(inputs.size()) + " entries, expected 3");
@@ -98,7 +99,7 @@ std::size_t TensorSpec::Bytes() const {
 
 std::string TensorSpec::Describe() const {
   std::string text = name + " is " + dtype;
-  for (const std::uint64_t size : shape) text += (&size == shape.data() ? " " : " x ") + std::to_string(size);
+  for (std::size_t axis = 0; axis < shape.size(); ++axis) text += (axis == 0 ? " " : " x ") + std::to_string(shape[axis]);
   return text;
 }
 

@@ -100,7 +100,7 @@ Network::Network(const Options &options, const Manifest &manifest) : manifest_(m
   }
   const mindspore::Status status = Build(path, MakeContext(options), &model_);
   if (status != mindspore::kSuccess) {
-    throw Error(path + ": the model cannot be loaded on device " + options.device_type + ": " +
+    throw Error(path + ": the model (" + manifest.format + ") cannot be loaded on device " + options.device_type + ": " +
                 OneLine(status.ToString()));
   }
   inputs_ = model_.GetInputs();

@@ -93,13 +93,11 @@ def read_model(graph: str | os.PathLike) -> dict:
     graph = Path(graph)
     path = graph.with_suffix(".json")
     model = read_json(path)
-    try:
-        expected = model["model"]["sha256"]
-    except (KeyError, TypeError) as error:
-        raise UserError(f"{path}: not written by export.py: it lacks model.sha256") from error
+    if missing := {"format", "model", "inputs", "output", "slow_frames", "boxes", "config"} - model.keys():
+        raise UserError(f"{path}: not from export.py: it lacks {min(missing)}")
     if not graph.is_file():
         raise UserError(f"{graph}: no such file; expected a graph from export.py")
-    if sha256_of(graph) != expected:
+    if sha256_of(graph) != model["model"]["sha256"]:
         raise UserError(f"{graph}: not the graph that {path.name} describes (its SHA-256 differs); export it again")
     return model
 

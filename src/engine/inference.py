@@ -24,6 +24,8 @@ RUNNER = Path(__file__).resolve().parents[2] / "ascend310_infer" / "build" / "ma
 _MANIFEST = "manifest.json"
 _BOXES = "boxes.bin"
 _SCORES = "scores.bin"
+# What the runner wants to know of the graph.
+_OF_THE_GRAPH = ("format", "model", "inputs", "output", "slow_frames")
 
 
 class NotRunnableError(Exception):
@@ -87,7 +89,7 @@ def write_shard(dataset: AvaDataset, model: dict, folder: Path, shard: int, shar
                 row_clips.append(clip)
                 rows.append({"video": video, "second": second, "boxes_norm": sample["boxes_norm"][part].tolist()})
         (folder / _BOXES).write_bytes(np.stack(box_rows).tobytes())
-        manifest = {key: model[key] for key in ("model", "inputs", "output", "slow_frames", "config_sha256")}
+        manifest = {key: model[key] for key in (*_OF_THE_GRAPH, "config_sha256")}
         manifest |= {"run": run_id(dataset, model, shards), "shard": shard, "shards": shards}
         manifest |= {"clip_files": names, "box_file": _BOXES, "row_clips": row_clips, "rows": rows}
         write_atomic(folder / _MANIFEST, json.dumps(manifest, indent=1) + "\n")
@@ -145,7 +147,7 @@ def write_arrays(model: dict, fast: np.ndarray, boxes: np.ndarray, folder: Path)
     for name, clip in zip(names, fast, strict=True):
         (folder / name).write_bytes(clip.tobytes())
     (folder / _BOXES).write_bytes(boxes.tobytes())
-    manifest = {key: model[key] for key in ("model", "inputs", "output", "slow_frames")}
+    manifest = {key: model[key] for key in _OF_THE_GRAPH}
     manifest |= {"clip_files": names, "box_file": _BOXES, "row_clips": list(range(len(fast)))}
     write_atomic(folder / _MANIFEST, json.dumps(manifest))
 
@@ -214,6 +216,8 @@ def gather_results(folder: Path, evaluator: AVAEvaluator, model: dict) -> int:
     first = next(iter(manifests.values()))
     found: dict[int, Path] = {}
     for path, manifest in manifests.items():
+        if missing := {*_OF_THE_GRAPH, "run", "shard", "shards", "rows"} - manifest.keys():
+            raise UserError(f"{path / _MANIFEST}: not from preprogress.py: it lacks {min(missing)}")
         if manifest["model"]["sha256"] != model["model"]["sha256"]:
             raise UserError(f"{path}: results of another graph than {model['model']['file']}")
         if manifest["run"] != first["run"]:

@@ -156,6 +156,13 @@ def test_what_does_not_belong_together_is_refused(cfg: CfgNode, model: dict, tmp
         gather_results(out, Recorder(), model)
     shutil.rmtree(out / "shard_9")
 
+    manifest = out / "shard_1/manifest.json"
+    whole = manifest.read_text()
+    manifest.write_text("{}")
+    with pytest.raises(UserError, match=r"manifest\.json: not from preprogress\.py: it lacks format"):
+        gather_results(out, Recorder(), model)
+    manifest.write_text(whole)
+
     write_shard(dataset, model, out / "shard_2", 1, 4)
     with pytest.raises(UserError, match=r"shard_2: results of another run than .*shard_1"):
         gather_results(out, Recorder(), model)

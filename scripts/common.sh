@@ -125,14 +125,20 @@ distribute_by_table() {
 # MindSpore's own launcher. Arguments: train or eval, the device target, workers on this machine, the launcher's.
 # Over several machines: NODES (how many), NODE_RANK (which this is, from 0), MASTER_ADDR (address of the first).
 distribute_by_msrun() {
-    local name=$1 target=$2 workers=$3 log=log_distributed
+    local name=$1 target=$2 workers=$3 log=log_distributed port=${MASTER_PORT:-}
     shift 3
+    if [[ -z $port && ${NODES:-1} == 1 ]]; then port=$(free_port); fi
     if [[ $name == eval ]]; then log=log_distributed_eval; fi
     set_entry "$name" "$target" "$@"
     start "${log}_${target,,}" bash "$root/scripts/msrun.sh" "--worker_num=$((workers * ${NODES:-1}))" \
-        "--local_worker_num=$workers" "--master_addr=${MASTER_ADDR:-127.0.0.1}" "--master_port=${MASTER_PORT:-8118}" \
+        "--local_worker_num=$workers" "--master_addr=${MASTER_ADDR:-127.0.0.1}" "--master_port=${port:-8118}" \
         "--node_rank=${NODE_RANK:-0}" "--log_dir=${name}_parallel" --join=True "${entry[@]}"
     finish
+}
+
+# Print a port that nothing listens on.
+free_port() {
+    python3 -c 'import socket; s = socket.socket(); s.bind(("127.0.0.1", 0)); print(s.getsockname()[1])'
 }
 
 # Open MPI's launcher for GPUs. Arguments: train or eval, then the launcher's.

@@ -13,11 +13,10 @@ set -euo pipefail
 # shellcheck source=scripts/common.sh
 source "$(dirname "${BASH_SOURCE[0]}")/common.sh"
 
-case "${1:-}" in
-"") usage ;;
+(($# >= 3)) || usage
+case "$1" in
 *.json) distribute_by_table eval "$@" ;;
 *[!0-9]*)
-    (($# >= 3)) || usage
     if [[ $(find_target) == ascend ]]; then
         count=$(count_devices "${ASCEND_RT_VISIBLE_DEVICES:-}" '/dev/davinci[0-9]*')
         distribute_by_msrun eval Ascend "$count" "$@"

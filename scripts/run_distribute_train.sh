@@ -12,8 +12,8 @@ set -euo pipefail
 # shellcheck source=scripts/common.sh
 source "$(dirname "${BASH_SOURCE[0]}")/common.sh"
 
-case "${1:-}" in
-"") usage ;;
+(($# >= 3)) || usage
+case "$1" in
 *.json) target=ascend ;;
 *[!0-9]*) target=$(find_target) ;;
 *) target=cpu ;;

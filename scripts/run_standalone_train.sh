@@ -9,4 +9,5 @@ set -euo pipefail
 # shellcheck source=scripts/common.sh
 source "$(dirname "${BASH_SOURCE[0]}")/common.sh"
 
+(($# >= 3)) || usage
 exec bash "$root/scripts/run_standalone_train_$(find_target).sh" "$@"

@@ -6,6 +6,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from src.utils.errors import UserError
+
 # How launchers say how many processes there are: Open MPI; msrun and the launch scripts here.
 _SIZES = ("OMPI_COMM_WORLD_SIZE", "RANK_SIZE")
 _WORD = 4
@@ -83,13 +85,19 @@ def join_world() -> World:
     """Meet the other processes of the launcher that started this one; without a launcher there are none.
 
     Call it after `set_up_device`. msrun's scheduler process never returns from here.
+
+    Raises:
+        UserError: the other processes do not come, or others are in their place.
     """
     size = next((int(os.environ[name]) for name in _SIZES if name in os.environ), 1)
     if size == 1 and "MS_ROLE" not in os.environ:
         return World()
     from mindspore import communication
 
-    communication.init()
+    try:
+        communication.init()
+    except RuntimeError as error:
+        raise UserError(f"cannot meet the other processes: {str(error).strip().splitlines()[0]}") from error
     return World(communication.get_rank(), communication.get_group_size())
 
 

@@ -32,7 +32,7 @@ _C.TRAIN.KEEP_CHECKPOINTS = 0
 _C.TRAIN.AUTO_RESUME = False
 # Weights to start from: a MindSpore checkpoint; empty: from scratch. A head of another size is left fresh.
 _C.TRAIN.CHECKPOINT_FILE_PATH = ""
-# O0: float32. O2: float16 but for batch norm and the head. O3: float16 throughout. bf16: bfloat16 like O2.
+# O0: float32. O2: float16 but for batch norm and the head. O3: float16 but for box pooling. bf16: bfloat16 like O2.
 _C.TRAIN.AMP_LEVEL = "O0"
 # Multiplier of the loss under mixed precision, against gradients too small for float16.
 _C.TRAIN.LOSS_SCALE = 1024.0

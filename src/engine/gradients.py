@@ -31,7 +31,7 @@ def clip_by_norm(limit: float) -> Callable[[Gradients], Gradients]:
         square = 0.0
         for gradient in gradients:
             square = square + (gradient * gradient).sum()
-        factor = ops.clamp(limit / (ops.sqrt(square) + _EPSILON), None, 1.0)
+        factor = ops.minimum(limit / (ops.sqrt(square) + _EPSILON), 1.0)
         return scale(gradients, factor)
 
     return clip

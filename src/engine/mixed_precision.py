@@ -4,15 +4,19 @@ import mindspore as ms
 from fvcore.common.config import CfgNode
 from mindspore import nn
 
+from src.engine.batch_norm import batch_norms
 from src.utils.errors import UserError
 
 
 def to_mixed_precision(network: nn.Cell, level: str, target: str) -> nn.Cell:
-    """Cast a network to the precision of TRAIN.AMP_LEVEL.
+    """Let a network compute in the precision of TRAIN.AMP_LEVEL; its parameters stay float32.
+
+    Boxes are pooled in float32 at every level: coordinates of some hundred pixels have no fraction in float16.
 
     Args:
-        network: a `SlowFast` in float32.
-        level: O0 float32; O2 float16 with batch norm in float32; O3 float16; bf16 as O2 in bfloat16.
+        network: a `SlowFast`.
+        level: O0 float32; O2 float16 with batch norm and the head in float32; O3 float16 with only box pooling in
+            float32; bf16 as O2 in bfloat16.
         target: CPU, GPU or Ascend.
 
     Raises:
@@ -22,9 +26,16 @@ def to_mixed_precision(network: nn.Cell, level: str, target: str) -> nn.Cell:
         return network
     if target == "CPU":
         raise UserError(f"TRAIN.AMP_LEVEL {level} needs a GPU or an Ascend device; on the CPU use O0")
-    if level == "bf16":
-        return ms.amp.auto_mixed_precision(network, "O2", ms.bfloat16)
-    return ms.amp.auto_mixed_precision(network, level)
+    dtype = ms.bfloat16 if level == "bf16" else ms.float16
+    # Not the network as a whole, which would cast the boxes.
+    for cell in network.cells():
+        cell.to_float(ms.float32 if cell is network.head else dtype)
+    if level == "O3":
+        network.head.projection.to_float(dtype)
+    else:
+        for norm in batch_norms(network):
+            norm.to_float(ms.float32)
+    return network
 
 
 def build_scaler(cfg: CfgNode) -> ms.amp.LossScaler | None:

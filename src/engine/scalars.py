@@ -12,7 +12,7 @@ _FILE = "scalars.json"
 class Scalars:
     """Values over steps, by tag: `train/loss`, `train/lr`, `val/map`.
 
-    Files appear below the folder at `flush`: scalars.json, a PNG for each tag, and TensorBoard's events.
+    Below the folder are scalars.json and TensorBoard's events, written at `flush`, and a PNG for each tag.
 
     Args:
         folder: of the run.
@@ -44,16 +44,20 @@ class Scalars:
         return self._curves.get(tag, [])
 
     def flush(self) -> None:
-        """Write what there is."""
+        """Write the numbers."""
         write_atomic(self._folder / _FILE, json.dumps(self._curves))
-        for tag, curve in self._curves.items():
-            _plot(self._folder / f"{tag.replace('/', '_')}.png", tag, curve)
         if self._writer:
             self._writer.flush()
 
+    def plot(self) -> None:
+        """Draw the curves."""
+        for tag, curve in self._curves.items():
+            _plot(self._folder / f"{tag.replace('/', '_')}.png", tag, curve)
+
     def close(self) -> None:
-        """Write what there is and end TensorBoard's file."""
+        """Write and draw what there is, and end TensorBoard's file."""
         self.flush()
+        self.plot()
         if self._writer:
             self._writer.close()
 

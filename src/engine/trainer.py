@@ -202,6 +202,8 @@ class Trainer:
             self._save(Position(epoch, self.steps), scalars)
         if score:
             self._evaluate(epoch, validation, scalars)
+        if scalars:
+            scalars.plot()
 
     def _compute_precise_statistics(self, epoch: int) -> None:
         self.step.set_train(True)

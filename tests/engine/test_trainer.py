@@ -1,0 +1,169 @@
+"""Whole trainings of a tiny network: resumed runs, checkpoints that are kept, and what a run leaves behind."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import mindspore as ms
+import numpy as np
+import pytest
+from fvcore.common.config import CfgNode
+
+from src.datasets.ava_dataset import AvaDataset
+from src.engine.run_state import averaged_weights
+from src.engine.trainer import Trainer
+from src.utils.checkpoint import load_checkpoint
+from src.utils.errors import UserError
+from src.utils.logging import LOGGER_NAME
+from tests.engine.tiny import TinyNetwork
+
+# What makes a run: momentum, a changing rate, dropout, averages, precise data order; all of it must come back.
+FEATURES = (
+    "TRAIN.CHECKPOINT_PERIOD",
+    1,
+    "TRAIN.EMA_DECAY",
+    0.5,
+    "TRAIN.CHECKPOINT_STEPS",
+    3,
+    "TRAIN.EVAL_PERIOD",
+    1,
+    "SOLVER.CLIP_GRAD_L2NORM",
+    1.0,
+)
+STEPS = 7
+
+
+@pytest.fixture(scope="module", autouse=True)
+def graph_mode():
+    ms.set_context(mode=ms.GRAPH_MODE)
+
+
+@pytest.fixture
+def log(caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch) -> pytest.LogCaptureFixture:
+    import logging
+
+    monkeypatch.setattr(logging.getLogger(LOGGER_NAME), "propagate", True)
+    caplog.set_level(logging.INFO, LOGGER_NAME)
+    return caplog
+
+
+class StopAfter:
+    """Asks to stop once it was looked at so many times, that is after so many steps."""
+
+    def __init__(self, steps: int):
+        self._left = steps
+
+    @property
+    def requested(self) -> bool:
+        self._left -= 1
+        return self._left <= 0
+
+
+def run(cfg: CfgNode, stop: StopAfter | None = None) -> bool:
+    ms.set_seed(1)
+    return Trainer(cfg, TinyNetwork(cfg), AvaDataset(cfg, "train")).train(stop)
+
+
+def content(path: Path) -> dict[str, np.ndarray]:
+    return load_checkpoint(path)
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory, recipe, recipe_file) -> Path:
+    """The output of a run of two epochs."""
+    from src.config.custom_config import load_config
+
+    output = tmp_path_factory.mktemp("undisturbed")
+    assert run(load_config(recipe_file, [*recipe, *FEATURES, "OUTPUT_DIR", str(output)]))
+    return output
+
+
+@pytest.fixture
+def resumable(configure: Callable[..., CfgNode], tmp_path: Path) -> CfgNode:
+    return configure(*FEATURES, "OUTPUT_DIR", str(tmp_path), "TRAIN.AUTO_RESUME", True)
+
+
+def assert_same_run(output: Path, expected: Path) -> None:
+    final = f"checkpoints/slowfast-2_{STEPS}.ckpt"
+    np.testing.assert_equal(content(output / final), content(expected / final))
+    best = "checkpoints/slowfast-best.ckpt"
+    np.testing.assert_equal(content(output / best), content(expected / best))
+    assert json.loads((output / "scalars.json").read_text()) == json.loads((expected / "scalars.json").read_text())
+
+
+def test_a_stopped_run_goes_on_bit_by_bit(resumable, undisturbed, tmp_path, log):
+    assert run(resumable, StopAfter(2)) is False
+    assert [path.name for path in (tmp_path / "checkpoints").iterdir()] == ["slowfast-1_2.ckpt"]
+    assert run(resumable, StopAfter(STEPS + 2)) is False
+    # As after a power cut: the newest checkpoint is cut short, the one before it counts.
+    newest = tmp_path / "checkpoints" / "slowfast-2_4.ckpt"
+    newest.write_bytes(newest.read_bytes()[:-100])
+    assert run(resumable) is True
+    assert f"left out: {newest}: " in log.text
+    assert f"resumed from {tmp_path / 'checkpoints' / 'slowfast-2_3.ckpt'}" in log.text
+    assert_same_run(tmp_path, undisturbed)
+    # Once done, a run stays as it is.
+    assert run(resumable) is True
+    assert_same_run(tmp_path, undisturbed)
+
+
+def test_a_checkpoint_holds_momentum_steps_and_averages(undisturbed):
+    arrays = content(undisturbed / "checkpoints" / f"slowfast-2_{STEPS}.ckpt")
+    assert arrays["optimizer.global_step"] == 2 * STEPS
+    assert np.abs(arrays["optimizer.moments.conv.weight"]).max() > 0
+    averages = averaged_weights(undisturbed / "checkpoints" / f"slowfast-2_{STEPS}.ckpt")
+    assert set(averages) < set(arrays)
+    assert (averages["conv.weight"] != arrays["conv.weight"]).any()
+
+
+def test_the_best_checkpoint_is_that_of_the_highest_map(undisturbed):
+    scores = json.loads((undisturbed / "scalars.json").read_text())["val/map"]
+    assert [step for step, _ in scores] == [STEPS, 2 * STEPS]
+    best = 1 + int(np.argmax([score for _, score in scores]))
+    # Validation scores the averages.
+    averages = averaged_weights(undisturbed / "checkpoints" / f"slowfast-{best}_{STEPS}.ckpt")
+    np.testing.assert_equal(content(undisturbed / "checkpoints" / "slowfast-best.ckpt"), averages)
+
+
+def test_curves_are_written_as_numbers_and_pictures(undisturbed):
+    curves = json.loads((undisturbed / "scalars.json").read_text())
+    assert [step for step, _ in curves["train/loss"]] == list(range(1, 2 * STEPS + 1))
+    assert curves["train/lr"][0] == [1, 0.005]
+    for name in ("train_loss.png", "train_lr.png", "val_map.png"):
+        assert (undisturbed / name).read_bytes().startswith(b"\x89PNG")
+
+
+def test_tensorboard_gets_the_curves(configure, tmp_path):
+    from tensorboardX.proto.event_pb2 import Event
+
+    run(configure("OUTPUT_DIR", str(tmp_path), "TRAIN.TENSORBOARD", True, "SOLVER.MAX_EPOCH", 1))
+    (path,) = (tmp_path / "tensorboard").iterdir()
+    data, values = path.read_bytes(), []
+    while data:
+        # A record: length, its checksum in four bytes, the event, its checksum.
+        length = int.from_bytes(data[:8], "little")
+        event = Event.FromString(data[12 : 12 + length])
+        values += [(event.step, value.tag, value.simple_value) for value in event.summary.value]
+        data = data[16 + length :]
+    curves = json.loads((tmp_path / "scalars.json").read_text())
+    losses = [[step, value] for step, tag, value in values if tag == "train/loss"]
+    np.testing.assert_allclose(losses, curves["train/loss"], rtol=1e-6)
+    assert len(losses) == STEPS
+
+
+def test_only_so_many_checkpoints_are_kept_and_the_best(configure, tmp_path):
+    settings = ("TRAIN.KEEP_CHECKPOINTS", 2, "TRAIN.CHECKPOINT_STEPS", 2, "TRAIN.EVAL_PERIOD", 2)
+    run(configure("OUTPUT_DIR", str(tmp_path), *settings))
+    names = sorted(path.name for path in (tmp_path / "checkpoints").iterdir())
+    assert names == ["slowfast-2_6.ckpt", "slowfast-2_7.ckpt", "slowfast-best.ckpt"]
+
+
+def test_a_checkpoint_of_other_settings_is_refused(configure, undisturbed, tmp_path):
+    for overrides, message in (
+        (("RNG_SEED", 5), "of a run with RNG_SEED 0, this one has 5"),
+        (("TRAIN.BATCH_SIZE", 2), "of a run with clips a step 4, this one has 2"),
+        (("SOLVER.NESTEROV", True), "optimizer.accum.conv.weight is not in it"),
+    ):
+        cfg = configure(*FEATURES, "OUTPUT_DIR", str(undisturbed), "TRAIN.AUTO_RESUME", True, *overrides)
+        with pytest.raises(UserError, match=message):
+            run(cfg)

@@ -11,6 +11,7 @@ drawn independently. No two actions are mirror images of each other.
 import argparse
 import json
 import math
+import os
 import shutil
 import sys
 import tempfile
@@ -21,7 +22,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from src.datasets.prepare import ffmpeg, lists
+from src.datasets.prepare import ava, ffmpeg, lists
 from src.utils.errors import UserError, run_main
 from src.utils.files import write_atomic
 
@@ -180,15 +181,13 @@ def make_sample(out: Path, train_videos: int, val_videos: int, seed: int) -> Non
     }
     annotations = out / "ava_annotations"
     for split_number, (split, videos) in enumerate(names.items()):
-        truth, detections, excluded, frame_counts = [], [], [], {}
+        truth, detections, excluded, paths = [], [], [], {}
         for number, video in enumerate(videos):
             rng = np.random.default_rng([seed, split_number, number])
             scenes = [draw_scene(rng) for _ in range(SCENES)]
-            path = out / "videos" / f"{video}.mp4"
-            path.parent.mkdir(parents=True, exist_ok=True)
+            paths[video] = out / "videos" / f"{video}.mp4"
             pictures = (render(scene, frame / FPS, rng) for scene in scenes for frame in range(SCENE_SECONDS * FPS))
-            ffmpeg.encode_video(path, pictures, fps=FPS, width=WIDTH, height=HEIGHT)
-            frame_counts[video] = ffmpeg.extract_frames(path, out / "frames" / video, FPS)
+            ffmpeg.encode_video(paths[video], pictures, fps=FPS, width=WIDTH, height=HEIGHT)
             # Around a cut a clip shows two scenes: those key frames have detections but are left out.
             cuts = range(SCENE_SECONDS, SECONDS, SCENE_SECONDS)
             excluded += [f"{video},{second:04d}\n" for second in cuts]
@@ -197,7 +196,9 @@ def make_sample(out: Path, train_videos: int, val_videos: int, seed: int) -> Non
                 detections += _detection_rows(rng, video, second, scene, seconds)
                 if second not in cuts:
                     truth += _truth_rows(video, second, scene, seconds)
-        lists.write_frame_list(annotations / f"{split}.csv", frame_counts)
+        ava.extract_all(out, paths, fps=FPS, short_side=0, jobs=os.cpu_count() or 1, dry_run=False)
+        counts = {video: lists.count_frames(out / "frames" / video) for video in videos}
+        lists.write_frame_list(annotations / f"{split}.csv", counts)
         write_atomic(annotations / f"ava_{split}_v2.2.csv", "".join(truth))
         write_atomic(annotations / f"ava_{split}_excluded_timestamps_v2.2.csv", "".join(excluded))
         write_atomic(annotations / f"ava_{split}_predicted_boxes.csv", "".join(detections))

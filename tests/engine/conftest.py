@@ -22,27 +22,30 @@ def sample(tmp_path_factory: pytest.TempPathFactory, repository: Path) -> Path:
 
 
 @pytest.fixture(scope="session")
-def recipe(repository: Path, sample: Path) -> list[object]:
-    """Overrides of the sample's recipe for clips of 4 x 32 x 32."""
-    settings = {
-        "DATA.PATH_TO_DATA_DIR": str(sample),
-        "DATA.NUM_FRAMES": 4,
-        "DATA.TRAIN_JITTER_SCALES": [32, 40],
-        "DATA.TRAIN_CROP_SIZE": 32,
-        "DATA.TEST_CROP_SIZE": 32,
-        "TRAIN.BATCH_SIZE": 4,
-        "TRAIN.EVAL_PERIOD": 0,
-        "TRAIN.TENSORBOARD": False,
-        "MODEL.DROPOUT_RATE": 0.5,
-        "SOLVER.MAX_EPOCH": 2,
-        "LOG_PERIOD": 1,
-    }
-    return [item for pair in settings.items() for item in pair]
+def recipe_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A recipe for the sample data set, in clips of 4 x 32 x 32."""
+    path = tmp_path_factory.mktemp("recipe") / "recipe.yaml"
+    path.write_text(
+        """
+        TRAIN: {BATCH_SIZE: 4, EVAL_PERIOD: 0, CHECKPOINT_PERIOD: 10, TENSORBOARD: False}
+        TEST: {BATCH_SIZE: 4}
+        MODEL: {NUM_CLASSES: 5}
+        RESNET: {WIDTH_PER_GROUP: 8}
+        DATA: {NUM_FRAMES: 4, SAMPLING_RATE: 1, TRAIN_JITTER_SCALES: [32, 40], TRAIN_CROP_SIZE: 32, TEST_CROP_SIZE: 32}
+        DATA_LOADER: {NUM_WORKERS: 0}
+        AVA: {FPS: 15, FIRST_SECOND: 0, VALID_SECONDS: [1, 22], FULL_TEST_ON_VAL: True}
+        SOLVER:
+          {BASE_LR: 0.05, LR_POLICY: cosine, MAX_EPOCH: 2, WARMUP_EPOCHS: 2.0, WARMUP_START_LR: 0.005, WEIGHT_DECAY: 1e-4}
+        LOG_PERIOD: 1
+        """
+    )
+    return path
 
 
 @pytest.fixture(scope="session")
-def recipe_file(repository: Path) -> Path:
-    return repository / "configs" / "sample" / "SLOWFAST_SAMPLE.yaml"
+def recipe(sample: Path) -> list[object]:
+    """Overrides that the recipe needs."""
+    return ["DATA.PATH_TO_DATA_DIR", str(sample)]
 
 
 @pytest.fixture

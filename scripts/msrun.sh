@@ -32,10 +32,11 @@ asked=0
 trap 'asked=1; send TERM MS_WORKER' TERM
 msrun "$@" &
 msrun=$!
-status=0
-while kill -0 "$msrun" 2>/dev/null; do
+while :; do
+    # A trapped signal ends `wait` as well.
     status=0
     wait "$msrun" || status=$?
+    kill -0 "$msrun" 2>/dev/null || break
     while ((asked)) && kill -0 "$msrun" 2>/dev/null; do
         # msrun waits for its scheduler, which needs long to notice that the workers are gone.
         if [[ -z $(in_role MS_WORKER) ]]; then send KILL MS_SCHED; fi

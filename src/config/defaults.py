@@ -170,8 +170,8 @@ _C.AVA.DETECTION_SCORE_THRESH = 0.8
 _C.AVA.GROUNDTRUTH_FILE = "ava_val_v2.2.csv"
 _C.AVA.EXCLUSION_FILE = "ava_val_excluded_timestamps_v2.2.csv"
 _C.AVA.LABEL_MAP_FILE = "ava_action_list_v2.2_for_activitynet_2019.pbtxt"
-# Frames a second (on disk, or to take from videos), the second at which a list or video file starts (AVA: 900 for frames
-# and cut videos, 0 for whole ones), and the first and last second with key frames.
+# Frames a second (on disk, or to take from videos), the second at which a list or video file starts (AVA: 900 for
+# frames and cut videos, 0 for whole ones), and the first and last second with key frames.
 _C.AVA.FPS = 30
 _C.AVA.FIRST_SECOND = 900
 _C.AVA.VALID_SECONDS = [902, 1798]

@@ -23,6 +23,7 @@ from src.engine.mixed_precision import build_scaler
 from src.engine.run_state import Checkpoints, Position, run_parameters
 from src.engine.scalars import Scalars
 from src.engine.train_step import INPUTS, AccumulatedStep, MaskedBCE, TrainStep
+from src.engine.waiting import until_stopped
 from src.models.optimizer import build_optimizer
 from src.utils.errors import UserError
 from src.utils.logging import get_logger, log_json_stats, progress
@@ -76,7 +77,7 @@ class Trainer:
         """Run all epochs, or what is left of them with TRAIN.AUTO_RESUME.
 
         Args:
-            stop: checked after every step; when it is requested, a checkpoint is written and training ends.
+            stop: checked before every step; when it is requested, a checkpoint is written and training ends.
 
         Returns:
             Whether all epochs are done.
@@ -147,11 +148,18 @@ class Trainer:
         self.step.set_train(True)
         # As many batches at a time as make a step.
         steps = zip(*[iter(self._loader(epoch, done))] * self.accumulate, strict=False)
+        steps = until_stopped(steps, lambda: stop is not None and stop.requested)
         period, save_period = self.cfg.LOG_PERIOD, self.cfg.TRAIN.CHECKPOINT_STEPS
         mark = time.monotonic()
         data_time = network_time = 0.0
         shown = done
-        for number, batches in enumerate(progress(steps, self.steps - done, f"epoch {epoch}"), start=done + 1):
+        for number in progress(range(done + 1, self.steps + 1), self.steps - done, f"epoch {epoch}"):
+            batches = next(steps, None)
+            # All stop at the same step.
+            if self.world.total(float(batches is None or (stop is not None and stop.requested))):
+                get_logger().info("asked to stop at epoch %d step %d", epoch, number - 1)
+                self._save(Position(epoch, number - 1), scalars)
+                return False
             data_time += time.monotonic() - mark
             mark = time.monotonic()
             loss = self._update(batches, epoch)
@@ -180,14 +188,9 @@ class Trainer:
                     step = self._steps_done(Position(epoch, number))
                     scalars.add("train/loss", step, loss)
                     scalars.add("train/lr", step, rate)
-            # All stop at the same step.
-            stopping = self.world.total(float(stop is not None and stop.requested)) > 0
             # The end of an epoch saves on its own.
-            if number < self.steps and (stopping or (save_period and number % save_period == 0)):
+            if save_period and number % save_period == 0 and number < self.steps:
                 self._save(Position(epoch, number), scalars)
-            if stopping and number < self.steps:
-                get_logger().info("asked to stop at epoch %d step %d", epoch, number)
-                return False
         return True
 
     def _end_epoch(self, epoch: int, validation: AvaDataset | None, scalars: Scalars | None) -> None:

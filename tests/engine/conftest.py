@@ -34,8 +34,7 @@ def recipe_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
         DATA: {NUM_FRAMES: 4, SAMPLING_RATE: 1, TRAIN_JITTER_SCALES: [32, 40], TRAIN_CROP_SIZE: 32, TEST_CROP_SIZE: 32}
         DATA_LOADER: {NUM_WORKERS: 0}
         AVA: {FPS: 15, FIRST_SECOND: 0, VALID_SECONDS: [1, 22], FULL_TEST_ON_VAL: True}
-        SOLVER:
-          {BASE_LR: 0.05, LR_POLICY: cosine, MAX_EPOCH: 2, WARMUP_EPOCHS: 2.0, WARMUP_START_LR: 0.005, WEIGHT_DECAY: 1e-4}
+        SOLVER: {BASE_LR: 0.05, LR_POLICY: cosine, MAX_EPOCH: 2, WARMUP_EPOCHS: 2.0, WARMUP_START_LR: 0.005}
         LOG_PERIOD: 1
         """
     )

@@ -1,5 +1,6 @@
 """Runs that are killed, asked to end, or out of disk, in processes of their own."""
 
+import contextlib
 import os
 import random
 import resource
@@ -111,3 +112,23 @@ def test_a_full_disk_ends_the_run_and_leaves_the_last_checkpoint_whole(start, tm
     assert "error: " in said
     assert "File too large" in said
     assert {path.name: path.read_bytes() for path in checkpoints.iterdir()} == before
+
+
+def test_a_dead_data_worker_ends_the_run_with_a_message_and_a_whole_checkpoint(start, tmp_path):
+    output = tmp_path / "run"
+    process = start(output, "SOLVER.MAX_EPOCH", 100000, "TRAIN.CHECKPOINT_STEPS", 1, "DATA_LOADER.NUM_WORKERS", 2)
+    wait_for_steps(output, process, 2)
+    while process.poll() is None:
+        # They come and go with the epochs. All at once, so that no data come any more.
+        children = Path(f"/proc/{process.pid}/task/{process.pid}").parent.glob("*/children")
+        for child in " ".join(path.read_text() for path in children).split():
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(int(child), signal.SIGKILL)
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            process.wait(1)
+    assert process.returncode != 0
+    assert "killed by signal: Killed" in (output / "log").read_text()
+    paths = list((output / "out" / "checkpoints").glob("slowfast-*.ckpt"))
+    assert paths
+    for path in paths:
+        check_ckpt(path)

@@ -15,6 +15,7 @@ from src.engine.trainer import Trainer
 from src.utils.checkpoint import load_checkpoint
 from src.utils.errors import UserError
 from src.utils.logging import LOGGER_NAME
+from src.utils.lr_policy import batch_scale
 from tests.engine.tiny import TinyNetwork
 
 # What makes a run: momentum, a changing rate, dropout, averages, precise data order; all of it must come back.
@@ -48,7 +49,7 @@ def log(caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch) -> py
 
 
 class StopAfter:
-    """Asks to stop once it was looked at so many times, that is after so many steps."""
+    """Asks to stop once so many steps are done: it is looked at before each."""
 
     def __init__(self, steps: int):
         self._left = steps
@@ -56,7 +57,7 @@ class StopAfter:
     @property
     def requested(self) -> bool:
         self._left -= 1
-        return self._left <= 0
+        return self._left < 0
 
 
 def run(cfg: CfgNode, stop: StopAfter | None = None) -> bool:
@@ -167,3 +168,35 @@ def test_a_checkpoint_of_other_settings_is_refused(configure, undisturbed, tmp_p
         cfg = configure(*FEATURES, "OUTPUT_DIR", str(undisturbed), "TRAIN.AUTO_RESUME", True, *overrides)
         with pytest.raises(UserError, match=message):
             run(cfg)
+
+
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        (("SOLVER.CLIP_GRAD_VAL", 1.0, "SOLVER.CLIP_GRAD_L2NORM", 1.0), "SOLVER.CLIP_GRAD_L2NORM exclude each other"),
+        (("BN.USE_PRECISE_STATS", True, "BN.FREEZE_STATISTICS", True), "BN.FREEZE_STATISTICS exclude each other"),
+        (("BN.USE_PRECISE_STATS", True, "TRAIN.EMA_DECAY", 0.9), "TRAIN.EMA_DECAY exclude each other"),
+        (("TRAIN.EMA_DECAY", 1.0), "TRAIN.EMA_DECAY is 1.0, expected 0 or more and less than 1"),
+        (("TRAIN.ACCUMULATE_STEPS", 0), "TRAIN.ACCUMULATE_STEPS is 0, expected more than 0"),
+        (("TRAIN.KEEP_CHECKPOINTS", -1), "TRAIN.KEEP_CHECKPOINTS is -1, expected 0 or more"),
+    ],
+)
+def test_settings_that_do_not_go_together_are_refused(configure, overrides, message):
+    with pytest.raises(UserError, match=message):
+        configure(*overrides)
+
+
+def test_a_step_of_more_clips_than_there_are_is_refused(configure, tmp_path):
+    with pytest.raises(UserError, match="30 key frames are fewer than the 32 of one step"):
+        run(configure("OUTPUT_DIR", str(tmp_path), "TRAIN.ACCUMULATE_STEPS", 8))
+
+
+def test_weights_without_averages_are_refused_where_averages_are_asked_for(undisturbed):
+    with pytest.raises(UserError, match="holds no averaged weights"):
+        averaged_weights(undisturbed / "checkpoints" / "slowfast-best.ckpt")
+
+
+def test_accumulation_scales_the_learning_rate_with_the_clips(configure):
+    cfg = configure("SOLVER.AUTO_SCALE_LR", True, "SOLVER.REFERENCE_BATCH", 16, "TRAIN.ACCUMULATE_STEPS", 2)
+    assert batch_scale(cfg, world=1) == 0.5
+    assert batch_scale(cfg, world=4) == 2.0

@@ -283,6 +283,13 @@ def test_a_failing_run_gives_its_status_in_the_foreground(place):
     assert place.run("run_distribute_train.sh", table, *place.standard, STATUS="7").returncode == 7
 
 
+def test_a_launcher_that_is_not_installed_is_a_failure(place):
+    (place.root / "bin" / "msrun").unlink()
+    done = place.run("run_distribute_train_cpu.sh", "2", *place.standard, PATH=f"{place.root / 'bin'}:/usr/bin:/bin")
+    assert done.returncode == 127
+    assert "msrun: command not found" in (place.work / "log_distributed_cpu").read_text()
+
+
 def test_in_the_background_the_process_id_is_printed_and_the_launcher_ends(place):
     done = place.run("run_standalone_train_cpu.sh", *place.standard, STATUS="7", FOREGROUND="0")
     assert done.returncode == 0

@@ -2,6 +2,7 @@
 
 import importlib.util
 import os
+import tempfile
 from pathlib import Path
 
 from src.utils.errors import UserError
@@ -16,6 +17,8 @@ def prepare_cpu() -> None:
     that the user set is kept.
     """
     os.environ.setdefault("ONEDNN_MAX_CPU_ISA", "AVX2")
+    # Where a graph that does not compile is dumped: MindSpore's choice is rank_0/ in the current folder.
+    os.environ.setdefault("MS_OM_PATH", tempfile.gettempdir())
 
 
 # A backend is there if MindSpore brings its library and the machine has its devices: MindSpore's wheel for the CPU

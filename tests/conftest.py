@@ -5,12 +5,18 @@ from pathlib import Path
 
 import pytest
 
-from src.utils.device import prepare_cpu
+from src.utils.device import prepare_cpu, set_up_device
 
 # Before any test module imports MindSpore.
 prepare_cpu()
 
 REPOSITORY = Path(__file__).resolve().parents[1]
+
+
+@pytest.fixture(scope="session", autouse=True)
+def device() -> None:
+    """Set up the CPU as the entry scripts do; MindSpore refuses it once an operator has run."""
+    set_up_device("CPU", seed=0)
 
 
 @pytest.fixture(scope="session")

@@ -77,9 +77,6 @@ def caffe2_checkpoint(shared_dir: Path, weights: dict[str, np.ndarray]) -> bytes
 
 def logits(cfg: str | None, ckpt: str, slow: np.ndarray, fast: np.ndarray, boxes: np.ndarray) -> np.ndarray:
     """Run the network that a recipe describes with converted weights."""
-    from src.utils.device import set_up_device
-
-    set_up_device("CPU", seed=0)
     import mindspore as ms
 
     from src.config.custom_config import load_config

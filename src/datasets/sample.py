@@ -1,6 +1,6 @@
 """A small data set of moving figures whose action shows only in their motion, laid out exactly as AVA.
 
-    python -m src.datasets.sample OUT [--train-videos 15] [--val-videos 5] [--seed 0]
+    python -m src.datasets.sample OUT [--train-videos 40] [--val-videos 8] [--seed 0]
 
 Each figure has five joints that can swing: its place, its height above the ground, its legs, its trunk and its arms.
 An action sets some of them moving, the others stay frozen at a random point of the same swing. So every pose is
@@ -38,7 +38,8 @@ _SCALE = 2
 # Which joints each action sets moving. Every figure does one of the first four; some wave as well.
 _BODY_ACTIONS = ("stand", "walk", "jump", "sway")
 _MOVES = {"stand": (), "walk": ("place", "legs"), "jump": ("height",), "sway": ("trunk",), "wave": ("arms",)}
-_JOINTS = ("place", "height", "legs", "trunk", "arms")
+# The joints, and how many swings a second each makes when it moves: from slowest to fastest.
+_RATES = {"place": (0.5, 0.7), "height": (1.6, 2.0), "legs": (1.0, 1.3), "trunk": (0.7, 0.9), "arms": (2.5, 3.0)}
 _WAVE_CHANCE = 0.4
 _PAIR_CHANCE = 0.5
 _DETECTION_THRESHOLD = 0.8
@@ -117,8 +118,8 @@ def _draw_figure(rng: np.random.Generator, centre: float, body_action: str) -> F
         size=size,
         limb=size * rng.uniform(0.07, 0.11),
         colours={part: tuple(int(value) for value in rng.integers(0, 256, 3)) for part in parts},
-        phases={joint: rng.uniform(0, 2 * math.pi) for joint in _JOINTS},
-        rates={joint: rng.uniform(0.5, 0.7) if joint == "place" else rng.uniform(1.0, 1.5) for joint in _JOINTS},
+        phases={joint: rng.uniform(0, 2 * math.pi) for joint in _RATES},
+        rates={joint: rng.uniform(*limits) for joint, limits in _RATES.items()},
         actions=(body_action, "wave") if rng.random() < _WAVE_CHANCE else (body_action,),
     )
 
@@ -126,7 +127,7 @@ def _draw_figure(rng: np.random.Generator, centre: float, body_action: str) -> F
 def _draw_background(rng: np.random.Generator) -> np.ndarray:
     """Return a (HEIGHT, WIDTH, 3) uint8 texture: noise of several grain sizes, and a few boxes as furniture."""
     texture = np.full((HEIGHT, WIDTH, 3), rng.uniform(50, 205, 3), np.float32)
-    for grain, strength in ((60, 20), (20, 10), (6, 6), (2, 4)):
+    for grain, strength in ((60, 14), (20, 7), (6, 4), (2, 2)):
         size = (HEIGHT // grain + 1, WIDTH // grain + 1)
         noise = (rng.normal(0, strength, (*size, 1)) + rng.normal(0, strength / 3, (*size, 3))).astype(np.float32)
         texture += cv2.resize(noise, (WIDTH, HEIGHT), interpolation=cv2.INTER_CUBIC)
@@ -139,7 +140,7 @@ def _draw_background(rng: np.random.Generator) -> np.ndarray:
 
 def _limbs(figure: Figure, seconds: float) -> list[tuple]:
     """Return the strokes of a figure, back to front: start, end (pixels of the video), width and part."""
-    swing = {joint: figure.swing(joint, seconds) for joint in _JOINTS}
+    swing = {joint: figure.swing(joint, seconds) for joint in _RATES}
     size, limb = figure.size, figure.limb
     foot = figure.ground - 0.13 * size * (1 + swing["height"])
     hip = np.array([figure.centre + 14 * swing["place"], foot - 0.45 * size])
@@ -231,8 +232,8 @@ def main() -> int:
     """Write the sample data set, unless the same one is there already."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("out", metavar="OUT", type=Path, help="folder to make")
-    parser.add_argument("--train-videos", type=int, default=15, metavar="N", help="videos to train on (default: 15)")
-    parser.add_argument("--val-videos", type=int, default=5, metavar="N", help="held-out videos (default: 5)")
+    parser.add_argument("--train-videos", type=int, default=40, metavar="N", help="videos to train on (default: 40)")
+    parser.add_argument("--val-videos", type=int, default=8, metavar="N", help="held-out videos (default: 8)")
     parser.add_argument("--seed", type=int, default=0, help="another seed draws other videos (default: 0)")
     args = parser.parse_args()
     if args.train_videos < 1 or args.val_videos < 1 or args.seed < 0:

@@ -14,14 +14,12 @@ import pytest
 from src.engine.train_step import MaskedBCE, TrainStep
 from src.models.optimizer import build_optimizer
 from src.utils.checkpoint import to_pyslowfast
-from src.utils.device import set_up_device
 from tests.models.reference_network import load_reference, pad_boxes, reference_clip, reference_network
 
 
 @pytest.fixture(scope="module")
 def trained():
     """Reference, losses and parameters after the four steps."""
-    set_up_device("CPU", seed=0)
     reference, cfg = load_reference("train_tiny", "SOLVER.WEIGHT_DECAY", "1e-4", "SOLVER.NESTEROV", "True")
     assert (reference["momentum"], reference["weight_decay"]) == (cfg.SOLVER.MOMENTUM, cfg.SOLVER.WEIGHT_DECAY)
     assert reference["bn_weight_decay"] == cfg.BN.WEIGHT_DECAY

@@ -8,17 +8,9 @@ import numpy as np
 import pytest
 from mindspore import ops
 
-from src.utils.device import set_up_device
-
-
-@pytest.fixture(scope="session", autouse=True)
-def graphs() -> None:
-    """Compile networks to graphs, as the entry scripts do."""
-    set_up_device("CPU", seed=0)
-
 
 @pytest.fixture(scope="session")
-def eager_works(graphs: None) -> None:
+def eager_works() -> None:
     """Get over MindSpore's first eager call with a tuple, which fails beside NumPy 2; later ones work."""
     ms.set_context(mode=ms.PYNATIVE_MODE)
     with contextlib.suppress(SystemError, ImportError):

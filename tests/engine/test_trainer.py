@@ -3,6 +3,7 @@
 import json
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 
 import mindspore as ms
 import numpy as np
@@ -48,21 +49,19 @@ def log(caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch) -> py
     return caplog
 
 
-class StopAfter:
-    """Asks to stop once so many steps are done: it is looked at before each."""
-
-    def __init__(self, steps: int):
-        self._left = steps
-
-    @property
-    def requested(self) -> bool:
-        self._left -= 1
-        return self._left < 0
-
-
-def run(cfg: CfgNode, stop: StopAfter | None = None) -> bool:
+def run(cfg: CfgNode, steps: int = 0) -> bool:
+    """Train, and ask to stop after so many steps (0: do not); return whether all epochs are done."""
     ms.set_seed(1)
-    return Trainer(cfg, TinyNetwork(cfg), AvaDataset(cfg, "train")).train(stop)
+    trainer = Trainer(cfg, TinyNetwork(cfg), AvaDataset(cfg, "train"))
+    stop, update, losses = SimpleNamespace(requested=False), trainer._update, []
+
+    def counted(*arguments: object) -> float:
+        losses.append(update(*arguments))
+        stop.requested = len(losses) == steps
+        return losses[-1]
+
+    trainer._update = counted
+    return trainer.train(stop)
 
 
 def content(path: Path) -> dict[str, np.ndarray]:
@@ -93,9 +92,9 @@ def assert_same_run(output: Path, expected: Path) -> None:
 
 
 def test_a_stopped_run_goes_on_bit_by_bit(resumable, undisturbed, tmp_path, log):
-    assert run(resumable, StopAfter(2)) is False
+    assert run(resumable, 2) is False
     assert [path.name for path in (tmp_path / "checkpoints").iterdir()] == ["slowfast-1_2.ckpt"]
-    assert run(resumable, StopAfter(STEPS + 2)) is False
+    assert run(resumable, STEPS + 2) is False
     # As after a power cut: the newest checkpoint is cut short, the one before it counts.
     newest = tmp_path / "checkpoints" / "slowfast-2_4.ckpt"
     newest.write_bytes(newest.read_bytes()[:-100])

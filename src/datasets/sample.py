@@ -39,7 +39,7 @@ _SCALE = 2
 _BODY_ACTIONS = ("stand", "walk", "jump", "sway")
 _MOVES = {"stand": (), "walk": ("place", "legs"), "jump": ("height",), "sway": ("trunk",), "wave": ("arms",)}
 # The joints, and how many swings a second each makes when it moves: from slowest to fastest.
-_RATES = {"place": (0.5, 0.7), "height": (1.6, 2.0), "legs": (1.0, 1.3), "trunk": (0.7, 0.9), "arms": (2.5, 3.0)}
+_RATES = {"place": (0.5, 0.7), "trunk": (0.8, 1.0), "legs": (1.0, 1.3), "height": (1.3, 1.6), "arms": (1.8, 2.2)}
 _WAVE_CHANCE = 0.4
 _PAIR_CHANCE = 0.5
 _DETECTION_THRESHOLD = 0.8
@@ -145,7 +145,7 @@ def _limbs(figure: Figure, seconds: float) -> list[tuple]:
     foot = figure.ground - 0.13 * size * (1 + swing["height"])
     hip = np.array([figure.centre + 14 * swing["place"], foot - 0.45 * size])
     stride = math.radians(20) * (1 + swing["legs"])
-    lean = math.radians(26) * swing["trunk"]
+    lean = math.radians(36) * swing["trunk"]
     # 0 hangs down, 180 degrees points up.
     lift = math.radians(90 + 70 * swing["arms"])
     shoulder = hip - 0.33 * size * _direction(lean)
@@ -154,8 +154,8 @@ def _limbs(figure: Figure, seconds: float) -> list[tuple]:
     strokes.append((hip, shoulder, 2.2 * limb, "shirt"))
     for side in (-1, 1):
         elbow = shoulder + 0.17 * size * _direction(lean + side * lift)
-        strokes.append((shoulder, elbow, limb, "shirt"))
-        strokes.append((elbow, elbow + 0.17 * size * _direction(lean + side * lift), limb, "skin"))
+        strokes.append((shoulder, elbow, 1.3 * limb, "shirt"))
+        strokes.append((elbow, elbow + 0.17 * size * _direction(lean + side * lift), 1.3 * limb, "skin"))
     strokes.append((head - 0.03 * size * _direction(lean), head - 0.03 * size * _direction(lean), 0.17 * size, "hair"))
     strokes.append((head, head, 0.15 * size, "skin"))
     return strokes

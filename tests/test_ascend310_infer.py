@@ -20,7 +20,7 @@ from src.utils.files import write_atomic
 
 pytestmark = pytest.mark.slow
 
-HEIGHT, WIDTH, BATCH = 72, 96, 4
+FRAMES, HEIGHT, WIDTH, BATCH = 16, 72, 96, 4
 # With the log level set, the runner need not start itself twice.
 QUIET = {"GLOG_v": "4"}
 SANITIZER_REPORTS = ("AddressSanitizer", "runtime error", "LeakSanitizer")
@@ -83,6 +83,7 @@ def deployed(runner: Path, repository: Path, tmp_path_factory: pytest.TempPathFa
     save_checkpoint({name: array.astype(np.float32) for name, array in weights.items()}, checkpoint)
 
     overrides = ["DATA.TEST_SCALE_HEIGHT", HEIGHT, "DATA.TEST_SCALE_WIDTH", WIDTH, "OUTPUT_DIR", root / "out"]
+    overrides += ["DATA.NUM_FRAMES", FRAMES, "DATA.SAMPLING_RATE", 1]
     export = ["EXPORT.FORMAT", "MINDIR_V1", "EXPORT.BATCH_SIZE", BATCH, "EXPORT.NUM_BOXES", 1]
     script = repository / "scripts/run_export.sh"
     done = run("bash", script, recipe, checkpoint, *overrides, *export, cwd=root)
@@ -179,6 +180,7 @@ def test_prepared_inputs_in_float16(deployed: dict[str, Path], scored: Path, rep
     folder.mkdir()
     recipe = repository / "configs/sample/SLOWFAST_SAMPLE.yaml"
     sizes = ["DATA.TEST_SCALE_HEIGHT", HEIGHT, "DATA.TEST_SCALE_WIDTH", WIDTH, "OUTPUT_DIR", folder]
+    sizes += ["DATA.NUM_FRAMES", FRAMES, "DATA.SAMPLING_RATE", 1]
     settings = ["EXPORT.FORMAT", "MINDIR_V1", "EXPORT.BATCH_SIZE", 3, "EXPORT.CLIP_DTYPE", "float16"]
     script = repository / "scripts/run_export.sh"
     done = run("bash", script, recipe, deployed["checkpoint"], *sizes, *settings, cwd=folder)
@@ -187,7 +189,7 @@ def test_prepared_inputs_in_float16(deployed: dict[str, Path], scored: Path, rep
     inputs = folder / "preprocess_Result/all"
     command = [sys.executable, repository / "preprogress.py", "--mindir", mindir, "--dataset", deployed["data"]]
     assert run(*command, "--output", inputs, cwd=folder).returncode == 0
-    assert (inputs / "fast_000000.bin").stat().st_size == 16 * 3 * HEIGHT * WIDTH * 2
+    assert (inputs / "fast_000000.bin").stat().st_size == FRAMES * 3 * HEIGHT * WIDTH * 2
     done = run("bash", repository / "scripts/run_310_infer.sh", mindir, deployed["data"], "n", "CPU", 0, cwd=folder)
     assert done.returncode == 0, done.stderr
     assert (inputs / "manifest.json").is_file()

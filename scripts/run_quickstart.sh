@@ -19,6 +19,9 @@ started=$SECONDS
 checkpoint="$(find "$folder/checkpoints" -name 'slowfast-*.ckpt' -printf '%T@ %p\n' | sort -n | tail -n 1 | cut -d ' ' -f 2-)"
 .venv/bin/python eval.py --cfg "$cfg" DATA.PATH_TO_DATA_DIR "$folder/sample_data" OUTPUT_DIR "$folder" \
     TEST.CHECKPOINT_FILE_PATH "$checkpoint" | tee "$folder/eval.log"
+.venv/bin/python -m src.evaluation --groundtruth "$folder/groundtruth_test.csv" --detections "$folder/detections_test.csv" \
+    --labelmap "$folder/sample_data/ava_annotations/ava_action_list_v2.2_for_activitynet_2019.pbtxt" \
+    --report "$folder/report" >"$folder/report.log"
 map="$(sed -n "s|^'PascalBoxes_Precision/mAP@0.5IOU': ||p" "$folder/eval.log")"
 cat <<TEXT
 
@@ -26,4 +29,6 @@ mAP on held-out sample videos: $map   (training and evaluation took $((SECONDS -
   data         $folder/sample_data      (frames, box lists, and the videos to look at)
   checkpoint   $checkpoint
   detections   $folder/detections_test.csv
+  report       $folder/report/index.html      (open it in a browser: what is right and what is lost)
+  curves       $folder/train_loss.png, $folder/val_map.png
 TEXT

@@ -22,6 +22,8 @@ checkpoint="$(find "$folder/checkpoints" -name 'slowfast-*.ckpt' -printf '%T@ %p
 .venv/bin/python -m src.evaluation --groundtruth "$folder/groundtruth_test.csv" --detections "$folder/detections_test.csv" \
     --labelmap "$folder/sample_data/ava_annotations/ava_action_list_v2.2_for_activitynet_2019.pbtxt" \
     --report "$folder/report" >"$folder/report.log"
+.venv/bin/python -m src.engine.pictures --cfg "$cfg" --detections "$folder/detections_test.csv" --out "$folder/pictures" \
+    DATA.PATH_TO_DATA_DIR "$folder/sample_data"
 map="$(sed -n "s|^'PascalBoxes_Precision/mAP@0.5IOU': ||p" "$folder/eval.log")"
 cat <<TEXT
 
@@ -30,5 +32,6 @@ mAP on held-out sample videos: $map   (training and evaluation took $((SECONDS -
   checkpoint   $checkpoint
   detections   $folder/detections_test.csv
   report       $folder/report/index.html      (open it in a browser: what is right and what is lost)
+  pictures     $folder/pictures      (who was told to do what: green is right, red is wrong)
   curves       $folder/train_loss.png, $folder/val_map.png
 TEXT

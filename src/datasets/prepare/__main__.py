@@ -72,8 +72,8 @@ def _verify(args: argparse.Namespace) -> int:
 
 
 def _custom(args: argparse.Namespace) -> None:
-    if not 0 <= args.val_share < 1:
-        raise UserError(f"--val-share is {args.val_share}, expected 0 or more and less than 1")
+    if not 0 <= args.val_share <= 1:
+        raise UserError(f"--val-share is {args.val_share}, expected 0 to 1")
     prepare_custom(
         args.videos,
         args.boxes,
@@ -159,7 +159,8 @@ def _parse() -> argparse.Namespace:
         type=float,
         default=0.2,
         metavar="SHARE",
-        help="share of the videos to hold out; 0: validate on the training videos (default: 0.2)",
+        help="share of the videos to hold out; 0: validate on the training videos; 1: only score them, boxes need no "
+        "class (default: 0.2)",
     )
     step.add_argument("--seed", type=_whole, default=0, metavar="N", help="another seed splits otherwise (default: 0)")
     _add_short_side(step)

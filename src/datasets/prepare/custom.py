@@ -89,7 +89,8 @@ def prepare_custom(
         coordinates: normalised or pixels; None: told from the values.
         fps: frames a second to extract; 0: the most common rate of the videos, at most 30.
         first_second: the second that annotations give to a video's first frame.
-        val_share: share of the videos to validate on; 0: validate on the training videos.
+        val_share: share of the videos to validate on; 0: validate on the training videos; 1: nothing to train on, and
+            boxes need no class.
         seed: another seed splits otherwise.
         short_side: pixels of the frames' shorter side; 0: as in the video.
         jobs: videos at a time.
@@ -102,8 +103,8 @@ def prepare_custom(
     infos = {name: ffmpeg.probe(path) for name, path in videos.items()}
     fps = fps or most_common_rate([info.fps for info in infos.values()])
     boxes = _key_boxes(boxes_path, class_names, videos, infos, coordinates, fps, first_second)
-    if not any(class_id != NO_ACTION for box in boxes for class_id in box.classes):
-        raise UserError(f"{boxes_path}: no box names a class of {labels_path}")
+    if val_share < 1 and not any(class_id != NO_ACTION for box in boxes for class_id in box.classes):
+        raise UserError(f"{boxes_path}: no box names a class of {labels_path} (to only score videos: --val-share 1)")
     detections = None
     if detections_path is not None:
         detections = _key_boxes(detections_path, class_names, videos, infos, coordinates, fps, first_second)
@@ -124,6 +125,9 @@ def prepare_custom(
                 f"{box.where}: second {box.second} is not in the video, which has {counts[box.name]} frames"
             )
     annotations = out / "ava_annotations"
+    if "train" not in splits:
+        for old in annotations.glob("train*.csv"):  # of an earlier run with another share
+            old.unlink()
     for split, names in splits.items():
         members = set(names)
         truth = [box for box in boxes if box.name in members]
@@ -193,6 +197,9 @@ def split_videos(boxes: Sequence[KeyBox], val_share: float, seed: int) -> dict[s
     if val_share == 0:
         print("custom: no video is held out: validation is on the training videos")
         return {"train": names, "val": names}
+    if val_share == 1:
+        print("custom: all videos are held out: they can be scored, not trained on")
+        return {"val": names}
     if len(names) < 2:
         raise UserError(f"{names[0]} is the only video with boxes; more are needed to hold one out, or --val-share 0")
     wanted = min(len(names) - 1, max(1, round(val_share * len(names))))

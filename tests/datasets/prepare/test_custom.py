@@ -200,6 +200,18 @@ def test_split_is_by_video_and_depends_on_the_seed_alone() -> None:
     assert len(splits[0]["val"]) == 5
 
 
+def test_videos_that_are_only_scored_need_no_classes(videos: Path) -> None:
+    boxes = _write(videos / "b.csv", "plain,1,0.1,0.1,0.5,0.5,,", "my clip,1,0.1,0.1,0.5,0.5,,")
+    labelled = _write(videos / "labelled.csv", "plain,1,0.1,0.1,0.5,0.5,1,", "my clip,1,0.1,0.1,0.5,0.5,1,")
+    _prepare(videos, labelled, val_share=0)
+    out = _prepare(videos, boxes, val_share=1)
+    assert _rows(out / "ava_annotations/val_detections.csv") == [
+        ["my_clip", "0001", "0.1000", "0.1000", "0.5000", "0.5000", "-1", "1.0"],
+        ["plain", "0001", "0.1000", "0.1000", "0.5000", "0.5000", "-1", "1.0"],
+    ]
+    assert not list((out / "ava_annotations").glob("train*"))
+
+
 def test_most_common_rate() -> None:
     assert custom.most_common_rate([25.0, 25.0, 29.97]) == 25
     assert custom.most_common_rate([59.94, 23.976]) == 30

@@ -14,7 +14,17 @@ EXPANSION = 4
 
 
 class Bottleneck(nn.Cell):
-    """The residual branch: time x 1 x 1 to reduce, 1 x 3 x 3, 1 x 1 x 1 to expand (He et al. 2016)."""
+    """The residual branch: time x 1 x 1 to reduce, 1 x 3 x 3, 1 x 1 x 1 to expand (He et al. 2016).
+
+    Args:
+        cfg: the configuration; reads BN and RESNET.ZERO_INIT_FINAL_BN.
+        in_channels: channels of the input.
+        inner_channels: channels of the 3 x 3 convolution; the branch gives four times as many.
+        kernel_t: temporal kernel of the first convolution.
+        frames: frames of the pathway.
+        stride: step in height and width of the 3 x 3 convolution.
+        dilation: distance of its neighbouring points in height and width.
+    """
 
     def __init__(
         self,
@@ -44,7 +54,7 @@ class Bottleneck(nn.Cell):
 
 
 class ResBlock(nn.Cell):
-    """A bottleneck beside the identity, or beside a projection where the shape changes."""
+    """A bottleneck beside the identity, or a projection where the shape changes; arguments as of `Bottleneck`."""
 
     def __init__(
         self,

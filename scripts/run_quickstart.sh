@@ -32,6 +32,6 @@ mAP on held-out sample videos: $map   (training and evaluation took $((SECONDS -
   checkpoint   $checkpoint
   detections   $folder/detections_test.csv
   report       $folder/report/index.html      (open it in a browser: what is right and what is lost)
-  pictures     $folder/pictures      (who was told to do what: green is right, red is wrong)
+  pictures     $folder/pictures      (what each person is said to do: green is right, red is wrong)
   curves       $folder/train_loss.png, $folder/val_map.png
 TEXT

@@ -22,11 +22,6 @@ Arrays = dict[str, np.ndarray]
 RATE = 100.0
 
 
-@pytest.fixture(scope="module", autouse=True)
-def graph_mode():
-    ms.set_context(mode=ms.GRAPH_MODE)
-
-
 def batch_of(clips: int, seed: int, classes: int = 5, boxes: int = 3) -> list[np.ndarray]:
     """Return random arguments of MaskedBCE; the last boxes of every other clip are padding."""
     rng = np.random.default_rng(seed)

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
+from src.utils.arguments import OneLineParser
 from src.utils.checkpoint import NAMINGS, compare, convert, recognise
 from src.utils.device import prepare_cpu
 from src.utils.errors import UserError, run_main
@@ -19,7 +20,7 @@ from src.utils.weight_files import read_weights, write_weights
 
 def parse_args() -> argparse.Namespace:
     """Parse the command line."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = OneLineParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--src", type=Path, default=Path("SLOWFAST_8x8_R50.pkl"), help="the checkpoint to read")
     parser.add_argument("--dst", type=Path, help="the file to write (default: SRC with the suffix of --to)")
     parser.add_argument("--cfg", type=Path, help="YAML of the network that the weights are for (default: SlowFast R50)")

@@ -9,11 +9,11 @@ import argparse
 import sys
 from pathlib import Path
 
-from src.config.custom_config import OneLineParser
 from src.engine.deployment import model_config, read_model
 from src.engine.inference import gather_results
 from src.evaluation.ava_csv import write_boxes
 from src.evaluation.build import build_evaluator
+from src.utils.arguments import OneLineParser
 from src.utils.errors import UserError, run_main
 from src.utils.files import write_atomic
 

@@ -12,10 +12,10 @@ import re
 import sys
 from pathlib import Path
 
-from src.config.custom_config import OneLineParser
 from src.datasets.ava_dataset import AvaDataset
 from src.engine.deployment import model_config, read_model
 from src.engine.inference import count_shards, run_id, write_shard
+from src.utils.arguments import OneLineParser
 from src.utils.errors import UserError, run_main
 
 _GB = 1e9

@@ -11,6 +11,7 @@ import yaml
 from fvcore.common.config import CfgNode
 
 from src.config.defaults import get_cfg
+from src.utils.arguments import OneLineParser
 from src.utils.errors import UserError
 
 _BASE_KEY = "_BASE_"
@@ -69,11 +70,6 @@ _NOT_NEGATIVE = (
     "SOLVER.CLIP_GRAD_VAL",
     "SOLVER.CLIP_GRAD_L2NORM",
 )
-
-
-class OneLineParser(argparse.ArgumentParser):
-    def error(self, message: str) -> None:
-        raise UserError(f"{message} (see {self.prog} --help)")
 
 
 def argument_parser(description: str) -> argparse.ArgumentParser:

@@ -23,6 +23,7 @@ import cv2
 import numpy as np
 
 from src.datasets.prepare import ava, ffmpeg, lists
+from src.utils.arguments import OneLineParser, positive, whole
 from src.utils.errors import UserError, run_main
 from src.utils.files import write_atomic
 
@@ -230,14 +231,18 @@ def _detection_rows(rng: np.random.Generator, video: str, second: int, scene: Sc
 
 def main() -> int:
     """Write the sample data set, unless the same one is there already."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = OneLineParser(
+        prog="python -m src.datasets.sample",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
     parser.add_argument("out", metavar="OUT", type=Path, help="folder to make")
-    parser.add_argument("--train-videos", type=int, default=40, metavar="N", help="videos to train on (default: 40)")
-    parser.add_argument("--val-videos", type=int, default=8, metavar="N", help="held-out videos (default: 8)")
-    parser.add_argument("--seed", type=int, default=0, help="another seed draws other videos (default: 0)")
+    parser.add_argument(
+        "--train-videos", type=positive, default=40, metavar="N", help="videos to train on (default: 40)"
+    )
+    parser.add_argument("--val-videos", type=positive, default=8, metavar="N", help="held-out videos (default: 8)")
+    parser.add_argument("--seed", type=whole, default=0, help="another seed draws other videos (default: 0)")
     args = parser.parse_args()
-    if args.train_videos < 1 or args.val_videos < 1 or args.seed < 0:
-        raise UserError("--train-videos and --val-videos must be at least 1, and --seed at least 0")
     record = {"train_videos": args.train_videos, "val_videos": args.val_videos, "seed": args.seed}
     if args.out.exists():
         if not (args.out / _RECORD).is_file() or json.loads((args.out / _RECORD).read_text())["made_with"] != record:

@@ -15,12 +15,13 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from src.config.custom_config import OneLineParser, load_config
+from src.config.custom_config import load_config
 from src.datasets.ava_dataset import AvaDataset
 from src.evaluation.ava_csv import read_detections
 from src.evaluation.boxes import BoxTable, frame_keys
 from src.evaluation.build import build_evaluator
 from src.evaluation.matching import Ranking
+from src.utils.arguments import OneLineParser, positive
 from src.utils.errors import UserError, run_main
 from src.utils.files import write_atomic
 from src.utils.label_map import read_label_map
@@ -116,29 +117,21 @@ def draw_key_frames(dataset: AvaDataset, frames: dict[tuple[str, int], list[Pers
     return len(chosen)
 
 
-def _share(text: str) -> float:
-    value = float(text)
-    if not 0 <= value <= 1:
-        raise argparse.ArgumentTypeError(f"{text} is not from 0 to 1")
-    return value
-
-
-def _positive(text: str) -> int:
-    value = int(text)
-    if value < 1:
-        raise argparse.ArgumentTypeError(f"{text} is not 1 or more")
-    return value
-
-
 def main() -> int:
-    parser = OneLineParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = OneLineParser(
+        prog="python -m src.engine.pictures",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
     parser.add_argument("--cfg", required=True, metavar="FILE", help="YAML file of the recipe")
     parser.add_argument("--detections", required=True, type=Path, metavar="CSV", help="as eval.py writes them")
     parser.add_argument("--out", required=True, type=Path, metavar="DIR", help="where the pictures go")
-    parser.add_argument("--threshold", type=_share, default=0.5, help="least score of an action (0.5)")
-    parser.add_argument("--count", type=_positive, default=100, help="how many pictures at most (100)")
+    parser.add_argument("--threshold", type=float, default=0.5, help="least score of an action (0.5)")
+    parser.add_argument("--count", type=positive, default=100, help="how many pictures at most (100)")
     parser.add_argument("overrides", nargs=argparse.REMAINDER, metavar="KEY VALUE", help="configuration keys to set")
     args = parser.parse_args()
+    if not 0 <= args.threshold <= 1:
+        raise UserError(f"--threshold is {args.threshold}, expected 0 to 1")
     cfg = load_config(args.cfg, args.overrides)
     detections = read_detections(args.detections)
     label_map = read_label_map(Path(cfg.DATA.PATH_TO_DATA_DIR) / cfg.AVA.ANNOTATION_DIR / cfg.AVA.LABEL_MAP_FILE)

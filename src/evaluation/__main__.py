@@ -8,6 +8,7 @@ from pathlib import Path
 
 from src.evaluation.ava_csv import read_detections, read_excluded, read_ground_truth
 from src.evaluation.ava_metric import ORDERS, evaluate_boxes
+from src.utils.arguments import OneLineParser
 from src.utils.errors import UserError, run_main
 from src.utils.files import write_atomic
 from src.utils.label_map import read_label_map
@@ -21,7 +22,7 @@ def _iou(text: str) -> float:
 
 
 def _parse() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
+    parser = OneLineParser(
         prog="python -m src.evaluation",
         description="Compute the AVA metric (mean average precision) of detections in AVA's CSV columns.",
     )

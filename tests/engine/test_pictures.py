@@ -71,7 +71,8 @@ def test_as_many_pictures_as_asked_for(sample, recipe, recipe_file, tmp_path, mo
     [
         ("other,5,0.1,0.1,0.5,0.5,1,0.9", [], "no detection is of a key frame"),
         ("other,5,0.1,0.1,0.5,0.5,1", [], "row 1: 7 columns"),
-        ("other,5,0.1,0.1,0.5,0.5,1,0.9", ["--threshold", "2"], "2 is not from 0 to 1"),
+        ("other,5,0.1,0.1,0.5,0.5,1,0.9", ["--count", "0"], "'0', expected a whole number of at least 1"),
+        ("other,5,0.1,0.1,0.5,0.5,1,0.9", ["--threshold", "2"], "--threshold is 2.0, expected 0 to 1"),
     ],
 )
 def test_mistakes_end_in_one_line(sample, recipe, recipe_file, tmp_path, monkeypatch, capsys, row, options, message):

@@ -10,6 +10,7 @@ from src.datasets.prepare import ava
 from src.datasets.prepare.custom import prepare_custom
 from src.datasets.prepare.jobs import locked
 from src.datasets.prepare.verify import report, verify
+from src.utils.arguments import OneLineParser, positive, whole
 from src.utils.errors import UserError, run_main
 
 _STEPS = {
@@ -91,7 +92,7 @@ def _custom(args: argparse.Namespace) -> None:
 
 
 def _parse() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog="python -m src.datasets.prepare", description=__doc__)
+    parser = OneLineParser(prog="python -m src.datasets.prepare", description=__doc__)
     steps = parser.add_subparsers(dest="step", required=True, metavar="STEP")
     for name, text in _STEPS.items():
         step = steps.add_parser(name, help=text, description=text)
@@ -142,14 +143,14 @@ def _parse() -> argparse.Namespace:
     )
     step.add_argument(
         "--fps",
-        type=_whole,
+        type=whole,
         default=0,
         metavar="N",
         help="frames a second to extract (default: the videos' most common rate, at most 30)",
     )
     step.add_argument(
         "--first-second",
-        type=_whole,
+        type=whole,
         default=0,
         metavar="S",
         help="the second that AVA columns give to the first frame of a video (default: 0)",
@@ -162,7 +163,7 @@ def _parse() -> argparse.Namespace:
         help="share of the videos to hold out; 0: validate on the training videos; 1: only score them, boxes need no "
         "class (default: 0.2)",
     )
-    step.add_argument("--seed", type=_whole, default=0, metavar="N", help="another seed splits otherwise (default: 0)")
+    step.add_argument("--seed", type=whole, default=0, metavar="N", help="another seed splits otherwise (default: 0)")
     _add_short_side(step)
     _add_jobs(step)
     return parser.parse_args()
@@ -170,28 +171,18 @@ def _parse() -> argparse.Namespace:
 
 def _add_jobs(parser: argparse.ArgumentParser) -> None:
     jobs = os.cpu_count() or 1
-    parser.add_argument("--jobs", type=_positive, default=jobs, metavar="N", help=f"videos at a time (default: {jobs})")
+    parser.add_argument("--jobs", type=positive, default=jobs, metavar="N", help=f"videos at a time (default: {jobs})")
 
 
 def _add_short_side(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--short-side",
-        type=_whole,
+        type=whole,
         default=0,
         metavar="PIXELS",
         help="shrink frames to this shorter side: less room and faster loading, but pictures are resampled once more, "
         "so results differ a little from the published recipe (default: keep the size)",
     )
-
-
-def _whole(text: str, least: int = 0) -> int:
-    if not text.isdecimal() or int(text) < least:
-        raise argparse.ArgumentTypeError(f"{text!r}, expected a whole number of at least {least}")
-    return int(text)
-
-
-def _positive(text: str) -> int:
-    return _whole(text, least=1)
 
 
 if __name__ == "__main__":

@@ -10,12 +10,11 @@ from pathlib import Path
 
 import numpy as np
 
+from src.checkpoint.checkpoint import NAMINGS, compare, convert, recognise
+from src.checkpoint.safe_pickle import as_array
+from src.checkpoint.weight_files import read_weights, write_weights
 from src.utils.arguments import OneLineParser
-from src.utils.checkpoint import NAMINGS, compare, convert, recognise
-from src.utils.device import prepare_cpu
 from src.utils.errors import UserError, run_main
-from src.utils.safe_pickle import as_array
-from src.utils.weight_files import read_weights, write_weights
 
 
 def parse_args() -> argparse.Namespace:
@@ -56,7 +55,6 @@ def network_shapes(cfg_path: Path | None) -> dict[str, tuple[int, ...]]:
 def main() -> int:
     """Read and check the source, compare it with the network, and write what fits."""
     args = parse_args()
-    prepare_cpu()
     source = str(args.src)
     if args.dst.resolve() == args.src.resolve():
         raise UserError(f"{args.dst}: would replace the source; give another --dst")

@@ -9,9 +9,9 @@ from pathlib import Path
 
 from src.config.custom_config import argument_parser, load_config
 from src.utils.device import set_up_device
+from src.utils.distributed import init_process_group
 from src.utils.errors import UserError, run_main
-from src.utils.logging import log_main_only
-from src.utils.world import join_world
+from src.utils.logging import log_on_main_only
 
 
 def main() -> int:
@@ -22,19 +22,19 @@ def main() -> int:
     set_up_device(args.device_target, cfg.RNG_SEED)
 
     # MindSpore is imported once the device is set up.
+    from src.checkpoint.checkpoint import load_into
     from src.datasets.ava_dataset import AvaDataset
+    from src.engine.checkpointer import averaged_weights
     from src.engine.evaluation import evaluate
-    from src.engine.run_state import averaged_weights
     from src.models.video_model_builder import SlowFast
-    from src.utils.checkpoint import load_into
 
-    world = join_world()
-    log_main_only(world)
+    group = init_process_group()
+    log_on_main_only(group)
     dataset = AvaDataset(cfg, "test")
     network = SlowFast(cfg)
     path = cfg.TEST.CHECKPOINT_FILE_PATH
     load_into(network, averaged_weights(path) if cfg.TEST.USE_EMA else path)
-    evaluate(cfg, network, dataset, "test", Path(cfg.OUTPUT_DIR), world)
+    evaluate(cfg, network, dataset, "test", Path(cfg.OUTPUT_DIR), group)
     return 0
 
 

@@ -21,7 +21,7 @@ def main() -> int:
     set_up_device(args.device_target, cfg.RNG_SEED)
 
     # MindSpore is imported once the device is set up.
-    from src.engine.export import export
+    from src.deploy.export import export
 
     export(cfg, Path(cfg.TEST.CHECKPOINT_FILE_PATH), Path(cfg.OUTPUT_DIR))
     return 0

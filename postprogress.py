@@ -9,9 +9,9 @@ import argparse
 import sys
 from pathlib import Path
 
-from src.engine.deployment import model_config, read_model
-from src.engine.inference import gather_results
-from src.evaluation.ava_csv import write_boxes
+from src.ava.box_csv import write_boxes
+from src.deploy.manifest import model_config, read_model
+from src.deploy.shards import gather_results
 from src.evaluation.build import build_evaluator
 from src.utils.arguments import OneLineParser
 from src.utils.errors import UserError, run_main

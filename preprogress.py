@@ -13,8 +13,8 @@ import sys
 from pathlib import Path
 
 from src.datasets.ava_dataset import AvaDataset
-from src.engine.deployment import model_config, read_model
-from src.engine.inference import count_shards, run_id, write_shard
+from src.deploy.manifest import model_config, read_model
+from src.deploy.shards import count_shards, run_id, write_shard
 from src.utils.arguments import OneLineParser
 from src.utils.errors import UserError, run_main
 

@@ -10,9 +10,9 @@ from collections.abc import Sequence
 
 from src.config.custom_config import argument_parser, load_config
 from src.utils.device import set_up_device
+from src.utils.distributed import init_process_group
 from src.utils.errors import UserError, run_main
-from src.utils.logging import get_logger, log_main_only
-from src.utils.world import join_world
+from src.utils.logging import get_logger, log_on_main_only
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -21,15 +21,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     target = set_up_device(args.device_target, cfg.RNG_SEED)
 
     # MindSpore is imported once the device is set up.
+    from src.checkpoint.checkpoint import load_into
     from src.datasets.ava_dataset import AvaDataset
     from src.engine.interrupt import STATUS, StopRequest
     from src.engine.mixed_precision import to_mixed_precision
     from src.engine.trainer import Trainer
     from src.models.video_model_builder import SlowFast
-    from src.utils.checkpoint import load_into
 
-    world = join_world()
-    log_main_only(world)
+    group = init_process_group()
+    log_on_main_only(group)
     stop = StopRequest()
     dataset = AvaDataset(cfg, "train")
     network = to_mixed_precision(SlowFast(cfg), cfg.TRAIN.AMP_LEVEL, target)
@@ -37,7 +37,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         coverage = load_into(network, cfg.TRAIN.CHECKPOINT_FILE_PATH, fresh_head=True)
         get_logger().info("%s: %s", cfg.TRAIN.CHECKPOINT_FILE_PATH, coverage.summary())
     try:
-        finished = Trainer(cfg, network, dataset, world).train(stop)
+        finished = Trainer(cfg, network, dataset, group).train(stop)
     except OSError as error:
         # A full disk or a lost one: what was written before is whole.
         raise UserError(f"{error.filename or cfg.OUTPUT_DIR}: {error.strerror or error}") from error

@@ -14,9 +14,9 @@ from pathlib import Path
 
 import train
 from src.config.custom_config import argument_parser
+from src.utils.distributed import local_device
 from src.utils.errors import UserError, run_main
 from src.utils.files import write_atomic
-from src.utils.world import local_device
 
 _POLL_SECONDS = 1
 

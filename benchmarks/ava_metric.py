@@ -20,9 +20,9 @@ from pathlib import Path
 
 import numpy as np
 
-from src.evaluation.ava_csv import read_detections, read_ground_truth, write_boxes
-from src.evaluation.ava_metric import AVAEvaluator
-from src.evaluation.boxes import BoxTable
+from src.ava.box_csv import read_detections, read_ground_truth, write_boxes
+from src.ava.box_table import BoxTable
+from src.evaluation.ava_metric import AvaEvaluator
 
 VIDEOS = (8, 64)
 NUM_CLASSES = 60
@@ -84,7 +84,7 @@ def from_arrays(prefix: str, label_map: dict[int, str]) -> float:
     scores[found.row_box, found.row_class - 1] = found.row_score
     metadata = np.stack([found.video, found.second], axis=1)
     start = time.perf_counter()
-    evaluator = AVAEvaluator(truth, label_map, videos=found.video_names)
+    evaluator = AvaEvaluator(truth, label_map, videos=found.video_names)
     for low in range(0, len(scores), 64):
         batch = slice(low, low + 64)
         evaluator.process(scores[batch], found.boxes_norm[batch], metadata[batch])

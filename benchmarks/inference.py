@@ -36,9 +36,9 @@ def prepare(folder: Path) -> None:
     from src.utils.device import set_up_device
 
     set_up_device("CPU", seed=0)
-    from src.engine.export import export
+    from src.checkpoint.checkpoint import save_checkpoint
+    from src.deploy.export import export
     from src.models.video_model_builder import SlowFast
-    from src.utils.checkpoint import save_checkpoint
 
     cfg = load_config(RECIPE, OVERRIDES)
     weights = {name: parameter.asnumpy() for name, parameter in SlowFast(cfg).parameters_dict().items()}
@@ -58,9 +58,9 @@ def timed(score: Callable[[], object], clips: int) -> list[float]:
 
 def time_cpp(folder: Path, clips: int, threads: int) -> list[float]:
     """The runner tells the median itself; it stands for each clip."""
-    from src.engine.deployment import read_model
-    from src.engine.export import random_inputs
-    from src.engine.inference import run_on_cpu, write_arrays
+    from src.deploy.export import random_inputs
+    from src.deploy.manifest import read_model
+    from src.deploy.shards import run_on_cpu, write_arrays
 
     model = read_model(folder / "slowfast.mindir")
     _, fast, boxes = random_inputs(model)
@@ -79,8 +79,8 @@ def time_mindspore(folder: Path, clips: int, threads: int) -> list[float]:
     set_up_device("CPU", seed=0)
     import mindspore as ms
 
-    from src.engine.deployment import describe_graph
-    from src.engine.export import random_inputs
+    from src.deploy.export import random_inputs
+    from src.deploy.manifest import describe_graph
     from src.models.video_model_builder import SlowFast
 
     cfg = load_config(RECIPE, OVERRIDES)

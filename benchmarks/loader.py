@@ -157,10 +157,6 @@ def run(root: Path, workers: int) -> None:
         train = dataset(source, "train")
         order = np.random.Generator(np.random.PCG64(0)).permutation(len(train)).tolist()
         report(f"{name}: training clips (224 x 224), shuffled", one_pass(train, order), plain)
-
-    from src.utils.device import prepare_cpu
-
-    prepare_cpu()
     from src.datasets.build import build_test_loader
 
     print(f"\n{f'loader, {workers} worker processes, wall-clock':58s} {'s':>8s} {'clips/s':>10s}")

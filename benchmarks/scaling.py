@@ -28,10 +28,10 @@ def measure(args: argparse.Namespace) -> None:
     sys.path.insert(0, str(REPOSITORY))
     from src.config.custom_config import load_config
     from src.utils.device import set_up_device
-    from src.utils.world import join_world
+    from src.utils.distributed import init_process_group
 
     set_up_device("CPU", seed=0)
-    world = join_world()
+    group = init_process_group()
     import mindspore as ms
     from mindspore import nn
 
@@ -43,39 +43,39 @@ def measure(args: argparse.Namespace) -> None:
     cfg = load_config(None, [item for pair in settings.items() for item in pair])
     network = SlowFast(cfg)
     optimizer = build_optimizer(cfg, network, [1e-3] * 1000)
-    step = TrainStep(MaskedBCE(network), optimizer, world=world.size).set_train(True)
-    rng = np.random.default_rng(world.rank)
+    step = TrainStep(MaskedBCE(network), optimizer, world_size=group.size).set_train(True)
+    rng = np.random.default_rng(group.rank)
     fast = rng.normal(size=(args.batch, 3, args.frames, args.crop, args.crop)).astype(np.float32)
     boxes = np.tile(np.float32([0, 0, args.crop / 2, args.crop]), (args.batch, 4, 1))
     labels = rng.integers(0, 2, (args.batch, 4, CLASSES)).astype(np.float32)
     slow = fast[:, :, :: cfg.SLOWFAST.ALPHA].copy()
     inputs = [ms.Tensor(array) for array in (slow, fast, boxes, labels, np.ones((args.batch, 4), np.float32))]
-    result = {"step": median_seconds(lambda: step(*inputs).asnumpy(), args.steps, world), "all_reduce": 0.0}
-    if world.size > 1:
+    result = {"step": median_seconds(lambda: step(*inputs).asnumpy(), args.steps, group), "all_reduce": 0.0}
+    if group.size > 1:
 
         class Reduce(nn.Cell):
             """What the step does to the gradients."""
 
             def __init__(self):
                 super().__init__(auto_prefix=False)
-                self.average = nn.DistributedGradReducer(optimizer.parameters, mean=True, degree=world.size)
+                self.average = nn.DistributedGradReducer(optimizer.parameters, mean=True, degree=group.size)
 
             def construct(self, gradients):
                 return self.average(gradients)
 
         reduce = Reduce()
         gradients = tuple(ms.Tensor(np.ones(parameter.shape, np.float32)) for parameter in optimizer.parameters)
-        result["all_reduce"] = median_seconds(lambda: reduce(gradients)[-1].asnumpy(), args.steps, world)
-    if world.is_main:
+        result["all_reduce"] = median_seconds(lambda: reduce(gradients)[-1].asnumpy(), args.steps, group)
+    if group.is_main:
         Path(args.result).write_text(json.dumps(result))
 
 
-def median_seconds(call, repeats: int, world) -> float:
+def median_seconds(call, repeats: int, group) -> float:
     """Return the median duration of a call, after one that compiles."""
     call()
     seconds = []
     for _ in range(repeats):
-        world.barrier()
+        group.barrier()
         start = time.perf_counter()
         call()
         seconds.append(time.perf_counter() - start)

@@ -22,7 +22,7 @@ checkpoint="$(find "$folder/checkpoints" -name 'slowfast-*.ckpt' -printf '%T@ %p
 .venv/bin/python -m src.evaluation --groundtruth "$folder/groundtruth_test.csv" --detections "$folder/detections_test.csv" \
     --labelmap "$folder/sample_data/ava_annotations/ava_action_list_v2.2_for_activitynet_2019.pbtxt" \
     --report "$folder/report" >/dev/null
-.venv/bin/python -m src.engine.pictures --cfg "$cfg" --detections "$folder/detections_test.csv" --out "$folder/pictures" \
+.venv/bin/python -m src.visualization.detections --cfg "$cfg" --detections "$folder/detections_test.csv" --out "$folder/pictures" \
     DATA.PATH_TO_DATA_DIR "$folder/sample_data"
 map="$(sed -n "s|^'PascalBoxes_Precision/mAP@0.5IOU': ||p" "$folder/eval.log")"
 cat <<TEXT

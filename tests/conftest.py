@@ -1,14 +1,16 @@
 """Fixtures that several test modules share."""
 
 import os
+import subprocess
+import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from fvcore.common.config import CfgNode
 
-from src.utils.device import prepare_cpu, set_up_device
-
-# Before any test module imports MindSpore.
-prepare_cpu()
+from src.config.custom_config import load_config
+from src.utils.device import set_up_device
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 
@@ -35,3 +37,67 @@ def shared_dir() -> Path:
             pytest.fail(message)
         pytest.skip(message)
     return path
+
+
+@pytest.fixture(scope="session")
+def sample(tmp_path_factory: pytest.TempPathFactory, repository: Path) -> Path:
+    """The sample data set with two training videos (30 key frames) and one for validation (15)."""
+    folder = tmp_path_factory.mktemp("sample") / "data"
+    command = [sys.executable, "-m", "src.datasets.sample", str(folder), "--train-videos", "2", "--val-videos", "1"]
+    subprocess.run(command, cwd=repository, check=True, capture_output=True)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def recipe_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A recipe for the sample data set, in clips of 4 x 32 x 32."""
+    path = tmp_path_factory.mktemp("recipe") / "recipe.yaml"
+    path.write_text(
+        """
+        TRAIN: {BATCH_SIZE: 4, EVAL_PERIOD: 0, CHECKPOINT_PERIOD: 10, TENSORBOARD: False}
+        TEST: {BATCH_SIZE: 4}
+        MODEL: {NUM_CLASSES: 5}
+        RESNET: {WIDTH_PER_GROUP: 8}
+        DATA: {NUM_FRAMES: 4, SAMPLING_RATE: 1, TRAIN_JITTER_SCALES: [32, 40], TRAIN_CROP_SIZE: 32, TEST_CROP_SIZE: 32}
+        DATA_LOADER: {NUM_WORKERS: 0}
+        AVA: {FPS: 15, FIRST_SECOND: 0, VALID_SECONDS: [1, 22], FULL_TEST_ON_VAL: True}
+        SOLVER: {BASE_LR: 0.05, LR_POLICY: cosine, MAX_EPOCH: 2, WARMUP_EPOCHS: 2.0, WARMUP_START_LR: 0.005}
+        LOG_PERIOD: 1
+        """
+    )
+    return path
+
+
+@pytest.fixture(scope="session")
+def recipe(sample: Path) -> list[object]:
+    """Overrides that the recipe needs."""
+    return ["DATA.PATH_TO_DATA_DIR", str(sample)]
+
+
+@pytest.fixture
+def configure(recipe: list[object], recipe_file: Path) -> Callable[..., CfgNode]:
+    """Return a function from further overrides to the configuration."""
+
+    def configured(*overrides: object) -> CfgNode:
+        return load_config(recipe_file, [*recipe, *overrides])
+
+    return configured
+
+
+@pytest.fixture(scope="session")
+def tiny_environment(tmp_path_factory: pytest.TempPathFactory, repository: Path) -> dict[str, str]:
+    """An environment whose `python` runs train.py and eval.py with the tiny network in SlowFast's place."""
+    folder = tmp_path_factory.mktemp("bin")
+    tiny = repository / "tests" / "tiny.py"
+    script = folder / "python"
+    script.write_text(
+        "#!/usr/bin/env bash\n"
+        'case "$1" in\n'
+        f'*/train.py | */eval.py) exec "{sys.executable}" "{tiny}" "$(basename "$1" .py)" "${{@:2}}" ;;\n'
+        f'*) exec "{sys.executable}" "$@" ;;\n'
+        "esac\n"
+    )
+    script.chmod(0o755)
+    (folder / "msrun").symlink_to(Path(sys.executable).parent / "msrun")
+    clean = {name: value for name, value in os.environ.items() if not name.startswith(("RANK_", "MS_", "DEVICE_ID"))}
+    return {**clean, "PATH": f"{folder}:{os.environ['PATH']}", "FOREGROUND": "1"}

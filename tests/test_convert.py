@@ -16,10 +16,10 @@ import numpy as np
 import pytest
 
 import convert_ckpt_caffe2ms
-from src.utils.checkpoint import load_checkpoint, to_pyslowfast
+from src.checkpoint.checkpoint import load_checkpoint, to_pyslowfast
+from src.checkpoint.torch_format import write_torch
 from src.utils.errors import run_main
-from src.utils.torch_format import write_torch
-from tests.utils.test_torch_format import archive
+from tests.checkpoint.test_torch_format import archive
 
 TINY = "RESNET:\n  WIDTH_PER_GROUP: 16\nDATA:\n  NUM_FRAMES: 8\nMODEL:\n  NUM_CLASSES: 5\n  HEAD_ACT: none\n"
 MMACTION2 = """
@@ -79,9 +79,9 @@ def logits(cfg: str | None, ckpt: str, slow: np.ndarray, fast: np.ndarray, boxes
     """Run the network that a recipe describes with converted weights."""
     import mindspore as ms
 
+    from src.checkpoint.checkpoint import load_into
     from src.config.custom_config import load_config
     from src.models.video_model_builder import SlowFast
-    from src.utils.checkpoint import load_into
 
     network = SlowFast(load_config(cfg, ["MODEL.HEAD_ACT", "none"]))
     network.set_train(False)
@@ -152,7 +152,7 @@ def pattern(name: str, shape: tuple[int, ...]) -> np.ndarray:
 def mmaction2_checkpoint(repository: Path) -> dict[str, np.ndarray]:
     """A quarter of the width of mmaction2's detector, six classes and the background."""
     weights = {}
-    for line in (repository / "tests/utils/names/mmaction2_slowfast_r50_8x8_ava.txt").read_text().splitlines():
+    for line in (repository / "tests/checkpoint/names/mmaction2_slowfast_r50_8x8_ava.txt").read_text().splitlines():
         if line.startswith("#"):
             continue
         name, *sides = line.split()

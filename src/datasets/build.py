@@ -132,7 +132,9 @@ def _workers(cfg: CfgNode) -> int:
     return min(max(cfg.DATA_LOADER.NUM_WORKERS, 1), multiprocessing.cpu_count())
 
 
-def build_train_loader(dataset: AvaDataset, epoch: int, rank: int = 0, world: int = 1, start_step: int = 0) -> Loader:
+def build_train_loader(
+    dataset: AvaDataset, epoch: int, rank: int = 0, world_size: int = 1, start_step: int = 0
+) -> Loader:
     """Return one epoch of training batches of one device.
 
     The order is a permutation from RNG_SEED and the epoch; devices take disjoint parts of each global batch, and all
@@ -142,7 +144,7 @@ def build_train_loader(dataset: AvaDataset, epoch: int, rank: int = 0, world: in
         dataset: the split `train`.
         epoch: counted from 0.
         rank: which device, from 0.
-        world: how many devices.
+        world_size: how many devices.
         start_step: steps of this epoch to leave out, for a resumed run.
 
     Raises:
@@ -150,19 +152,19 @@ def build_train_loader(dataset: AvaDataset, epoch: int, rank: int = 0, world: in
     """
     cfg = dataset.cfg
     batch = cfg.TRAIN.BATCH_SIZE
-    steps = len(dataset) // (batch * world)
+    steps = len(dataset) // (batch * world_size)
     if not steps:
         raise UserError(
-            f"{len(dataset)} key frames are fewer than the {batch * world} of one step "
-            f"(TRAIN.BATCH_SIZE {batch}, {world} devices)"
+            f"{len(dataset)} key frames are fewer than the {batch * world_size} of one step "
+            f"(TRAIN.BATCH_SIZE {batch}, {world_size} devices)"
         )
     order = np.random.Generator(np.random.PCG64([cfg.RNG_SEED, epoch])).permutation(len(dataset))
-    mine = order[: steps * world * batch].reshape(steps, world, batch)[start_step:, rank].reshape(-1)
+    mine = order[: steps * world_size * batch].reshape(steps, world_size, batch)[start_step:, rank].reshape(-1)
     size = (cfg.DATA.TRAIN_CROP_SIZE, cfg.DATA.TRAIN_CROP_SIZE)
     return Loader(dataset, [(mine, size)], batch, epoch)
 
 
-def build_test_loader(dataset: AvaDataset, rank: int = 0, world: int = 1) -> Loader:
+def build_test_loader(dataset: AvaDataset, rank: int = 0, world_size: int = 1) -> Loader:
     """Return the test batches of one device, each of one shape.
 
     Key frames are grouped by the size of their clip, and a group's last batch is filled up with dummy samples (mask
@@ -171,7 +173,7 @@ def build_test_loader(dataset: AvaDataset, rank: int = 0, world: int = 1) -> Loa
     Args:
         dataset: the split `val` or `test`.
         rank: which device, from 0.
-        world: how many devices.
+        world_size: how many devices.
     """
     videos = np.unique(dataset.key_frames.video)
     sizes = {int(video): dataset.test_size(dataset.frame_size(int(video))) for video in videos}
@@ -180,7 +182,7 @@ def build_test_loader(dataset: AvaDataset, rank: int = 0, world: int = 1) -> Loa
     for size in sorted(set(sizes.values())):
         group = [video for video, video_size in sizes.items() if video_size == size]
         indices = np.flatnonzero(np.isin(dataset.key_frames.video, group))
-        mine = np.array_split(indices, world)[rank]
+        mine = np.array_split(indices, world_size)[rank]
         padded = np.pad(mine, (0, -len(mine) % batch), constant_values=-1)
         sections.append((_deal(padded, workers), size))
     return Loader(dataset, sections, batch)

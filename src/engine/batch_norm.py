@@ -6,7 +6,7 @@ import mindspore as ms
 import numpy as np
 from mindspore import nn
 
-from src.utils.world import World
+from src.utils.distributed import ProcessGroup
 
 
 def batch_norms(network: nn.Cell) -> list[nn.BatchNorm2d]:
@@ -25,7 +25,7 @@ def update_statistics(
     forward: Callable[..., ms.Tensor],
     batches: Iterable[tuple[ms.Tensor, ...]],
     momentum: float,
-    world: World,
+    group: ProcessGroup,
 ) -> None:
     """Set the running statistics to those of the present weights over `batches` (Wu & Johnson 2021, section 3).
 
@@ -37,7 +37,7 @@ def update_statistics(
         forward: runs the network in training mode on one of `batches`.
         batches: as many on every device.
         momentum: weight of a new batch in the running statistics (PyTorch's sense).
-        world: the devices, whose batches count alike.
+        group: the devices, whose batches count alike.
     """
     norms = batch_norms(network)
     means = [np.zeros(norm.moving_mean.shape, np.float64) for norm in norms]
@@ -56,8 +56,8 @@ def update_statistics(
             square += norm.moving_variance.asnumpy() / momentum + batch_mean**2
     for norm, mean, square in zip(norms, means, squares, strict=True):
         mean /= count
-        all_mean = world.mean(mean.astype(np.float32))
+        all_mean = group.all_reduce_mean(mean.astype(np.float32))
         # Around the mean of all devices, so that nothing cancels.
-        variance = world.mean((square / count - mean**2 + (mean - all_mean) ** 2).astype(np.float32))
+        variance = group.all_reduce_mean((square / count - mean**2 + (mean - all_mean) ** 2).astype(np.float32))
         norm.moving_mean.set_data(ms.Tensor(all_mean))
         norm.moving_variance.set_data(ms.Tensor(variance))

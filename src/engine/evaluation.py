@@ -9,18 +9,18 @@ import numpy as np
 from fvcore.common.config import CfgNode
 from mindspore import nn
 
+from src.ava.box_csv import write_boxes
 from src.datasets.ava_dataset import AvaDataset
 from src.datasets.build import build_test_loader
-from src.evaluation.ava_csv import write_boxes
-from src.evaluation.ava_metric import AVAEvaluator, AVAResult
+from src.evaluation.ava_metric import AvaEvaluator, AvaResult
 from src.evaluation.build import build_evaluator
+from src.utils.distributed import ProcessGroup
 from src.utils.logging import get_logger, log_json_stats, progress
-from src.utils.world import World
 
 
 def evaluate(
-    cfg: CfgNode, network: nn.Cell, dataset: AvaDataset, mode: str, output: Path, world: World | None = None
-) -> AVAResult | None:
+    cfg: CfgNode, network: nn.Cell, dataset: AvaDataset, mode: str, output: Path, group: ProcessGroup | None = None
+) -> AvaResult | None:
     """Score every box of a test split and compute the AVA metric.
 
     Writes detections_MODE.csv and groundtruth_MODE.csv in AVA's columns below `output`, and logs the table.
@@ -31,22 +31,22 @@ def evaluate(
         dataset: the split `val` or `test`.
         mode: `val` or `test`, for the names of files and in the log.
         output: a folder.
-        world: the processes that share the key frames.
+        group: the processes that share the key frames.
 
     Returns:
         The result, on the process of rank 0; None on others.
     """
-    world = world or World()
+    group = group or ProcessGroup()
     evaluator = build_evaluator(cfg, dataset.frames.names, dataset.second_stride)
-    loader = build_test_loader(dataset, world.rank, world.size)
+    loader = build_test_loader(dataset, group.rank, group.size)
     network.set_train(False)
     for batch in progress(loader, len(loader), f"evaluate {mode}"):
         scores = network(*(ms.Tensor(batch[name]) for name in ("slow", "fast", "boxes"))).asnumpy()
         real = batch["mask"] > 0
         keys = np.broadcast_to(batch["key"][:, None], (*real.shape, 2))
         evaluator.process(scores[real], batch["boxes_norm"][real], keys[real])
-    _merge(evaluator, world)
-    if not world.is_main:
+    _merge(evaluator, group)
+    if not group.is_main:
         return None
     write_boxes(output / f"detections_{mode}.csv", evaluator.detections())
     write_boxes(output / f"groundtruth_{mode}.csv", evaluator.ground_truth)
@@ -59,11 +59,11 @@ def evaluate(
     return result
 
 
-def _merge(evaluator: AVAEvaluator, world: World) -> None:
+def _merge(evaluator: AvaEvaluator, group: ProcessGroup) -> None:
     """Give what every process gathered to the evaluator of rank 0."""
     packed = io.BytesIO()
     np.savez(packed, **evaluator.state())
-    for rank, state in enumerate(world.gather(packed.getvalue())):
-        if world.is_main and rank != world.rank:
+    for rank, state in enumerate(group.gather(packed.getvalue())):
+        if group.is_main and rank != group.rank:
             with np.load(io.BytesIO(state)) as arrays:
                 evaluator.merge(dict(arrays))

@@ -83,7 +83,7 @@ class Update(nn.Cell):
         optimizer: updates the parameters.
         scaler: see `LossGradients`.
         clip: changes the averaged gradients; None: nothing does.
-        world: devices.
+        world_size: devices.
     """
 
     def __init__(
@@ -91,17 +91,17 @@ class Update(nn.Cell):
         optimizer: nn.Optimizer,
         scaler: ms.amp.LossScaler | None,
         clip: Callable[[Gradients], Gradients] | None = None,
-        world: int = 1,
+        world_size: int = 1,
     ):
         super().__init__(auto_prefix=False)
         self.optimizer = optimizer
         self.scaler = scaler
         self.dynamic = isinstance(scaler, ms.amp.DynamicLossScaler)
         self.clip = clip
-        self.world = world
-        if world > 1:
+        self.world_size = world_size
+        if world_size > 1:
             self.sum_over_devices = ops.AllReduce()
-            self.average = nn.DistributedGradReducer(optimizer.parameters, mean=True, degree=world)
+            self.average = nn.DistributedGradReducer(optimizer.parameters, mean=True, degree=world_size)
 
     def construct(self, loss: ms.Tensor, boxes: ms.Tensor, gradients: Gradients) -> ms.Tensor:
         """Update the parameters.
@@ -114,12 +114,12 @@ class Update(nn.Cell):
         Returns:
             The mean loss over the boxes of all devices.
         """
-        if self.world > 1:
+        if self.world_size > 1:
             # Devices count by their boxes, so that the result is that of one device with the whole batch.
-            mean_boxes = ops.maximum(self.sum_over_devices(boxes), 1.0) / self.world
+            mean_boxes = ops.maximum(self.sum_over_devices(boxes), 1.0) / self.world_size
             share = boxes / mean_boxes
             gradients = self.average(scale(gradients, share))
-            loss = self.sum_over_devices(loss * share) / self.world
+            loss = self.sum_over_devices(loss * share) / self.world_size
         if self.scaler is not None:
             gradients = scale(gradients, 1.0 / self.scaler.scale_value)
         if not self.dynamic:
@@ -147,7 +147,7 @@ class TrainStep(nn.Cell):
         optimizer: updates the parameters.
         scaler: see `LossGradients`.
         clip: see `Update`.
-        world: devices.
+        world_size: devices.
     """
 
     def __init__(
@@ -156,11 +156,11 @@ class TrainStep(nn.Cell):
         optimizer: nn.Optimizer,
         scaler: ms.amp.LossScaler | None = None,
         clip: Callable[[Gradients], Gradients] | None = None,
-        world: int = 1,
+        world_size: int = 1,
     ):
         super().__init__(auto_prefix=False)
         self.gradients = LossGradients(loss, optimizer.parameters, scaler)
-        self.update = Update(optimizer, scaler, clip, world)
+        self.update = Update(optimizer, scaler, clip, world_size)
 
     def construct(self, *inputs: ms.Tensor) -> ms.Tensor:
         """Update the parameters; arguments and result as of `MaskedBCE.construct`, over all devices."""

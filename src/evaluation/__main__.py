@@ -6,12 +6,12 @@ import sys
 import time
 from pathlib import Path
 
-from src.evaluation.ava_csv import read_detections, read_excluded, read_ground_truth
+from src.ava.box_csv import read_detections, read_excluded, read_ground_truth
+from src.ava.label_map import read_label_map
 from src.evaluation.ava_metric import ORDERS, evaluate_boxes
 from src.utils.arguments import OneLineParser
 from src.utils.errors import UserError, run_main
 from src.utils.files import write_atomic
-from src.utils.label_map import read_label_map
 
 
 def _iou(text: str) -> float:

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from src.evaluation.boxes import BoxTable, kept_frames, select_rows
+from src.ava.box_table import BoxTable, kept_frames, select_rows
 from src.evaluation.matching import Ranking
 from src.evaluation.threads import map_in_threads
 from src.utils.errors import UserError
@@ -29,7 +29,7 @@ MEAN_KEY = "PascalBoxes_Precision/mAP@{iou}IOU"
 
 
 @dataclass(frozen=True)
-class AVAResult:
+class AvaResult:
     """What the metric gives.
 
     Attributes:
@@ -93,7 +93,7 @@ def evaluate_boxes(
     seconds: Collection[int] | None = None,
     iou_thresholds: Sequence[float] = (0.5,),
     order: str = "score",
-) -> AVAResult:
+) -> AvaResult:
     """Compute the AVA metric.
 
     Args:
@@ -123,7 +123,7 @@ def evaluate_boxes(
     scored = map_in_threads(score_class, range(len(label_map)))
     columns, num_ground_truth, num_detections = zip(*scored, strict=True)
     average_precision = np.array(columns).T
-    return AVAResult(
+    return AvaResult(
         dict(label_map), tuple(iou_thresholds), average_precision, np.array(num_ground_truth), np.array(num_detections)
     )
 
@@ -147,7 +147,7 @@ def average_precision_of(hits: np.ndarray, num_ground_truth: int) -> float:
     return float(envelope.sum() / num_ground_truth)
 
 
-class AVAEvaluator:
+class AvaEvaluator:
     """Gathers a network's scores batch by batch and computes the AVA metric of them.
 
     Evaluators of several processes, each of which saw other frames, are merged with `state` and `merge`; the result
@@ -254,7 +254,7 @@ class AVAEvaluator:
             row_score=state["scores"][order].ravel(),
         )
 
-    def evaluate(self) -> AVAResult:
+    def evaluate(self) -> AvaResult:
         """Compute the metric of everything gathered so far."""
         return evaluate_boxes(
             self.ground_truth,

@@ -5,12 +5,12 @@ from pathlib import Path
 
 from fvcore.common.config import CfgNode
 
-from src.evaluation.ava_csv import read_excluded, read_ground_truth
-from src.evaluation.ava_metric import AVAEvaluator
-from src.utils.label_map import read_label_map
+from src.ava.box_csv import read_excluded, read_ground_truth
+from src.ava.label_map import read_label_map
+from src.evaluation.ava_metric import AvaEvaluator
 
 
-def build_evaluator(cfg: CfgNode, videos: Sequence[str] = (), second_stride: int = 1) -> AVAEvaluator:
+def build_evaluator(cfg: CfgNode, videos: Sequence[str] = (), second_stride: int = 1) -> AvaEvaluator:
     """Return an evaluator with the ground truth, classes and exclusions that AVA.* name.
 
     Args:
@@ -25,7 +25,7 @@ def build_evaluator(cfg: CfgNode, videos: Sequence[str] = (), second_stride: int
     ground_truth = read_ground_truth(annotations / cfg.AVA.GROUNDTRUTH_FILE)
     excluded = read_excluded(annotations / cfg.AVA.EXCLUSION_FILE) if cfg.AVA.EXCLUSION_FILE else ()
     seconds = None if second_stride == 1 else range(0, int(ground_truth.second.max()) + 1, second_stride)
-    return AVAEvaluator(
+    return AvaEvaluator(
         ground_truth,
         read_label_map(annotations / cfg.AVA.LABEL_MAP_FILE),
         videos=videos,

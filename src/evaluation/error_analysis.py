@@ -11,8 +11,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from src.ava.box_table import BoxTable
 from src.evaluation.ava_metric import average_precision_of
-from src.evaluation.boxes import BoxTable
 from src.evaluation.matching import RankedDetections, Ranking
 from src.evaluation.threads import map_in_threads
 

@@ -6,7 +6,7 @@ from itertools import pairwise
 
 import numpy as np
 
-from src.evaluation.boxes import BoxTable, class_index, frame_keys, kept_boxes
+from src.ava.box_table import BoxTable, class_index, frame_keys, kept_boxes
 
 # Pairs of boxes whose overlap is computed at a time: keeps the temporary arrays within tens of MB.
 _PAIRS_AT_A_TIME = 1 << 20

@@ -10,9 +10,9 @@ from pathlib import Path
 import numpy as np
 from matplotlib.figure import Figure
 
+from src.ava.box_table import BoxTable
 from src.evaluation import figures
-from src.evaluation.ava_metric import AVAResult, evaluate_boxes, mean_of_defined
-from src.evaluation.boxes import BoxTable
+from src.evaluation.ava_metric import AvaResult, evaluate_boxes, mean_of_defined
 from src.evaluation.error_analysis import ERROR_KINDS, ClassAnalysis, analyse
 from src.evaluation.sanity import Check, check_tables
 from src.utils.files import write_atomic
@@ -88,7 +88,7 @@ def _png(figure: Figure) -> bytes:
 
 
 def _page(
-    result: AVAResult,
+    result: AvaResult,
     thresholds: tuple[float, ...],
     classes: dict[str, ClassAnalysis],
     gains: dict[str, float],
@@ -149,7 +149,7 @@ def _page(
     return _TEMPLATE.replace("{{body}}", "\n".join(body))
 
 
-def _tiles(result: AVAResult, thresholds: tuple[float, ...], checks: list[Check]) -> str:
+def _tiles(result: AvaResult, thresholds: tuple[float, ...], checks: list[Check]) -> str:
     means = dict(zip(result.iou_thresholds, result.mean_average_precision, strict=True))
     tiles = [(f"mAP@{iou}", _value(means[iou])) for iou in thresholds]
     if len(thresholds) > 1:
@@ -194,7 +194,7 @@ def _kinds(classes: dict[str, ClassAnalysis], gains: dict[str, float]) -> str:
 
 
 def _class_table(
-    result: AVAResult, thresholds: tuple[float, ...], classes: dict[str, ClassAnalysis], gains: dict[str, float]
+    result: AvaResult, thresholds: tuple[float, ...], classes: dict[str, ClassAnalysis], gains: dict[str, float]
 ) -> str:
     precisions = {iou: result.average_precision[result.iou_thresholds.index(iou)] for iou in thresholds}
     means = {iou: _value(mean_of_defined(values)) for iou, values in precisions.items()}

@@ -6,7 +6,7 @@ from functools import partial
 
 import numpy as np
 
-from src.evaluation.boxes import BoxTable, frame_keys, kept_boxes
+from src.ava.box_table import BoxTable, frame_keys, kept_boxes
 
 _PIXELS = 2.0
 """A coordinate above this is no rounding error of a box that leaves the picture: it is in pixels."""

@@ -1,25 +1,10 @@
-"""Setting up the machine: the CPU before MindSpore is imported, then the device that the network runs on."""
+"""The device that the network runs on."""
 
 import importlib.util
-import os
-import tempfile
 from pathlib import Path
 
+from src.utils.distributed import local_device
 from src.utils.errors import UserError
-from src.utils.world import local_device
-
-
-def prepare_cpu() -> None:
-    """Set the environment that MindSpore's CPU kernels read; call it before `import mindspore`.
-
-    MindSpore's oneDNN has no AVX-512 kernel for the plain data layout that MindSpore asks for, and takes its
-    reference loops instead: a SlowFast R50 clip takes two minutes. Held to AVX2 it takes two seconds. A value
-    that the user set is kept.
-    """
-    os.environ.setdefault("ONEDNN_MAX_CPU_ISA", "AVX2")
-    # Where a graph that does not compile is dumped: MindSpore's choice is rank_0/ in the current folder.
-    os.environ.setdefault("MS_OM_PATH", tempfile.gettempdir())
-
 
 # A backend is there if MindSpore brings its library and the machine has its devices: MindSpore's wheel for the CPU
 # brings Ascend's library as well.
@@ -45,7 +30,7 @@ def available_targets() -> list[str]:
 
 
 def set_up_device(target: str | None, seed: int) -> str:
-    """Choose the device and compile graphs for it; MindSpore is imported here, after `prepare_cpu`.
+    """Choose the device and compile graphs for it; MindSpore is imported here.
 
     Args:
         target: CPU, GPU or Ascend; None: the best that is there.
@@ -57,7 +42,6 @@ def set_up_device(target: str | None, seed: int) -> str:
     Raises:
         UserError: MindSpore or the machine has no such device.
     """
-    prepare_cpu()
     available = available_targets()
     target = target or available[0]
     if target not in available:

@@ -6,7 +6,7 @@ import sys
 import simplejson
 from tqdm import tqdm
 
-from src.utils.world import World
+from src.utils.distributed import ProcessGroup
 
 LOGGER_NAME = "slowfast"
 
@@ -42,6 +42,6 @@ def progress(iterable, total: int, description: str):
     return tqdm(iterable, total=total, desc=description, leave=False, disable=None, dynamic_ncols=True)
 
 
-def log_main_only(world: World) -> None:
+def log_on_main_only(group: ProcessGroup) -> None:
     """Keep all processes but the first quiet, up to warnings."""
-    get_logger().setLevel(logging.INFO if world.is_main else logging.WARNING)
+    get_logger().setLevel(logging.INFO if group.is_main else logging.WARNING)

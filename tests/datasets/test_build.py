@@ -46,11 +46,11 @@ def test_train_batches_have_the_documented_shapes_and_types(write_data):
     }
 
 
-@pytest.mark.parametrize("world", [1, 2, 3])
-def test_ranks_train_on_disjoint_key_frames_in_equally_many_steps(write_data, world):
+@pytest.mark.parametrize("world_size", [1, 2, 3])
+def test_ranks_train_on_disjoint_key_frames_in_equally_many_steps(write_data, world_size):
     dataset = AvaDataset(write_data(VIDEOS, ROWS), "train")
-    loaders = [build_train_loader(dataset, 0, rank, world) for rank in range(world)]
-    assert {len(loader) for loader in loaders} == {15 // (2 * world)}
+    loaders = [build_train_loader(dataset, 0, rank, world_size) for rank in range(world_size)]
+    assert {len(loader) for loader in loaders} == {15 // (2 * world_size)}
     seen = [keys(loader) for loader in loaders]
     assert [len(part) for part in seen] == [2 * len(loader) for loader in loaders]
     together = [key for part in seen for key in part]
@@ -78,16 +78,16 @@ def test_a_resumed_epoch_goes_on_with_the_same_batches(write_data):
 def test_fewer_key_frames_than_a_global_batch_are_refused(write_data):
     dataset = AvaDataset(write_data(VIDEOS, ROWS), "train")
     with pytest.raises(UserError, match="15 key frames are fewer than the 16 of one step"):
-        build_train_loader(dataset, 0, rank=0, world=8)
+        build_train_loader(dataset, 0, rank=0, world_size=8)
 
 
-@pytest.mark.parametrize(("world", "workers"), [(1, 0), (1, 2), (2, 0), (4, 0)])
-def test_every_key_frame_is_tested_once_in_batches_of_one_shape(write_data, world, workers):
+@pytest.mark.parametrize(("world_size", "workers"), [(1, 0), (1, 2), (2, 0), (4, 0)])
+def test_every_key_frame_is_tested_once_in_batches_of_one_shape(write_data, world_size, workers):
     cfg = write_data(VIDEOS, ROWS, "DATA_LOADER.NUM_WORKERS", workers, "TEST.BATCH_SIZE", 3)
     dataset = AvaDataset(cfg, "test")
     seen = []
-    for rank in range(world):
-        loader = build_test_loader(dataset, rank, world)
+    for rank in range(world_size):
+        loader = build_test_loader(dataset, rank, world_size)
         batches = list(loader)
         assert len(batches) == len(loader)
         for batch in batches:

@@ -11,9 +11,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from src.checkpoint.checkpoint import check_ckpt, load_checkpoint
 from src.datasets.ava_dataset import AvaDataset
 from src.datasets.build import build_train_loader
-from src.utils.checkpoint import check_ckpt, load_checkpoint
 
 pytestmark = pytest.mark.slow
 
@@ -78,13 +78,13 @@ def test_workers_train_as_one_process_with_the_whole_batch(launch, single, tmp_p
     assert all("loss is" not in path.read_text() for path in others)
 
 
-@pytest.mark.parametrize("world", [1, 2, 4])
-def test_devices_see_every_key_frame_of_an_epoch_once(configure, world):
-    dataset = AvaDataset(configure("TRAIN.BATCH_SIZE", GLOBAL_BATCH // world), "train")
+@pytest.mark.parametrize("world_size", [1, 2, 4])
+def test_devices_see_every_key_frame_of_an_epoch_once(configure, world_size):
+    dataset = AvaDataset(configure("TRAIN.BATCH_SIZE", GLOBAL_BATCH // world_size), "train")
     seen = [
         tuple(key)
-        for rank in range(world)
-        for batch in build_train_loader(dataset, 0, rank, world)
+        for rank in range(world_size)
+        for batch in build_train_loader(dataset, 0, rank, world_size)
         for key in batch["key"]
     ]
     assert len(dataset) == 30

@@ -13,9 +13,9 @@ from src.engine.gradients import clip_by_norm, clip_by_value
 from src.engine.mixed_precision import build_scaler, to_mixed_precision
 from src.engine.train_step import AccumulatedStep, MaskedBCE, TrainStep
 from src.models.optimizer import build_optimizer
+from src.utils.distributed import ProcessGroup
 from src.utils.errors import UserError
-from src.utils.world import World
-from tests.engine.tiny import TinyNetwork
+from tests.tiny import TinyNetwork
 
 Arrays = dict[str, np.ndarray]
 # Large, so that updates are not lost in the rounding of the weights.
@@ -218,7 +218,7 @@ def test_precise_statistics_are_those_of_all_batches_together(configure):
     variances = np.array([output.var((0, 2, 3), ddof=1) for output in outputs])
     weights = arrays_of(network)
     inputs = (tensors(batch) for batch in batches)
-    batch_norm.update_statistics(network, step.gradients.loss, inputs, 0.1, World())
+    batch_norm.update_statistics(network, step.gradients.loss, inputs, 0.1, ProcessGroup())
     after = arrays_of(network)
     np.testing.assert_allclose(after["bn.moving_mean"], means.mean(0), rtol=1e-5, atol=1e-6)
     np.testing.assert_allclose(after["bn.moving_variance"], variances.mean(0) + means.var(0), rtol=1e-5)

@@ -10,14 +10,14 @@ import numpy as np
 import pytest
 from fvcore.common.config import CfgNode
 
+from src.checkpoint.checkpoint import load_checkpoint
 from src.datasets.ava_dataset import AvaDataset
-from src.engine.run_state import averaged_weights
+from src.engine.checkpointer import averaged_weights
 from src.engine.trainer import Trainer
-from src.utils.checkpoint import load_checkpoint
+from src.models.lr_policy import batch_scale
 from src.utils.errors import UserError
 from src.utils.logging import LOGGER_NAME
-from src.utils.lr_policy import batch_scale
-from tests.engine.tiny import TinyNetwork
+from tests.tiny import TinyNetwork
 
 # What makes a run: momentum, a changing rate, dropout, averages, precise data order; all of it must come back.
 FEATURES = (
@@ -192,5 +192,5 @@ def test_weights_without_averages_are_refused_where_averages_are_asked_for(undis
 
 def test_accumulation_scales_the_learning_rate_with_the_clips(configure):
     cfg = configure("SOLVER.AUTO_SCALE_LR", True, "SOLVER.REFERENCE_BATCH", 16, "TRAIN.ACCUMULATE_STEPS", 2)
-    assert batch_scale(cfg, world=1) == 0.5
-    assert batch_scale(cfg, world=4) == 2.0
+    assert batch_scale(cfg, world_size=1) == 0.5
+    assert batch_scale(cfg, world_size=4) == 2.0

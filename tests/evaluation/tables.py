@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from src.evaluation.boxes import BoxTable
+from src.ava.box_table import BoxTable
 
 LABELS = {1: "stand", 3: "walk", 7: "run"}
 LEFT, RIGHT = (0.0, 0.0, 0.4, 0.4), (0.5, 0.5, 0.9, 0.9)

@@ -11,13 +11,13 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
+from src.ava.box_csv import read_detections, read_ground_truth, write_boxes
+from src.ava.box_table import BoxTable
+from src.ava.label_map import read_label_map
 from src.evaluation import matching
-from src.evaluation.ava_csv import read_detections, read_ground_truth, write_boxes
-from src.evaluation.ava_metric import ORDERS, AVAEvaluator, average_precision_of, evaluate_boxes
-from src.evaluation.boxes import BoxTable
+from src.evaluation.ava_metric import ORDERS, AvaEvaluator, average_precision_of, evaluate_boxes
 from src.evaluation.matching import Ranking
 from src.utils.errors import UserError
-from src.utils.label_map import read_label_map
 from tests.evaluation.reference import average_precisions
 from tests.evaluation.tables import LABELS, LEFT, RIGHT, table
 
@@ -206,7 +206,7 @@ def random_scores(seed: int, count: int = 200) -> tuple[BoxTable, np.ndarray, np
 
 def test_evaluator_equals_the_function_on_its_tables_and_files(tmp_path):
     truth, scores, boxes, pairs = random_scores(0)
-    evaluator = AVAEvaluator(truth, LABELS)
+    evaluator = AvaEvaluator(truth, LABELS)
     for low in range(0, len(pairs), 16):
         evaluator.process(scores[low : low + 16], boxes[low : low + 16], pairs[low : low + 16])
     result = evaluator.evaluate()
@@ -228,14 +228,14 @@ def test_evaluator_equals_the_function_on_its_tables_and_files(tmp_path):
 @pytest.mark.parametrize("workers", [2, 3])
 def test_merged_evaluators_equal_a_single_one(workers):
     truth, scores, boxes, pairs = random_scores(1)
-    single = AVAEvaluator(truth, LABELS)
+    single = AvaEvaluator(truth, LABELS)
     single.process(scores, boxes, pairs)
     frames = sorted(set(pairs))
-    parts = [AVAEvaluator(truth, LABELS) for _ in range(workers)]
+    parts = [AvaEvaluator(truth, LABELS) for _ in range(workers)]
     for rank, part in enumerate(parts):
         mine = [at for at, pair in enumerate(pairs) if frames.index(pair) % workers == rank]
         part.process(scores[mine], boxes[mine], [pairs[at] for at in mine])
-    merged = AVAEvaluator(truth, LABELS)
+    merged = AvaEvaluator(truth, LABELS)
     for part in reversed(parts):
         merged.merge(part.state())
     np.testing.assert_array_equal(merged.evaluate().average_precision, single.evaluate().average_precision)
@@ -243,7 +243,7 @@ def test_merged_evaluators_equal_a_single_one(workers):
 
 def test_metadata_may_give_videos_by_index():
     truth = table([("a", 902, *LEFT, 3), ("b", 904, *RIGHT, 3)])
-    evaluator = AVAEvaluator(truth, LABELS, videos=["a", "b"])
+    evaluator = AvaEvaluator(truth, LABELS, videos=["a", "b"])
     scores = np.zeros((2, 7), dtype=np.float32)
     scores[:, 2] = 0.5
     evaluator.process(scores, np.array([LEFT, RIGHT]), np.array([[0.0, 902.0], [1.0, 904.0]], dtype=np.float32))
@@ -252,7 +252,7 @@ def test_metadata_may_give_videos_by_index():
 
 def test_evaluator_counts_only_the_seconds_and_frames_asked_for():
     truth = table([("a", 902, *LEFT, 3), ("a", 904, *LEFT, 3), ("a", 908, *LEFT, 3)])
-    evaluator = AVAEvaluator(truth, LABELS, excluded={("a", 908)}, seconds=range(900, 1000, 4))
+    evaluator = AvaEvaluator(truth, LABELS, excluded={("a", 908)}, seconds=range(900, 1000, 4))
     scores = np.eye(7, dtype=np.float32)[[2, 2]]
     evaluator.process(scores, np.array([RIGHT, LEFT]), [("a", 902), ("a", 904)])
     assert evaluator.ground_truth.num_rows == 1
@@ -260,13 +260,13 @@ def test_evaluator_counts_only_the_seconds_and_frames_asked_for():
 
 
 def test_scores_that_are_not_finite_are_refused():
-    evaluator = AVAEvaluator(table([("a", 902, *LEFT, 3)]), LABELS)
+    evaluator = AvaEvaluator(table([("a", 902, *LEFT, 3)]), LABELS)
     with pytest.raises(UserError, match="video a, second 902 are not finite"):
         evaluator.process(np.full((1, 7), np.nan), np.array([LEFT]), [("a", 902)])
 
 
 def test_label_map_with_more_classes_than_scores_is_refused():
-    evaluator = AVAEvaluator(table([("a", 902, *LEFT, 3)]), LABELS)
+    evaluator = AvaEvaluator(table([("a", 902, *LEFT, 3)]), LABELS)
     with pytest.raises(UserError, match="class id 7, but the network gives 5 scores"):
         evaluator.process(np.zeros((1, 5)), np.array([LEFT]), [("a", 902)])
 

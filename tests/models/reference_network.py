@@ -12,9 +12,9 @@ import mindspore as ms
 import numpy as np
 from fvcore.common.config import CfgNode
 
+from src.checkpoint.checkpoint import to_pyslowfast
 from src.config.custom_config import load_config
 from src.models.video_model_builder import SlowFast
-from src.utils.checkpoint import to_pyslowfast
 
 REFERENCE = Path(__file__).parent / "reference"
 RECIPE = Path(__file__).parents[2] / "configs/AVA/SLOWFAST_32x2_R50_SHORT.yaml"

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 import convert_ckpt_caffe2ms
+from src.checkpoint.checkpoint import load_checkpoint, load_into, to_pyslowfast
 from src.config.custom_config import load_config
-from src.utils.checkpoint import load_checkpoint, load_into, to_pyslowfast
 from src.utils.device import set_up_device
 from src.utils.errors import run_main
 

@@ -12,11 +12,11 @@ import mindspore as ms
 import numpy as np
 import pytest
 
+from src.checkpoint.checkpoint import convert, load_into
 from src.config.custom_config import load_config
 from src.engine.train_step import MaskedBCE, TrainStep
 from src.models.optimizer import build_optimizer
 from src.models.video_model_builder import SlowFast
-from src.utils.checkpoint import convert, load_into
 
 torch = pytest.importorskip("torch")
 hub = pytest.importorskip("pytorchvideo.models.hub")

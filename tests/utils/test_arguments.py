@@ -10,10 +10,10 @@ import preprogress
 import train
 from src.datasets import sample
 from src.datasets.prepare import __main__ as prepare
-from src.engine import pictures
 from src.evaluation import __main__ as evaluation
 from src.utils.arguments import positive, whole
 from src.utils.errors import run_main
+from src.visualization import detections
 
 
 @pytest.mark.parametrize(
@@ -26,7 +26,7 @@ from src.utils.errors import run_main
         (prepare, ["unpack"], "error: argument STEP: invalid choice: 'unpack'"),
         (prepare, ["cut", "--jobs", "0"], "error: argument --jobs: '0', expected a whole number of at least 1"),
         (sample, ["out", "--seed", "-1"], "error: argument --seed: '-1', expected a whole number of at least 0"),
-        (pictures, ["--threshold", "high"], "error: argument --threshold: invalid float value: 'high'"),
+        (detections, ["--threshold", "high"], "error: argument --threshold: invalid float value: 'high'"),
     ],
 )
 def test_one_line_and_status_2(monkeypatch, capsys, tmp_path, module, arguments, message):

@@ -10,11 +10,11 @@ from pathlib import Path
 import numpy as np
 import yaml
 
+from src.ava.label_map import read_label_map
 from src.datasets.prepare import ava, ffmpeg, lists
 from src.datasets.prepare.boxes import NO_ACTION, normalise, read_boxes, tell_coordinates
 from src.utils.errors import UserError
 from src.utils.files import write_atomic
-from src.utils.label_map import read_label_map
 
 # Key frames are whole seconds; a box within this distance of one stands for it.
 KEY_FRAME_SLACK_SECONDS = 0.1

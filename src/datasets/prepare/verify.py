@@ -12,9 +12,9 @@ import cv2
 import numpy as np
 from fvcore.common.config import CfgNode
 
+from src.ava.label_map import read_label_map
 from src.datasets.prepare import ava, ffmpeg, lists
 from src.utils.errors import UserError
-from src.utils.label_map import read_label_map
 
 # Frames of a video that are decoded: the first, the last and some between.
 _DECODED_FRAMES = 6

@@ -1,0 +1,75 @@
+"""The curves of a run: kept as numbers, shown as PNG and in TensorBoard."""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+from src.utils.files import atomic_path, write_atomic
+
+_FILE = "scalars.json"
+
+
+class MetricLogger:
+    """Values over steps, by tag: `train/loss`, `train/lr`, `val/map`.
+
+    Below the folder are scalars.json and TensorBoard's events, written at `flush`, and a PNG for each tag.
+
+    Args:
+        folder: of the run.
+        tensorboard: also write TensorBoard's event files.
+        start: the last step of the run that goes on; what an earlier run left of later steps is dropped.
+    """
+
+    def __init__(self, folder: Path, tensorboard: bool, start: int = 0):
+        self._folder = folder
+        self._curves: dict[str, list[list[float]]] = {}
+        path = folder / _FILE
+        if start and path.is_file():
+            earlier = json.loads(path.read_text())
+            self._curves = {tag: [point for point in curve if point[0] <= start] for tag, curve in earlier.items()}
+        self._writer = None
+        if tensorboard:
+            from tensorboardX import SummaryWriter
+
+            self._writer = SummaryWriter(str(folder / "tensorboard"), purge_step=start + 1 if start else None)
+
+    def add(self, tag: str, step: int, value: float) -> None:
+        """Note a value; `step` counts from 1 over the whole run."""
+        self._curves.setdefault(tag, []).append([step, value])
+        if self._writer:
+            self._writer.add_scalar(tag, value, step)
+
+    def get(self, tag: str) -> list[list[float]]:
+        """Return the [step, value] pairs of a tag."""
+        return self._curves.get(tag, [])
+
+    def flush(self) -> None:
+        """Write the numbers."""
+        write_atomic(self._folder / _FILE, json.dumps(self._curves))
+        if self._writer:
+            self._writer.flush()
+
+    def plot(self) -> None:
+        """Draw the curves."""
+        for tag, curve in self._curves.items():
+            _plot(self._folder / f"{tag.replace('/', '_')}.png", tag, curve)
+
+    def close(self) -> None:
+        """Write and draw what there is, and end TensorBoard's file."""
+        self.flush()
+        self.plot()
+        if self._writer:
+            self._writer.close()
+
+
+def _plot(path: Path, tag: str, curve: Sequence[Sequence[float]]) -> None:
+    # Not pyplot, which keeps global state and looks for a display.
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(8, 4.5), layout="constrained")
+    axes = figure.add_subplot(xlabel="step", ylabel=tag)
+    steps, values = zip(*curve, strict=True)
+    axes.plot(steps, values, marker="o" if len(curve) < 30 else None, markersize=3)
+    axes.grid(alpha=0.3)
+    with atomic_path(path) as temporary:
+        figure.savefig(temporary, dpi=100)

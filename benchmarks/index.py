@@ -19,7 +19,8 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from src.datasets.ava_helper import FrameList, KeyFrames, load_key_frames
+from src.ava.frame_list import FrameList
+from src.datasets.key_frames import KeyFrames, load_key_frames
 
 _FRAMES, _SECONDS, _PERSONS, _WORKERS = 27_030, 784, 3, 4
 

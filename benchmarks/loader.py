@@ -20,11 +20,11 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
+from src.ava.frame_list import write_frame_list
 from src.config.custom_config import load_config
 from src.datasets import transform
 from src.datasets.ava_dataset import AvaDataset
 from src.datasets.prepare.ffmpeg import encode_video, extract_frames
-from src.datasets.prepare.lists import write_frame_list
 
 _FPS = 30
 

@@ -7,15 +7,15 @@ Excluded timestamps: video, second. None has a header. Boxes are x1 y1 x2 y2 in 
 import csv
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import numpy as np
 
 from src.ava.box_table import BoxTable
-from src.evaluation.threads import map_in_threads
 from src.utils.errors import UserError
 from src.utils.files import atomic_path
+from src.utils.threads import map_in_threads
 
 _COLUMNS = ("video", "second", "x1", "y1", "x2", "y2", "class id")
 # Bytes parsed at a time by each thread: small enough that memory is used again and again.
@@ -241,3 +241,9 @@ def write_boxes(path: str | os.PathLike, table: BoxTable) -> None:
     with atomic_path(path) as temporary, arrow_csv.CSVWriter(temporary, schema, write_options=options) as writer:
         for low in range(0, table.num_rows, _ROWS_WRITTEN_AT_ONCE):
             writer.write_table(pyarrow.table(columns(slice(low, low + _ROWS_WRITTEN_AT_ONCE)), schema))
+
+
+def box_row(video: str, second: int, box: Iterable[float], class_id: int | str, last: int | str) -> str:
+    """Return one line in AVA's columns: video,second,x1,y1,x2,y2,class,person (or score)."""
+    corners = ",".join(f"{corner:.4f}" for corner in box)
+    return f"{video},{second:04d},{corners},{class_id},{last}\n"

@@ -2,10 +2,11 @@
 
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from src.utils.errors import UserError
+from src.utils.files import write_atomic
 
 # White space, commas and comments part the tokens; the last alternative is whatever cannot be one.
 _TOKEN = re.compile(r"""[\s,;]+|\#[^\n]*|("(?:[^"\\\n]|\\.)*"|'(?:[^'\\\n]|\\.)*'|[\w.+-]+|.)""")
@@ -55,6 +56,15 @@ def read_label_map(path: str | os.PathLike) -> dict[int, str]:
     if not names:
         raise UserError(f'{path}: the label map has no items, expected `item {{ name: "walk" id: 14 }}` and so on')
     return names
+
+
+def write_label_map(path: str | os.PathLike, names: Mapping[int, str]) -> None:
+    """Write a label map, class name by class id (from 1), as AVA's pbtxt."""
+    items = []
+    for class_id, name in names.items():
+        escaped = name.replace("\\", "\\\\").replace('"', '\\"')
+        items.append(f'item {{\n  name: "{escaped}"\n  id: {class_id}\n}}\n')
+    write_atomic(path, "".join(items))
 
 
 def _blocks(path: Path, text: str) -> Iterator[tuple[int, str, dict[str, str]]]:

@@ -9,7 +9,9 @@ from pathlib import Path
 import numpy as np
 from fvcore.common.config import CfgNode
 
-from src.datasets import ava_helper, transform
+from src.ava.frame_list import FrameList
+from src.datasets import transform
+from src.datasets.key_frames import load_key_frames
 from src.datasets.sources import FrameFiles, FrameSource, VideoFiles
 from src.utils.errors import UserError
 
@@ -54,7 +56,7 @@ class AvaDataset:
             AVA.FULL_TEST_ON_VAL; `test`: the test lists at every second.
 
     Raises:
-        UserError: lists, boxes or folders that do not fit together; see `ava_helper` and `sources`.
+        UserError: lists, boxes or folders that do not fit together; see `FrameList`, `load_key_frames` and `sources`.
     """
 
     def __init__(self, cfg: CfgNode, split: str) -> None:
@@ -68,7 +70,7 @@ class AvaDataset:
         truth = cfg.AVA.TRAIN_GT_BOX_LISTS if self._train else []
         predicted = cfg.AVA.TRAIN_PREDICT_BOX_LISTS if self._train else cfg.AVA.TEST_PREDICT_BOX_LISTS
         self.frames = self._frame_source(root)
-        self.key_frames = ava_helper.load_key_frames(
+        self.key_frames = load_key_frames(
             [annotations / name for name in truth],
             [annotations / name for name in predicted],
             self.frames.names,
@@ -229,7 +231,7 @@ class AvaDataset:
         if self.cfg.DATA.SOURCE == "video":
             return VideoFiles(root / ava.VIDEO_DIR, ava.FPS, keep)
         lists = ava.TRAIN_LISTS if self._train else ava.TEST_LISTS
-        frames = ava_helper.FrameList([root / ava.FRAME_LIST_DIR / name for name in lists])
+        frames = FrameList([root / ava.FRAME_LIST_DIR / name for name in lists])
         return FrameFiles(frames, root / ava.FRAME_DIR, keep)
 
     def _check_inside(self) -> None:

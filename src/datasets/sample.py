@@ -22,6 +22,9 @@ from pathlib import Path
 import cv2
 import numpy as np
 
+from src.ava.box_csv import box_row
+from src.ava.frame_list import write_frame_list
+from src.ava.label_map import write_label_map
 from src.datasets.prepare import ava, ffmpeg, lists
 from src.utils.arguments import OneLineParser, positive, whole
 from src.utils.errors import UserError, run_main
@@ -200,20 +203,18 @@ def make_sample(out: Path, train_videos: int, val_videos: int, seed: int) -> Non
                     truth += _truth_rows(video, second, scene, seconds)
         ava.extract_all(out, paths, fps=FPS, short_side=0, jobs=os.cpu_count() or 1, dry_run=False)
         counts = {video: lists.count_frames(out / "frames" / video) for video in videos}
-        lists.write_frame_list(annotations / f"{split}.csv", counts)
+        write_frame_list(annotations / f"{split}.csv", counts)
         write_atomic(annotations / f"ava_{split}_v2.2.csv", "".join(truth))
         write_atomic(annotations / f"ava_{split}_excluded_timestamps_v2.2.csv", "".join(excluded))
         write_atomic(annotations / f"ava_{split}_predicted_boxes.csv", "".join(detections))
-    lists.write_label_map(
-        annotations / "ava_action_list_v2.2_for_activitynet_2019.pbtxt", dict(enumerate(CLASSES, start=1))
-    )
+    write_label_map(annotations / "ava_action_list_v2.2_for_activitynet_2019.pbtxt", dict(enumerate(CLASSES, start=1)))
 
 
 def _truth_rows(video: str, second: int, scene: Scene, seconds: float) -> Iterator[str]:
     for person, figure in enumerate(scene.figures):
         for action in figure.actions:
             box = figure_box(figure, seconds)
-            yield lists.box_row(video, second, box, CLASSES.index(action) + 1, person)
+            yield box_row(video, second, box, CLASSES.index(action) + 1, person)
 
 
 def _detection_rows(rng: np.random.Generator, video: str, second: int, scene: Scene, seconds: float) -> Iterator[str]:
@@ -222,11 +223,11 @@ def _detection_rows(rng: np.random.Generator, video: str, second: int, scene: Sc
         x1, y1, x2, y2 = figure_box(figure, seconds)
         size = np.array([x2 - x1, y2 - y1, x2 - x1, y2 - y1])
         box = np.clip(np.array([x1, y1, x2, y2]) + rng.uniform(-0.04, 0.04, 4) * size, 0, 1)
-        yield lists.box_row(video, second, box, -1, f"{rng.uniform(_DETECTION_THRESHOLD + 0.05, 1):.6f}")
+        yield box_row(video, second, box, -1, f"{rng.uniform(_DETECTION_THRESHOLD + 0.05, 1):.6f}")
     if rng.random() < 0.3:
         x1, y1 = rng.uniform(0, 0.6, 2)
         box = (x1, y1, x1 + 0.2, y1 + 0.3)
-        yield lists.box_row(video, second, box, -1, f"{rng.uniform(0.1, _DETECTION_THRESHOLD - 0.05):.6f}")
+        yield box_row(video, second, box, -1, f"{rng.uniform(0.1, _DETECTION_THRESHOLD - 0.05):.6f}")
 
 
 def main() -> int:

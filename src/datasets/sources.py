@@ -10,7 +10,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from src.datasets.ava_helper import FrameList
+from src.ava.frame_list import FrameList
 from src.datasets.prepare.ava import find_videos
 from src.utils.errors import UserError
 

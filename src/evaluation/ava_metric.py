@@ -18,8 +18,8 @@ import numpy as np
 
 from src.ava.box_table import BoxTable, kept_frames, select_rows
 from src.evaluation.matching import Ranking
-from src.evaluation.threads import map_in_threads
 from src.utils.errors import UserError
+from src.utils.threads import map_in_threads
 
 ORDERS = ("score", "input")
 """The order in which detections take ground truth: by descending score (official), or of the file (PySlowFast)."""

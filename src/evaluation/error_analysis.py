@@ -14,7 +14,7 @@ import numpy as np
 from src.ava.box_table import BoxTable
 from src.evaluation.ava_metric import average_precision_of
 from src.evaluation.matching import RankedDetections, Ranking
-from src.evaluation.threads import map_in_threads
+from src.utils.threads import map_in_threads
 
 NEAR_IOU = 0.1
 """A box that overlaps by less is not near (TIDE's background threshold)."""

@@ -7,8 +7,8 @@ import cv2
 import numpy as np
 import pytest
 
+from src.ava.frame_list import FrameList
 from src.datasets.ava_dataset import AvaDataset
-from src.datasets.ava_helper import FrameList
 from src.datasets.build import build_test_loader
 from src.datasets.prepare.ffmpeg import encode_video, extract_frames, find_ffmpeg
 from src.datasets.sources import FrameFiles, VideoFiles

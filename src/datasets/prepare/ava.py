@@ -17,6 +17,7 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+from src.ava.frame_list import write_frame_list
 from src.datasets.prepare import download, ffmpeg, lists
 from src.datasets.prepare.ffmpeg import TargetError
 from src.datasets.prepare.jobs import format_bytes, run_all, threads_per_job
@@ -227,7 +228,7 @@ def write_lists(root: Path) -> None:
         if not counts:
             raise UserError(f"{root / 'frames'}: has frames of none of the {len(names)} videos in {box_list}")
         path = root / "ava_annotations" / f"{split}.csv"
-        lists.write_frame_list(path, counts)
+        write_frame_list(path, counts)
         print(f"lists: {path.name}: {len(counts)} of {len(names)} videos, {sum(counts.values())} frames")
 
 

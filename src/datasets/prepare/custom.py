@@ -10,7 +10,9 @@ from pathlib import Path
 import numpy as np
 import yaml
 
-from src.ava.label_map import read_label_map
+from src.ava.box_csv import box_row
+from src.ava.frame_list import write_frame_list
+from src.ava.label_map import read_label_map, write_label_map
 from src.datasets.prepare import ava, ffmpeg, lists
 from src.datasets.prepare.boxes import NO_ACTION, normalise, read_boxes, tell_coordinates
 from src.utils.errors import UserError
@@ -132,11 +134,11 @@ def prepare_custom(
         members = set(names)
         truth = [box for box in boxes if box.name in members]
         found = truth if detections is None else [box for box in detections if box.name in members]
-        lists.write_frame_list(annotations / f"{split}.csv", {name: counts[name] for name in names})
+        write_frame_list(annotations / f"{split}.csv", {name: counts[name] for name in names})
         write_atomic(annotations / f"{split}_boxes.csv", _truth_rows(truth))
         write_atomic(annotations / f"{split}_detections.csv", _detection_rows(found, scored=detections is not None))
         print(f"custom: {split}: {len(names)} videos, {len({(b.name, b.second) for b in truth})} key frames")
-    lists.write_label_map(annotations / _LABEL_MAP, class_names)
+    write_label_map(annotations / _LABEL_MAP, class_names)
     _write_names(out / "videos.csv", videos, splits)
     _link_videos(out / "videos", videos)
     _write_recipes(out, class_names, boxes, fps, first_second)
@@ -287,16 +289,14 @@ def _truth_rows(boxes: Sequence[KeyBox]) -> str:
     rows = []
     for box in boxes:
         person = persons[box.name].setdefault(box.last, len(persons[box.name]))
-        rows += [lists.box_row(box.name, box.second, box.corners, class_id, person) for class_id in box.classes]
+        rows += [box_row(box.name, box.second, box.corners, class_id, person) for class_id in box.classes]
     return "".join(rows)
 
 
 def _detection_rows(boxes: Sequence[KeyBox], *, scored: bool) -> str:
     """Return each box once, with its score, or 1 for true boxes."""
     rows = {(box.name, box.second, box.corners): box.last if scored else "1.0" for box in boxes}
-    return "".join(
-        lists.box_row(name, second, corners, NO_ACTION, score) for (name, second, corners), score in rows.items()
-    )
+    return "".join(box_row(name, second, corners, NO_ACTION, score) for (name, second, corners), score in rows.items())
 
 
 def _write_names(path: Path, videos: Mapping[str, Path], splits: Mapping[str, Sequence[str]]) -> None:

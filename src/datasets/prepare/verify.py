@@ -12,8 +12,9 @@ import cv2
 import numpy as np
 from fvcore.common.config import CfgNode
 
+from src.ava.frame_list import FRAME_LIST_HEADER, frame_name
 from src.ava.label_map import read_label_map
-from src.datasets.prepare import ava, ffmpeg, lists
+from src.datasets.prepare import ava, ffmpeg
 from src.utils.errors import UserError
 
 # Frames of a video that are decoded: the first, the last and some between.
@@ -112,11 +113,11 @@ def _check_frame_list(path: Path, listed: dict[str, int]) -> Iterator[Finding]:
     counts: dict[str, int] = defaultdict(int)
     try:
         with path.open(encoding="utf-8") as file:
-            if file.readline().split() != lists.FRAME_LIST_HEADER.split():
+            if file.readline().split() != FRAME_LIST_HEADER.split():
                 yield Finding(True, f"{path}: row 1", "is not the header of a frame list", "Run the lists step")
             for number, line in enumerate(file, start=2):
                 fields = line.split()
-                expected = f"{fields[0]}/{lists.frame_name(fields[0], counts[fields[0]] + 1)}" if fields else ""
+                expected = f"{fields[0]}/{frame_name(fields[0], counts[fields[0]] + 1)}" if fields else ""
                 if len(fields) < 4 or fields[3] != expected:
                     what = f"is {line.strip()!r}, expected the path {expected}"
                     yield Finding(True, f"{path}: row {number}", what, "Run the lists step")
@@ -147,18 +148,18 @@ def _check_frames(root: Path, frame_dir: Path, name: str, listed: int, fps: int)
         return 0, [Finding(True, str(folder), f"cannot be listed ({error.strerror})", "Run the frames step")]
     findings = []
     numbers = range(1, max(listed, len(files)) + 1)
-    missing = [number for number in numbers if lists.frame_name(name, number) not in files]
-    present = [number for number in numbers if lists.frame_name(name, number) in files]
+    missing = [number for number in numbers if frame_name(name, number) not in files]
+    present = [number for number in numbers if frame_name(name, number) in files]
     gaps = [number for number in missing if number <= listed]
     if gaps:
-        what = f"{len(gaps)} of {listed} listed frames are missing, the first is {lists.frame_name(name, gaps[0])}"
+        what = f"{len(gaps)} of {listed} listed frames are missing, the first is {frame_name(name, gaps[0])}"
         findings.append(Finding(True, str(folder), what, again))
     if len(present) > listed:
         what = f"has {len(present)} frames, of which only {listed} are listed"
         findings.append(Finding(True, str(folder), what, "Run the lists step"))
-    empty = [number for number in present if files[lists.frame_name(name, number)] == 0]
+    empty = [number for number in present if files[frame_name(name, number)] == 0]
     if empty:
-        what = f"{len(empty)} files are empty, the first is {lists.frame_name(name, empty[0])}"
+        what = f"{len(empty)} files are empty, the first is {frame_name(name, empty[0])}"
         findings.append(Finding(True, str(folder), what, again))
     if not gaps:
         findings += _check_duration(root, name, len(present), fps, str(folder), again)
@@ -195,7 +196,7 @@ def _check_pictures(folder: Path, numbers: Sequence[int], again: str) -> Iterato
     chosen = sorted({numbers[index] for index in np.linspace(0, len(numbers) - 1, _DECODED_FRAMES).astype(int)})
     sizes: dict[tuple[int, int], str] = {}
     for number in chosen:
-        path = folder / lists.frame_name(folder.name, number)
+        path = folder / frame_name(folder.name, number)
         data = path.read_bytes()
         # A JPEG ends with its end marker; decoders fill up what is cut off with grey.
         picture = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR) if data.endswith(b"\xff\xd9") else None

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from src.ava.box_csv import box_row
 from src.datasets.prepare import ava, lists
 from src.datasets.prepare.__main__ import main
 from src.datasets.prepare.jobs import locked
@@ -53,7 +54,7 @@ def site(make_video: Callable, tmp_path: Path) -> Iterator[tuple[str, Path]]:
     annotations = tmp_path / "tar" / "ava_annotations"
     annotations.mkdir(parents=True)
     for split, name in (("train", NAMES[0]), ("val", NAMES[1])):
-        rows = [lists.box_row(name, 902 + second, (0.1, 0.2, 0.5, 0.9), 12, 1) for second in range(3)]
+        rows = [box_row(name, 902 + second, (0.1, 0.2, 0.5, 0.9), 12, 1) for second in range(3)]
         (annotations / ava.BOX_LISTS[split]).write_text("".join(rows))
     with tarfile.open(folder / ava.ANNOTATIONS_FILE, "w") as tar:
         tar.add(annotations, "ava_annotations")

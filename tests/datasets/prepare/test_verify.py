@@ -8,8 +8,11 @@ from pathlib import Path
 
 import pytest
 
+from src.ava.box_csv import box_row
+from src.ava.frame_list import write_frame_list
+from src.ava.label_map import write_label_map
 from src.config.custom_config import load_config
-from src.datasets.prepare import ava, lists
+from src.datasets.prepare import ava
 from src.datasets.prepare.verify import Finding, verify
 
 
@@ -20,10 +23,10 @@ def root(make_video: Callable, tmp_path: Path) -> Path:
     ava.extract_all(tmp_path, videos, fps=10, short_side=0, jobs=2, dry_run=False)
     annotations = tmp_path / "ava_annotations"
     for split, name in (("train", "one"), ("val", "two")):
-        lists.write_frame_list(annotations / f"{split}.csv", {name: 40})
-        rows = [lists.box_row(name, second, (0.1, 0.2, 0.5, 0.9), 1, 1) for second in (1, 2, 3)]
+        write_frame_list(annotations / f"{split}.csv", {name: 40})
+        rows = [box_row(name, second, (0.1, 0.2, 0.5, 0.9), 1, 1) for second in (1, 2, 3)]
         (annotations / f"{split}_boxes.csv").write_text("".join(rows))
-    lists.write_label_map(annotations / "labels.pbtxt", {1: "walk"})
+    write_label_map(annotations / "labels.pbtxt", {1: "walk"})
     (tmp_path / "slowfast.yaml").write_text(
         "MODEL: {NUM_CLASSES: 1}\n"
         "AVA:\n  TRAIN_GT_BOX_LISTS: [train_boxes.csv]\n  TEST_PREDICT_BOX_LISTS: [val_boxes.csv]\n"
@@ -77,7 +80,7 @@ def test_frames_lost_at_the_end(root: Path) -> None:
     """Lists and frames agree with each other, but not with the video."""
     for number in range(21, 41):
         (root / f"frames/one/one_0000{number}.jpg").unlink()
-    lists.write_frame_list(root / "ava_annotations/train.csv", {"one": 20})
+    write_frame_list(root / "ava_annotations/train.csv", {"one": 20})
     findings = [str(finding) for finding in _findings(root)]
     assert "frames/one: has 20 frames, but 40 were extracted" in findings[0]
     assert "train_boxes.csv: row 2: 2 annotated seconds of one have no frames, as 2; its 20 frames" in findings[1]

@@ -1,81 +1,16 @@
-"""Frame lists and box lists, and how mistakes in them are named."""
+"""Key frames from box lists, and how mistakes in them are named."""
 
 import re
-from pathlib import Path
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from src.datasets import ava_helper
+from src.ava.frame_list import FrameList
+from src.datasets.key_frames import load_key_frames
+from src.utils import cache
 from src.utils.errors import UserError
-
-HEADER = "original_vido_id video_id frame_id path labels\n"
-
-
-def frame_list(tmp_path: Path, text: str, name: str = "list.csv") -> Path:
-    path = tmp_path / name
-    path.write_bytes(text.encode())
-    return path
-
-
-def test_frames_stand_in_the_order_of_the_lists(tmp_path):
-    first = frame_list(tmp_path, HEADER + 'b 0 0 b/9.jpg ""\nb 0 1 b/2.jpg ""\na 1 0 a/1.jpg ""\n', "1.csv")
-    second = frame_list(tmp_path, HEADER + 'ab 2 0 ab/1.jpg ""\r\n\nb 0 2 b/1.jpg', "2.csv")
-    frames = ava_helper.FrameList([first, second])
-    assert frames.names == ("b", "a", "ab")
-    assert frames.counts.tolist() == [3, 1, 1]
-    assert [frames.path(0, frame) for frame in range(3)] == ["b/9.jpg", "b/2.jpg", "b/1.jpg"]
-    assert (frames.path(1, 0), frames.path(2, 0)) == ("a/1.jpg", "ab/1.jpg")
-    assert (frames.where(0, 1), frames.where(0, 2)) == (f"{first}: row 3", f"{second}: row 4")
-    with pytest.raises(IndexError):
-        frames.path(1, 1)
-
-
-@settings(max_examples=50, deadline=None)
-@given(
-    rows=st.lists(st.sampled_from(["a", "b", "ab", "abc", "äö", "-5K_x"]), max_size=60),
-    block=st.integers(1, 200),
-)
-def test_a_list_reads_as_split_rows_whatever_the_block_size(tmp_path_factory, rows, block):
-    text = HEADER + "".join(f'{name} 0 {n} {name}/{n}.jpg ""\n' for n, name in enumerate(rows))
-    path = frame_list(tmp_path_factory.mktemp("lists"), text)
-    expected: dict[str, list[str]] = {}
-    for n, name in enumerate(rows):
-        expected.setdefault(name, []).append(f"{name}/{n}.jpg")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(ava_helper, "_BLOCK_BYTES", block)
-        frames = ava_helper.FrameList([path])
-    found = {
-        name: [frames.path(video, frame) for frame in range(frames.counts[video])]
-        for video, name in enumerate(frames.names)
-    }
-    assert found == expected
-    assert list(found) == list(expected)
-
-
-@pytest.mark.parametrize(
-    ("text", "message"),
-    [
-        ("", "list.csv: the frame list is empty"),
-        ("a 0 0 a/1.jpg\n", "list.csv: row 1: expected the header"),
-        (
-            HEADER + "a 0 0 a/1.jpg\na 0 1\n",
-            "list.csv: row 3: expected 'original_vido_id video_id frame_id path labels'",
-        ),
-        (HEADER + "\na\t0\t0\ta/1.jpg\n", "list.csv: row 3: expected"),
-    ],
-)
-def test_a_bad_frame_list_is_named_with_its_row(tmp_path, text, message):
-    path = frame_list(tmp_path, text)
-    with pytest.raises(UserError, match=re.escape(message)):
-        ava_helper.FrameList([path])
-
-
-def test_a_missing_frame_list_is_named(tmp_path):
-    with pytest.raises(UserError, match=r"no\.csv: cannot read the frame list: No such file"):
-        ava_helper.FrameList([tmp_path / "no.csv"])
 
 
 def load(tmp_path, truth="", predicted="", names=("a", "b"), **settings):
@@ -84,7 +19,7 @@ def load(tmp_path, truth="", predicted="", names=("a", "b"), **settings):
         (tmp_path / name).write_text(text)
         lists.append([tmp_path / name] if text else [])
     options = {"num_classes": 80, "score_threshold": 0.8, "valid_seconds": (902, 1798)} | settings
-    return ava_helper.load_key_frames(*lists, names, **options)
+    return load_key_frames(*lists, names, **options)
 
 
 def test_the_same_box_in_several_rows_is_one_box_with_several_labels(tmp_path):
@@ -203,3 +138,19 @@ def test_tables_hold_what_a_dictionary_of_the_rows_would(tmp_path_factory, rows)
         assert keys.boxes(index)[:, 0].tolist() == list(expected[key])
         found = [set(np.flatnonzero(row)) for row in keys.multi_hot(index, 5)]
         assert found == list(expected[key].values())
+
+
+def test_lists_read_the_same_from_the_cache(tmp_path, monkeypatch):
+    monkeypatch.setattr(cache, "_MIN_BYTES", 0)
+    frame_list, boxes = tmp_path / "list.csv", tmp_path / "boxes.csv"
+    frame_list.write_text(
+        "original_vido_id video_id frame_id path labels\n" + 'b 0 0 b/1.jpg ""\nb 0 1 b/2.jpg ""\na 1 0 a/1.jpg ""\n'
+    )
+    boxes.write_text("a,3,0.1,0.2,0.3,0.4,2,0\nx,3,0.1,0.2,0.3,0.4,2,0\n")
+    for _ in range(2):
+        frames = FrameList([frame_list])
+        keys = load_key_frames([boxes], [], frames.names, num_classes=80, score_threshold=0.5, valid_seconds=(0, 9))
+        assert (frames.names, frames.counts.tolist(), frames.path(0, 1)) == (("b", "a"), [2, 1], "b/2.jpg")
+        assert (keys.video.tolist(), keys.boxes(0).tolist()) == ([1], [[0.1, 0.2, 0.3, 0.4]])
+        assert keys.left_out == (f"{boxes}: left out the rows of 1 unknown videos: x",)
+    assert len(list((tmp_path / ".index").iterdir())) == 2

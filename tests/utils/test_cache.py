@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from src.datasets import ava_helper, cache
+from src.utils import cache
 
 
 class Builder:
@@ -97,22 +97,3 @@ def test_small_files_have_no_cache(tmp_path):
     path.write_text("x")
     cache.cached_arrays([path], "settings", Builder())
     assert not (tmp_path / ".index").exists()
-
-
-def test_lists_read_the_same_from_the_cache(listed, tmp_path):
-    listed.write_text(
-        "original_vido_id video_id frame_id path labels\n" + 'b 0 0 b/1.jpg ""\nb 0 1 b/2.jpg ""\na 1 0 a/1.jpg ""\n'
-    )
-    boxes = tmp_path / "boxes.csv"
-    boxes.write_text("a,3,0.1,0.2,0.3,0.4,2,0\nx,3,0.1,0.2,0.3,0.4,2,0\n")
-
-    def load():
-        frames = ava_helper.FrameList([listed])
-        settings = {"num_classes": 80, "score_threshold": 0.5, "valid_seconds": (0, 9)}
-        return frames, ava_helper.load_key_frames([boxes], [], frames.names, **settings)
-
-    for frames, keys in (load(), load()):
-        assert (frames.names, frames.counts.tolist(), frames.path(0, 1)) == (("b", "a"), [2, 1], "b/2.jpg")
-        assert (keys.video.tolist(), keys.boxes(0).tolist()) == ([1], [[0.1, 0.2, 0.3, 0.4]])
-        assert keys.left_out == (f"{boxes}: left out the rows of 1 unknown videos: x",)
-    assert len(list((tmp_path / ".index").iterdir())) == 2

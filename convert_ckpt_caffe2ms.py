@@ -10,7 +10,8 @@ from pathlib import Path
 
 import numpy as np
 
-from src.checkpoint.checkpoint import NAMINGS, compare, convert, recognise
+from src.checkpoint.coverage import compare
+from src.checkpoint.names import NAMINGS, convert, recognise
 from src.checkpoint.safe_pickle import as_array
 from src.checkpoint.weight_files import read_weights, write_weights
 from src.utils.arguments import OneLineParser

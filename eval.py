@@ -22,7 +22,7 @@ def main() -> int:
     set_up_device(args.device_target, cfg.RNG_SEED)
 
     # MindSpore is imported once the device is set up.
-    from src.checkpoint.checkpoint import load_into
+    from src.checkpoint.loading import load_into
     from src.datasets.ava_dataset import AvaDataset
     from src.engine.checkpointer import averaged_weights
     from src.engine.evaluation import evaluate

@@ -21,7 +21,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     target = set_up_device(args.device_target, cfg.RNG_SEED)
 
     # MindSpore is imported once the device is set up.
-    from src.checkpoint.checkpoint import load_into
+    from src.checkpoint.loading import load_into
     from src.datasets.ava_dataset import AvaDataset
     from src.engine.interrupt import STATUS, StopRequest
     from src.engine.mixed_precision import to_mixed_precision

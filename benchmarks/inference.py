@@ -36,7 +36,7 @@ def prepare(folder: Path) -> None:
     from src.utils.device import set_up_device
 
     set_up_device("CPU", seed=0)
-    from src.checkpoint.checkpoint import save_checkpoint
+    from src.checkpoint.mindspore_format import save_checkpoint
     from src.deploy.export import export
     from src.models.video_model_builder import SlowFast
 

@@ -59,7 +59,7 @@ def sanitized(runner: Path, repository: Path, tmp_path_factory: pytest.TempPathF
 @pytest.fixture(scope="module")
 def deployed(runner: Path, repository: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     """The sample data set, a checkpoint of weights by formula, its graph, and what eval.py says of it."""
-    from src.checkpoint.checkpoint import save_checkpoint
+    from src.checkpoint.mindspore_format import save_checkpoint
     from src.config.custom_config import load_config
     from src.models.video_model_builder import SlowFast
 

@@ -16,7 +16,8 @@ import numpy as np
 import pytest
 
 import convert_ckpt_caffe2ms
-from src.checkpoint.checkpoint import load_checkpoint, to_pyslowfast
+from src.checkpoint.mindspore_format import load_checkpoint
+from src.checkpoint.names import to_pyslowfast
 from src.checkpoint.torch_format import write_torch
 from src.utils.errors import run_main
 from tests.checkpoint.test_torch_format import archive
@@ -79,7 +80,7 @@ def logits(cfg: str | None, ckpt: str, slow: np.ndarray, fast: np.ndarray, boxes
     """Run the network that a recipe describes with converted weights."""
     import mindspore as ms
 
-    from src.checkpoint.checkpoint import load_into
+    from src.checkpoint.loading import load_into
     from src.config.custom_config import load_config
     from src.models.video_model_builder import SlowFast
 

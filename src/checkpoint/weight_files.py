@@ -6,7 +6,8 @@ from pathlib import Path
 
 import numpy as np
 
-from src.checkpoint.checkpoint import load_checkpoint, save_checkpoint, to_pyslowfast
+from src.checkpoint.mindspore_format import load_checkpoint, save_checkpoint
+from src.checkpoint.names import to_pyslowfast
 from src.checkpoint.safe_pickle import LazyArray, PickledArray, read_pickle
 from src.checkpoint.torch_format import StoredTensor, read_torch, write_torch
 from src.utils.errors import UserError

@@ -9,7 +9,7 @@ import numpy as np
 from fvcore.common.config import CfgNode
 from mindspore import nn
 
-from src.checkpoint.checkpoint import load_into
+from src.checkpoint.loading import load_into
 from src.deploy.manifest import describe_files, describe_graph, tensor_specs
 from src.deploy.mindir import read_mindir, write_mindir_v1
 from src.deploy.onnx_model import write_onnx

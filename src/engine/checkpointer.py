@@ -11,7 +11,7 @@ import mindspore as ms
 import numpy as np
 from mindspore import nn
 
-from src.checkpoint.checkpoint import load_checkpoint, save_checkpoint
+from src.checkpoint.mindspore_format import load_checkpoint, save_checkpoint
 from src.utils.distributed import ProcessGroup
 from src.utils.errors import UserError
 from src.utils.logging import get_logger

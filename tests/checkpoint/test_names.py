@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from src.checkpoint.checkpoint import NAMINGS, convert, recognise, to_mindspore, to_pyslowfast
+from src.checkpoint.names import NAMINGS, convert, recognise, to_mindspore, to_pyslowfast
 from src.utils.errors import UserError
 
 

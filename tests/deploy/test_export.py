@@ -9,7 +9,7 @@ import pytest
 from fvcore.common.config import CfgNode
 from mindspore import nn
 
-from src.checkpoint.checkpoint import save_checkpoint
+from src.checkpoint.mindspore_format import save_checkpoint
 from src.config.custom_config import load_config
 from src.deploy import export as deploy_export
 from src.deploy.export import export, fold_batch_norm

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from src.checkpoint.checkpoint import check_ckpt, load_checkpoint
+from src.checkpoint.mindspore_format import check_ckpt, load_checkpoint
 from src.datasets.ava_dataset import AvaDataset
 from src.datasets.build import build_train_loader
 

@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from src.checkpoint.checkpoint import check_ckpt, load_checkpoint
+from src.checkpoint.mindspore_format import check_ckpt, load_checkpoint
 
 EPOCHS, STEPS = 30, 7
 SETTINGS = (

@@ -12,7 +12,7 @@ import mindspore as ms
 import numpy as np
 import pytest
 
-from src.checkpoint.checkpoint import to_pyslowfast
+from src.checkpoint.names import to_pyslowfast
 from src.engine.train_step import MaskedBCE, TrainStep
 from src.models.optimizer import build_optimizer
 from tests.models.reference_network import load_reference, pad_boxes, reference_clip, reference_network

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from fvcore.common.config import CfgNode
 
-from src.checkpoint.checkpoint import load_checkpoint
+from src.checkpoint.mindspore_format import load_checkpoint
 from src.datasets.ava_dataset import AvaDataset
 from src.engine.checkpointer import averaged_weights
 from src.engine.trainer import Trainer

@@ -12,7 +12,7 @@ import mindspore as ms
 import numpy as np
 from fvcore.common.config import CfgNode
 
-from src.checkpoint.checkpoint import to_pyslowfast
+from src.checkpoint.names import to_pyslowfast
 from src.config.custom_config import load_config
 from src.models.video_model_builder import SlowFast
 

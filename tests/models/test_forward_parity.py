@@ -49,7 +49,7 @@ def test_logits_of_r101_with_nonlocal_blocks(eager):
 
 @pytest.mark.parametrize("name", ["tiny", "r101_nonlocal"])
 def test_names_and_shapes_of_the_parameters_are_pyslowfasts(name):
-    from src.checkpoint.checkpoint import to_pyslowfast
+    from src.checkpoint.names import to_pyslowfast
     from src.models.video_model_builder import SlowFast
 
     reference, cfg = load_reference(name)

@@ -7,7 +7,9 @@ import numpy as np
 import pytest
 
 import convert_ckpt_caffe2ms
-from src.checkpoint.checkpoint import load_checkpoint, load_into, to_pyslowfast
+from src.checkpoint.loading import load_into
+from src.checkpoint.mindspore_format import load_checkpoint
+from src.checkpoint.names import to_pyslowfast
 from src.config.custom_config import load_config
 from src.utils.device import set_up_device
 from src.utils.errors import run_main

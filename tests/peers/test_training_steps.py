@@ -12,7 +12,8 @@ import mindspore as ms
 import numpy as np
 import pytest
 
-from src.checkpoint.checkpoint import convert, load_into
+from src.checkpoint.loading import load_into
+from src.checkpoint.names import convert
 from src.config.custom_config import load_config
 from src.engine.train_step import MaskedBCE, TrainStep
 from src.models.optimizer import build_optimizer

@@ -5,7 +5,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from src.checkpoint.checkpoint import check_ckpt, compare, load_checkpoint, load_into, save_checkpoint
+from src.checkpoint.coverage import compare
+from src.checkpoint.loading import load_into
+from src.checkpoint.mindspore_format import check_ckpt, load_checkpoint, save_checkpoint
 from src.utils.errors import UserError
 
 SHAPES = {"s1.conv.weight": (4, 3, 1, 7, 7), "s1.bn.gamma": (4,), "head.projection.weight": (5, 4)}

@@ -1,0 +1,175 @@
+"""The names that other projects give the parameters of a SlowFast network, and the way to those of this one.
+
+PySlowFast's names stand in the middle: a table for each source leads to them, one more leads on to MindSpore's.
+"""
+
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from src.checkpoint.safe_pickle import LazyArray, as_array
+from src.utils.errors import UserError
+
+HEAD = "head."
+Rules = tuple[tuple[str, str], ...]
+
+# Every table rewrites a source's names to PySlowFast's: regular expressions and replacements, applied in order.
+
+# Caffe2 (video models of the SlowFast authors). `riv` reads "inverse variance" but holds the variance.
+CAFFE2: Rules = (
+    (r"_bn_s$", "_bn.weight"),
+    (r"_bn_b$", "_bn.bias"),
+    (r"_bn_rm$", "_bn.running_mean"),
+    (r"_bn_riv$", "_bn.running_var"),
+    (r"_w$", ".weight"),
+    (r"_b$", ".bias"),
+    (r"^conv1\.", "s1.pathway0_stem.conv."),
+    (r"^t_conv1\.", "s1.pathway1_stem.conv."),
+    (r"^res_conv1_bn\.", "s1.pathway0_stem.bn."),
+    (r"^t_res_conv1_bn\.", "s1.pathway1_stem.bn."),
+    (r"^t_pool1_subsample\.", "s1_fuse.conv_f2s."),
+    (r"^t_pool1_subsample_bn\.", "s1_fuse.bn."),
+    (r"^t_res(\d)_\d+_branch2c_bn_subsample\.", r"s\1_fuse.conv_f2s."),
+    (r"^t_res(\d)_\d+_branch2c_bn_subsample_bn\.", r"s\1_fuse.bn."),
+    (r"^res(\d)_(\d+)_", r"s\1.pathway0_res\2."),
+    (r"^t_res(\d)_(\d+)_", r"s\1.pathway1_res\2."),
+    (r"\.branch2([abc])", r".branch2.\1"),
+    (r"^nonlocal_conv(\d)_(\d+)_bn\.", r"s\1.pathway0_nonlocal\2.bn."),
+    (r"^nonlocal_conv(\d)_(\d+)_(theta|phi|g|out)\.", r"s\1.pathway0_nonlocal\2.conv_\3."),
+    (r"^pred\.", "head.projection."),
+)
+
+# pytorchvideo: slowfast_r50 and its like (blocks.*), slowfast_r50_detection (model.blocks.*, detection_head.*).
+PYTORCHVIDEO: Rules = (
+    (r"^model\.", ""),
+    *((rf"^blocks\.{block}\.", f"s{block + 1}.") for block in range(5)),
+    (r"^s1\.multipathway_blocks\.(\d)\.conv\.", r"s1.pathway\1_stem.conv."),
+    (r"^s1\.multipathway_blocks\.(\d)\.norm\.", r"s1.pathway\1_stem.bn."),
+    (r"\.multipathway_fusion\.conv_fast_to_slow\.", "_fuse.conv_f2s."),
+    (r"\.multipathway_fusion\.norm\.", "_fuse.bn."),
+    (r"\.multipathway_blocks\.(\d)\.res_blocks\.(\d+)\.", r".pathway\1_res\2."),
+    (r"\.branch1_conv\.", ".branch1."),
+    (r"\.branch1_norm\.", ".branch1_bn."),
+    (r"\.branch2\.conv_([abc])\.", r".branch2.\1."),
+    (r"\.branch2\.norm_([abc])\.", r".branch2.\1_bn."),
+    (r"^(blocks\.6|detection_head)\.proj\.", "head.projection."),
+)
+
+# mmaction2: ResNet3dSlowFast with SlowFastHead (recognisers) or AVARoIHead (detectors).
+MMACTION2: Rules = (
+    (r"^backbone\.slow_path\.conv1_lateral\.conv\.", "s1_fuse.conv_f2s."),
+    (r"^backbone\.slow_path\.conv1_lateral\.bn\.", "s1_fuse.bn."),
+    *((rf"^backbone\.slow_path\.layer{n}_lateral\.conv\.", f"s{n + 1}_fuse.conv_f2s.") for n in (1, 2, 3)),
+    *((rf"^backbone\.slow_path\.layer{n}_lateral\.bn\.", f"s{n + 1}_fuse.bn.") for n in (1, 2, 3)),
+    (r"^backbone\.slow_path\.", "pathway0."),
+    (r"^backbone\.fast_path\.", "pathway1."),
+    (r"^(pathway\d)\.conv1\.", r"s1.\1_stem."),
+    *((rf"^(pathway\d)\.layer{n}\.(\d+)\.", rf"s{n + 1}.\1_res\2.") for n in (1, 2, 3, 4)),
+    (r"\.downsample\.conv\.", ".branch1."),
+    (r"\.downsample\.bn\.", ".branch1_bn."),
+    *((rf"\.conv{n}\.conv\.", f".branch2.{letter}.") for n, letter in ((1, "a"), (2, "b"), (3, "c"))),
+    *((rf"\.conv{n}\.bn\.", f".branch2.{letter}_bn.") for n, letter in ((1, "a"), (2, "b"), (3, "c"))),
+    (r"^(cls_head|roi_head\.bbox_head)\.fc_cls\.", "head.projection."),
+)
+
+# MindSpore's endings of batch norm.
+_ENDINGS = {"gamma": "weight", "beta": "bias", "moving_mean": "running_mean", "moving_variance": "running_var"}
+MINDSPORE: Rules = tuple((rf"(?<=bn\.){ours}$", theirs) for ours, theirs in _ENDINGS.items())
+_TO_MINDSPORE: Rules = tuple((rf"(?<=bn\.){theirs}$", ours) for ours, theirs in _ENDINGS.items())
+
+
+@dataclass(frozen=True)
+class Naming:
+    """How a source names its parameters: a name that only it has, and the table to PySlowFast's."""
+
+    mark: str
+    rules: Rules
+
+
+NAMINGS = {
+    "caffe2": Naming("conv1_w", CAFFE2),
+    "pyth": Naming("s1.pathway0_stem.bn.weight", ()),
+    "pytorchvideo": Naming("blocks.0.multipathway_blocks.0.conv.weight", PYTORCHVIDEO),
+    "mmaction2": Naming("backbone.slow_path.conv1.conv.weight", MMACTION2),
+    "ckpt": Naming("s1.pathway0_stem.bn.gamma", MINDSPORE),
+}
+
+
+def recognise(names: Iterable[str], source: str) -> str:
+    """Return the key of `NAMINGS` whose mark is among `names` (behind any prefix).
+
+    Raises:
+        UserError: there is none.
+    """
+    names = list(names)
+    for kind, naming in NAMINGS.items():
+        if any(name == naming.mark or name.endswith(f".{naming.mark}") for name in names):
+            return kind
+    raise UserError(
+        f"{source}: no SlowFast checkpoint of a known kind ({', '.join(NAMINGS)}); "
+        f"its first names are {', '.join(names[:3]) or 'none'}"
+    )
+
+
+# A parameter in PySlowFast's names, whatever the depth of the network.
+_PARAMETER = re.compile(
+    r"(s[1-5]\.pathway[01]_(stem|res\d+|nonlocal\d+)|s[1-4]_fuse|head\.projection)(\.\w+)*"
+    r"\.(weight|bias|running_mean|running_var)"
+)
+
+
+def is_parameter(name: str) -> bool:
+    """Return whether a SlowFast of some depth has a parameter of this name in MindSpore's form."""
+    return _PARAMETER.fullmatch(to_pyslowfast(name, "ckpt")) is not None
+
+
+def _rewrite(name: str, rules: Rules) -> str:
+    for pattern, replacement in rules:
+        name = re.sub(pattern, replacement, name)
+    return name
+
+
+def to_pyslowfast(name: str, kind: str) -> str:
+    """Return PySlowFast's name of what a source of the `kind` calls `name`; what is no parameter keeps its name."""
+    # DistributedDataParallel puts "module." before the names of a model.
+    rewritten = _rewrite(name.removeprefix("module."), NAMINGS[kind].rules)
+    return rewritten if _PARAMETER.fullmatch(rewritten) else name
+
+
+def to_mindspore(name: str) -> str:
+    """Return the name in the MindSpore network of what PySlowFast calls `name`."""
+    return _rewrite(name, _TO_MINDSPORE)
+
+
+def convert(arrays: Mapping[str, LazyArray], kind: str, source: str) -> dict[str, LazyArray]:
+    """Return the parameters of a source by the names of the MindSpore network.
+
+    Args:
+        arrays: the source's name -> array.
+        kind: a key of `NAMINGS`.
+        source: what to call the file in an error.
+
+    Raises:
+        UserError: two names of the source mean the same parameter.
+    """
+    converted: dict[str, LazyArray] = {}
+    for theirs, array in arrays.items():
+        ours = to_mindspore(to_pyslowfast(theirs, kind))
+        if ours in converted:
+            raise UserError(f"{source}: {ours} is in it twice, the second time as {theirs}")
+        if kind == "mmaction2" and ours.startswith(HEAD) and array.shape:
+            array = _mmaction2_head(theirs, as_array(array, source))
+        converted[ours] = array
+    return converted
+
+
+def _mmaction2_head(name: str, array: np.ndarray) -> np.ndarray:
+    """Put a parameter of mmaction2's last layer into our order of outputs and inputs."""
+    if "roi_head." in name:
+        return array[1:]  # output 0 is the background, which is never trained
+    if array.ndim == 2:
+        # The recogniser puts the Fast channels first, one for eight of the Slow pathway.
+        return np.roll(array, -(array.shape[1] // 9), axis=1)
+    return array

@@ -47,9 +47,9 @@ def _digest(text: str) -> str:
 def network_shapes(cfg_path: Path | None) -> dict[str, tuple[int, ...]]:
     """Return the shape of every parameter of the network that the configuration describes."""
     from src.config.custom_config import load_config
-    from src.models.video_model_builder import SlowFast
+    from src.models.build import build_model
 
-    network = SlowFast(load_config(cfg_path))
+    network = build_model(load_config(cfg_path))
     return {name: tuple(parameter.shape) for name, parameter in network.parameters_dict().items()}
 
 

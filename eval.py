@@ -26,12 +26,12 @@ def main() -> int:
     from src.datasets.ava_dataset import AvaDataset
     from src.engine.checkpointer import averaged_weights
     from src.engine.evaluation import evaluate
-    from src.models.video_model_builder import SlowFast
+    from src.models.build import build_model
 
     group = init_process_group()
     log_on_main_only(group)
     dataset = AvaDataset(cfg, "test")
-    network = SlowFast(cfg)
+    network = build_model(cfg)
     path = cfg.TEST.CHECKPOINT_FILE_PATH
     load_into(network, averaged_weights(path) if cfg.TEST.USE_EMA else path)
     evaluate(cfg, network, dataset, "test", Path(cfg.OUTPUT_DIR), group)

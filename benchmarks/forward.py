@@ -26,9 +26,9 @@ def mindspore_forward(threads: int) -> Callable[[], object]:
     import mindspore as ms
     import numpy as np
 
-    from src.models.video_model_builder import SlowFast
+    from src.models.build import build_model
 
-    network = SlowFast(load_config(REPOSITORY / "configs/AVA/SLOWFAST_32x2_R50_SHORT.yaml")).set_train(False)
+    network = build_model(load_config(REPOSITORY / "configs/AVA/SLOWFAST_32x2_R50_SHORT.yaml")).set_train(False)
     rng = np.random.default_rng(0)
     fast = rng.normal(size=(1, 3, 32, 224, 224)).astype(np.float32)
     boxes = np.array([[[10 * i, 5 * i, 100 + 10 * i, 140 + 5 * i] for i in range(8)]], np.float32)

@@ -38,10 +38,10 @@ def prepare(folder: Path) -> None:
     set_up_device("CPU", seed=0)
     from src.checkpoint.mindspore_format import save_checkpoint
     from src.deploy.export import export
-    from src.models.video_model_builder import SlowFast
+    from src.models.build import build_model
 
     cfg = load_config(RECIPE, OVERRIDES)
-    weights = {name: parameter.asnumpy() for name, parameter in SlowFast(cfg).parameters_dict().items()}
+    weights = {name: parameter.asnumpy() for name, parameter in build_model(cfg).parameters_dict().items()}
     save_checkpoint(weights, folder / "r50.ckpt")
     export(cfg, folder / "r50.ckpt", folder)
 
@@ -81,10 +81,10 @@ def time_mindspore(folder: Path, clips: int, threads: int) -> list[float]:
 
     from src.deploy.export import random_inputs
     from src.deploy.manifest import describe_graph
-    from src.models.video_model_builder import SlowFast
+    from src.models.build import build_model
 
     cfg = load_config(RECIPE, OVERRIDES)
-    network = SlowFast(cfg).set_train(False)
+    network = build_model(cfg).set_train(False)
     inputs = [ms.Tensor(array) for array in random_inputs(describe_graph(cfg))]
     return timed(lambda: network(*inputs).asnumpy(), clips)
 

@@ -35,15 +35,15 @@ def measure(args: argparse.Namespace) -> None:
     import mindspore as ms
     from mindspore import nn
 
-    from src.engine.train_step import MaskedBCE, TrainStep
+    from src.engine.train_step import NetworkWithLoss, TrainStep
+    from src.models.build import build_model
     from src.models.optimizer import build_optimizer
-    from src.models.video_model_builder import SlowFast
 
     settings = {"RESNET.WIDTH_PER_GROUP": args.width, "DATA.NUM_FRAMES": args.frames, "MODEL.NUM_CLASSES": CLASSES}
     cfg = load_config(None, [item for pair in settings.items() for item in pair])
-    network = SlowFast(cfg)
+    network = build_model(cfg)
     optimizer = build_optimizer(cfg, network, [1e-3] * 1000)
-    step = TrainStep(MaskedBCE(network), optimizer, world_size=group.size).set_train(True)
+    step = TrainStep(NetworkWithLoss(network), optimizer, world_size=group.size).set_train(True)
     rng = np.random.default_rng(group.rank)
     fast = rng.normal(size=(args.batch, 3, args.frames, args.crop, args.crop)).astype(np.float32)
     boxes = np.tile(np.float32([0, 0, args.crop / 2, args.crop]), (args.batch, 4, 1))

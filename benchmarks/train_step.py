@@ -28,13 +28,13 @@ def mindspore_step(threads: int) -> Callable[[], object]:
     import mindspore as ms
     import numpy as np
 
-    from src.engine.train_step import MaskedBCE, TrainStep
+    from src.engine.train_step import NetworkWithLoss, TrainStep
+    from src.models.build import build_model
     from src.models.optimizer import build_optimizer
-    from src.models.video_model_builder import SlowFast
 
     cfg = load_config(REPOSITORY / "configs/AVA/SLOWFAST_32x2_R50_SHORT.yaml")
-    network = SlowFast(cfg)
-    step = TrainStep(MaskedBCE(network), build_optimizer(cfg, network, [1e-3] * 1000)).set_train(True)
+    network = build_model(cfg)
+    step = TrainStep(NetworkWithLoss(network), build_optimizer(cfg, network, [1e-3] * 1000)).set_train(True)
     rng = np.random.default_rng(0)
     fast = rng.normal(size=(1, 3, 32, 224, 224)).astype(np.float32)
     boxes = np.array([[[10 * i, 5 * i, 100 + 10 * i, 140 + 5 * i] for i in range(8)]], np.float32)

@@ -61,7 +61,7 @@ def deployed(runner: Path, repository: Path, tmp_path_factory: pytest.TempPathFa
     """The sample data set, a checkpoint of weights by formula, its graph, and what eval.py says of it."""
     from src.checkpoint.mindspore_format import save_checkpoint
     from src.config.custom_config import load_config
-    from src.models.video_model_builder import SlowFast
+    from src.models.build import build_model
 
     root = tmp_path_factory.mktemp("deployed")
     data = root / "sample data"
@@ -70,7 +70,7 @@ def deployed(runner: Path, repository: Path, tmp_path_factory: pytest.TempPathFa
     recipe = repository / "configs/sample/SLOWFAST_SAMPLE.yaml"
     rng = np.random.default_rng(0)
     weights = {}
-    for name, parameter in SlowFast(load_config(recipe)).parameters_dict().items():
+    for name, parameter in build_model(load_config(recipe)).parameters_dict().items():
         # Batch norm as after training, so that folding it changes something, and scores that differ.
         if name.endswith(("gamma", "moving_variance")):
             weights[name] = rng.uniform(0.7, 1.2, parameter.shape)

@@ -82,9 +82,9 @@ def logits(cfg: str | None, ckpt: str, slow: np.ndarray, fast: np.ndarray, boxes
 
     from src.checkpoint.loading import load_into
     from src.config.custom_config import load_config
-    from src.models.video_model_builder import SlowFast
+    from src.models.build import build_model
 
-    network = SlowFast(load_config(cfg, ["MODEL.HEAD_ACT", "none"]))
+    network = build_model(load_config(cfg, ["MODEL.HEAD_ACT", "none"]))
     network.set_train(False)
     load_into(network, ckpt)
     return network(ms.Tensor(slow), ms.Tensor(fast), ms.Tensor(boxes)).asnumpy()

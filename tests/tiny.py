@@ -13,8 +13,9 @@ import mindspore as ms
 from fvcore.common.config import CfgNode
 from mindspore import nn, ops
 
-from src.models.common import batch_norm, fold, mean_over_time
+from src.models.common import Layers, fold, mean_over_time
 from src.models.head_helper import RoIHead
+from src.models.roi_align import RoIAlign
 
 CHANNELS = 4
 
@@ -22,13 +23,14 @@ CHANNELS = 4
 class TinyNetwork(nn.Cell):
     """One convolution and one batch norm for both pathways, then SlowFast's head."""
 
-    def __init__(self, cfg: CfgNode):
+    def __init__(self, cfg: CfgNode, layers: Layers | None = None):
         super().__init__()
+        layers = layers or Layers(cfg.BN.EPSILON, cfg.BN.MOMENTUM)
         self.frames = (cfg.DATA.NUM_FRAMES // cfg.SLOWFAST.ALPHA, cfg.DATA.NUM_FRAMES)
         self.conv = nn.Conv2d(3, CHANNELS, 3, stride=2, weight_init="HeUniform")
-        self.bn = batch_norm(CHANNELS, cfg.BN.EPSILON, cfg.BN.MOMENTUM)
+        self.bn = layers.batch_norm(CHANNELS)
         self.head = RoIHead(
-            (CHANNELS, CHANNELS), (1, 1), cfg.MODEL.NUM_CLASSES, 2, 0.5, "aligned", cfg.MODEL.FC_INIT_STD
+            layers, (CHANNELS, CHANNELS), (1, 1), cfg.MODEL.NUM_CLASSES, RoIAlign(2, 0.5), cfg.MODEL.FC_INIT_STD
         )
 
     def construct(self, slow: ms.Tensor, fast: ms.Tensor, boxes_px: ms.Tensor) -> ms.Tensor:
@@ -45,9 +47,9 @@ class TinyNetwork(nn.Cell):
 
 def main() -> int:
     """Run train.py or eval.py with `TinyNetwork`."""
-    import src.models.video_model_builder
+    import src.models.build
 
-    src.models.video_model_builder.SlowFast = TinyNetwork
+    src.models.build.SlowFast = TinyNetwork
     import eval as evaluation
     import train
 

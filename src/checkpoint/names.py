@@ -115,7 +115,7 @@ def recognise(names: Iterable[str], source: str) -> str:
 
 # A parameter in PySlowFast's names, whatever the depth of the network.
 _PARAMETER = re.compile(
-    r"(s[1-5]\.pathway[01]_(stem|res\d+|nonlocal\d+)|s[1-4]_fuse|head\.projection)(\.\w+)*"
+    r"(s[1-5]\.pathway[01]_(stem|res\d+|nonlocal\d+)|s[1-4]_fuse|head)(\.\w+)*"
     r"\.(weight|bias|running_mean|running_var)"
 )
 

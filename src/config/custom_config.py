@@ -11,17 +11,18 @@ import yaml
 from fvcore.common.config import CfgNode
 
 from src.config.defaults import get_cfg
+from src.models.stage_depths import STAGE_DEPTHS
 from src.utils.arguments import OneLineParser
 from src.utils.errors import UserError
 
 _BASE_KEY = "_BASE_"
-_BLOCKS = {50: (3, 4, 6, 3), 101: (3, 4, 23, 3)}
 _CHOICES = {
     "MODEL.HEAD_ACT": ("sigmoid", "none"),
-    "RESNET.DEPTH": tuple(_BLOCKS),
+    "MODEL.LOSS_FUNC": ("bce",),
+    "RESNET.DEPTH": tuple(STAGE_DEPTHS),
     "NONLOCAL.INSTANTIATION": ("softmax", "dot_product"),
     "DATA.SOURCE": ("frames", "video"),
-    "DETECTION.ROI_POOLING": ("aligned", "unaligned", "legacy"),
+    "DETECTION.ROI_END_MODE": (0, 1),
     "SOLVER.LR_POLICY": ("steps_with_relative_lrs", "cosine"),
     "TRAIN.AMP_LEVEL": ("O0", "O2", "O3", "bf16"),
     "EXPORT.FORMAT": ("MINDIR", "MINDIR_V1", "ONNX", "AIR"),
@@ -61,6 +62,7 @@ _NOT_NEGATIVE = (
     "TRAIN.KEEP_CHECKPOINTS",
     "TRAIN.LOSS_SCALE_WINDOW",
     "DATA_LOADER.NUM_WORKERS",
+    "DETECTION.SAMPLING_RATIO",
     "DATA.TEST_SCALE_HEIGHT",
     "DATA.TEST_SCALE_WIDTH",
     "SOLVER.MOMENTUM",
@@ -240,7 +242,8 @@ def _validate_stages(cfg: CfgNode) -> None:
         if len(value) != 4 or any(len(stage) != 2 for stage in value):
             raise UserError(f"{key} is {value}, expected an entry for each of res2 to res5, each of two pathways")
     for stage, (blocks, temporal, nonlocal_blocks) in enumerate(
-        zip(_BLOCKS[cfg.RESNET.DEPTH], cfg.RESNET.NUM_BLOCK_TEMP_KERNEL, cfg.NONLOCAL.LOCATION, strict=True), start=2
+        zip(STAGE_DEPTHS[cfg.RESNET.DEPTH], cfg.RESNET.NUM_BLOCK_TEMP_KERNEL, cfg.NONLOCAL.LOCATION, strict=True),
+        start=2,
     ):
         if any(not 0 <= count <= blocks for count in temporal):
             raise UserError(f"RESNET.NUM_BLOCK_TEMP_KERNEL of res{stage} is {temporal}, expected 0 to {blocks}")

@@ -62,6 +62,8 @@ _C.MODEL = CfgNode()
 _C.MODEL.NUM_CLASSES = 80
 # Chance that a feature is dropped before the last layer, in training.
 _C.MODEL.DROPOUT_RATE = 0.5
+# The loss: bce (binary cross-entropy of every class).
+_C.MODEL.LOSS_FUNC = "bce"
 # What closes the head: sigmoid (independent classes) or none (logits).
 _C.MODEL.HEAD_ACT = "sigmoid"
 # Standard deviation of the last layer's initial weights.
@@ -119,9 +121,13 @@ _C.DETECTION = CfgNode()
 _C.DETECTION.SPATIAL_SCALE_FACTOR = 16
 # Bins along each side of a pooled box.
 _C.DETECTION.ROI_XFORM_RESOLUTION = 7
-# aligned: detectron2's RoIAlign, aligned, adaptive sampling (PySlowFast). unaligned: without the half-pixel shift
-# (pytorchvideo). legacy: MindSpore's ROIAlign with sample_num 2 and roi_end_mode 1 (the published MindSpore weights).
-_C.DETECTION.ROI_POOLING = "aligned"
+# Shift boxes by half a feature pixel before they are pooled (detectron2, PySlowFast); False: do not (pytorchvideo).
+_C.DETECTION.ALIGNED = True
+# Samples along each side of a bin; 0: as many as feature pixels, rounded up.
+_C.DETECTION.SAMPLING_RATIO = 0
+# 1: a box's far side lies one pixel further. With ALIGNED False and SAMPLING_RATIO 2, boxes are pooled as by the
+# published MindSpore weights (MindSpore's ROIAlign of these arguments).
+_C.DETECTION.ROI_END_MODE = 0
 
 # ---------------------------------------------------------------------------------------------------------- the clips
 _C.DATA = CfgNode()

@@ -14,8 +14,8 @@ from src.deploy.manifest import describe_files, describe_graph, tensor_specs
 from src.deploy.mindir import read_mindir, write_mindir_v1
 from src.deploy.onnx_model import write_onnx
 from src.deploy.shards import NotRunnableError, run_once
-from src.models.common import Conv3d
-from src.models.video_model_builder import SlowFast
+from src.models.build import build_model
+from src.models.common import Conv3d, ConvBn
 from src.utils.errors import UserError
 from src.utils.files import write_atomic
 
@@ -26,23 +26,15 @@ _TOLERANCE = 1e-4
 
 
 def fold_batch_norm(network: nn.Cell) -> None:
-    """Merge every batch norm into the convolution right before it, in place: weight and bias, nothing to compute.
+    """Merge every batch norm into its convolution, in place: weight and bias, nothing to compute.
 
     With running mean m and variance v, gamma * (w x - m) / sqrt(v + epsilon) + beta is a convolution with the weight
     scaled by gamma / sqrt(v + epsilon) for each output channel, and a bias. Computed in float64.
-
-    Raises:
-        ValueError: a batch norm does not follow a convolution of its size.
     """
     for _, cell in network.cells_and_names():
-        before = None
-        for name, child in list(cell.name_cells().items()):
-            if isinstance(child, nn.BatchNorm2d):
-                if not isinstance(before, Conv3d):
-                    raise ValueError(f"{name} of {type(cell).__name__} does not follow a convolution")
-                _merge(before, child)
-                setattr(cell, name, nn.Identity())
-            before = child
+        if isinstance(cell, ConvBn) and isinstance(cell.norm, nn.BatchNorm2d):
+            _merge(cell.conv, cell.norm)
+            cell.norm = nn.Identity()
 
 
 def _merge(convolution: Conv3d, norm: nn.BatchNorm2d) -> None:
@@ -71,7 +63,7 @@ def export(cfg: CfgNode, checkpoint: Path, output: Path) -> None:
     """
     description = describe_graph(cfg)
     inputs = random_inputs(description)
-    network, folded = SlowFast(cfg), SlowFast(cfg)
+    network, folded = build_model(cfg), build_model(cfg)
     for one in (network, folded):
         load_into(one, checkpoint)
         one.set_train(False)

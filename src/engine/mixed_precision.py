@@ -5,6 +5,7 @@ from fvcore.common.config import CfgNode
 from mindspore import nn
 
 from src.engine.batch_norm import batch_norms
+from src.models.roi_align import RoIAlign
 from src.utils.errors import UserError
 
 
@@ -31,7 +32,8 @@ def to_mixed_precision(network: nn.Cell, level: str, target: str) -> nn.Cell:
     for cell in network.cells():
         cell.to_float(ms.float32 if cell is network.head else dtype)
     if level == "O3":
-        network.head.projection.to_float(dtype)
+        for cell in network.head.cells():
+            cell.to_float(ms.float32 if isinstance(cell, RoIAlign) else dtype)
     else:
         for norm in batch_norms(network):
             norm.to_float(ms.float32)

@@ -7,21 +7,24 @@ import numpy as np
 from mindspore import nn, ops
 
 from src.engine.gradients import Gradients, scale
+from src.models.losses import Loss, bce
 
-# The arguments of MaskedBCE, all but the last.
+# The arguments of NetworkWithLoss, all but the last.
 INPUTS = ("slow", "fast", "boxes", "labels", "mask")
 
 
-class MaskedBCE(nn.Cell):
-    """Binary cross-entropy of every class, averaged over real boxes.
+class NetworkWithLoss(nn.Cell):
+    """The loss of a network's scores.
 
     Args:
         network: a `SlowFast`.
+        loss: the loss, from logits, labels and mask (see `src.models.losses`).
     """
 
-    def __init__(self, network: nn.Cell):
+    def __init__(self, network: nn.Cell, loss: Loss = bce):
         super().__init__(auto_prefix=False)
         self.network = network
+        self.loss = loss
 
     def construct(
         self,
@@ -42,30 +45,27 @@ class MaskedBCE(nn.Cell):
             mask: (n, k), 1 for a real box and 0 for padding.
             dropout: (n, k, features), what the head's features are multiplied by; None: no dropout.
         """
-        x = self.network.logits(slow, fast, boxes_px, dropout).astype(ms.float32)
-        # -y log s(x) - (1 - y) log(1 - s(x)), without overflow.
-        loss = ops.relu(x) - x * labels + ops.log1p(ops.exp(-ops.abs(x)))
-        # A batch of padding alone has no loss.
-        return (loss * mask.expand_dims(2)).sum() / (ops.maximum(mask.sum(), 1.0) * labels.shape[2])
+        logits = self.network.logits(slow, fast, boxes_px, dropout).astype(ms.float32)
+        return self.loss(logits, labels, mask)
 
 
 class LossGradients(nn.Cell):
     """The loss of a batch and the gradients of its multiple by the loss scale.
 
     Args:
-        loss: a `MaskedBCE`.
+        loss: a `NetworkWithLoss`.
         parameters: what to differentiate by.
         scaler: holds what multiplies the loss, against underflow of float16 gradients; None: nothing does.
     """
 
-    def __init__(self, loss: MaskedBCE, parameters: Sequence[ms.Parameter], scaler: ms.amp.LossScaler | None):
+    def __init__(self, loss: NetworkWithLoss, parameters: Sequence[ms.Parameter], scaler: ms.amp.LossScaler | None):
         super().__init__(auto_prefix=False)
         self.loss = loss
         self.scaler = scaler
         self.value_and_grad = ops.value_and_grad(self._scaled_loss, None, parameters, has_aux=True)
 
     def construct(self, *inputs: ms.Tensor) -> tuple[ms.Tensor, Gradients]:
-        """Return loss and gradients; arguments as of `MaskedBCE.construct`."""
+        """Return loss and gradients; arguments as of `NetworkWithLoss.construct`."""
         (_, loss), gradients = self.value_and_grad(*inputs)
         return loss, gradients
 
@@ -143,7 +143,7 @@ class TrainStep(nn.Cell):
     """One batch, one update, one graph.
 
     Args:
-        loss: a `MaskedBCE`.
+        loss: a `NetworkWithLoss`.
         optimizer: updates the parameters.
         scaler: see `LossGradients`.
         clip: see `Update`.
@@ -152,7 +152,7 @@ class TrainStep(nn.Cell):
 
     def __init__(
         self,
-        loss: MaskedBCE,
+        loss: NetworkWithLoss,
         optimizer: nn.Optimizer,
         scaler: ms.amp.LossScaler | None = None,
         clip: Callable[[Gradients], Gradients] | None = None,
@@ -163,7 +163,7 @@ class TrainStep(nn.Cell):
         self.update = Update(optimizer, scaler, clip, world_size)
 
     def construct(self, *inputs: ms.Tensor) -> ms.Tensor:
-        """Update the parameters; arguments and result as of `MaskedBCE.construct`, over all devices."""
+        """Update the parameters; arguments and result as of `NetworkWithLoss.construct`, over all devices."""
         loss, gradients = self.gradients(*inputs)
         return self.update(loss, inputs[INPUTS.index("mask")].sum(), gradients)
 
@@ -217,7 +217,7 @@ class AccumulatedStep:
         """Update the parameters.
 
         Args:
-            batches: for each batch the arguments of `MaskedBCE.construct`.
+            batches: for each batch the arguments of `NetworkWithLoss.construct`.
 
         Returns:
             The mean loss over the boxes of all batches and devices.

@@ -22,8 +22,9 @@ from src.engine.gradients import build_clip
 from src.engine.interrupt import StopRequest
 from src.engine.metric_logger import MetricLogger
 from src.engine.mixed_precision import build_scaler
-from src.engine.train_step import INPUTS, AccumulatedStep, MaskedBCE, TrainStep
+from src.engine.train_step import INPUTS, AccumulatedStep, NetworkWithLoss, TrainStep
 from src.engine.waiting import until_stopped
+from src.models.losses import LOSSES
 from src.models.lr_policy import batch_scale, learning_rates
 from src.models.optimizer import build_optimizer
 from src.utils.distributed import ProcessGroup
@@ -61,7 +62,9 @@ class Trainer:
         self.rates = learning_rates(cfg, self.steps, self.group.size)
         optimizer = build_optimizer(cfg, network, self.rates)
         scaler = build_scaler(cfg)
-        self.step = TrainStep(MaskedBCE(network), optimizer, scaler, build_clip(cfg), self.group.size)
+        self.step = TrainStep(
+            NetworkWithLoss(network, LOSSES[cfg.MODEL.LOSS_FUNC]), optimizer, scaler, build_clip(cfg), self.group.size
+        )
         self._accumulated_step = AccumulatedStep(self.step) if self.accumulate > 1 else None
         self.ema = ExponentialMovingAverage(network, cfg.TRAIN.EMA_DECAY) if cfg.TRAIN.EMA_DECAY else None
         settings = {
@@ -127,11 +130,11 @@ class Trainer:
         )
 
     def _inputs(self, batch: dict[str, np.ndarray], epoch: int) -> tuple[ms.Tensor, ...]:
-        """Return the arguments of `MaskedBCE.construct`."""
+        """Return the arguments of `NetworkWithLoss.construct`."""
         inputs = [batch[name] for name in INPUTS]
         rate = self.cfg.MODEL.DROPOUT_RATE
         if rate:
-            features = self.network.head.projection.in_channels
+            features = self.network.head.num_features
             boxes = batch["mask"].shape[1]
             inputs.append(dropout.draw(batch["key"], boxes, features, rate, self.cfg.RNG_SEED, epoch - 1))
         return tuple(ms.Tensor(array) for array in inputs)

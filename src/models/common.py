@@ -1,4 +1,4 @@
-"""The 3-D building blocks, computed in two dimensions.
+"""The 3-D building blocks, computed in two dimensions, and `Layers`, through which the network gets them.
 
 Between the input and the head a clip of n samples and t frames is kept folded: shape (n * t, channel, height, width),
 frames of one sample in a row. Convolutions with a temporal kernel of 1, pooling, batch norm and activations
@@ -133,6 +133,36 @@ def batch_norm(channels: int, epsilon: float, momentum: float, zero: bool = Fals
     return nn.BatchNorm2d(channels, eps=epsilon, momentum=1.0 - momentum, gamma_init="zeros" if zero else "ones")
 
 
+class ConvBn(nn.Cell):
+    """A convolution with what follows it: batch norm, a residual added, ReLU; each where wanted.
+
+    The parameters are the parent's, who holds `conv` and `norm` under names of its own.
+
+    Args:
+        conv: the convolution.
+        norm: the batch norm; None: none.
+        relu: close with ReLU.
+    """
+
+    def __init__(self, conv: Conv3d, norm: nn.BatchNorm2d | None, relu: bool = True):
+        super().__init__(auto_prefix=False)
+        self.conv = conv
+        self.norm = norm
+        self.relu = relu
+
+    def construct(self, x: ms.Tensor, residual: ms.Tensor | None = None) -> ms.Tensor:
+        """Convolve folded frames (n * t, in, h, w) to (n * t', out, h', w'), the shape of `residual` too."""
+        y = self.conv(x)
+        if self.norm is not None:
+            y = self.norm(y)
+        if residual is not None:
+            y = residual + y
+        return ops.relu(y) if self.relu else y
+
+    def update_parameters_name(self, prefix: str = "", recurse: bool = True) -> None:
+        """Leave the names that the parent gave."""
+
+
 class MaxPool(nn.Cell):
     """Spatial max pooling 3 x 3 with stride 2 of frames that are not negative, borders included."""
 
@@ -157,7 +187,93 @@ def _surround(x: ms.Tensor, axis: int) -> ms.Tensor:
     return ops.concat((border, x, border) if odd else (border, x), axis)
 
 
+class BlockMaxPool(nn.Cell):
+    """Maximum over blocks that do not overlap; a rest shorter than a block is dropped, as PyTorch's pooling does.
+
+    Args:
+        block: time, height and width of a block.
+        frames: frames of one sample at the input.
+    """
+
+    def __init__(self, block: Sequence[int], frames: int):
+        super().__init__()
+        self.frames = frames
+        self.block_t = block[0]
+        self.pool = ops.MaxPool(kernel_size=tuple(block[1:]), strides=tuple(block[1:]), pad_mode="valid")
+
+    def construct(self, x: ms.Tensor) -> ms.Tensor:
+        """Pool (n * t, c, h, w)."""
+        x = self.pool(x)
+        if self.block_t == 1:
+            return x
+        nt, c, h, w = x.shape
+        n = nt // self.frames
+        blocks = self.frames // self.block_t
+        x = x.reshape(n, self.frames, c * h * w)[:, : blocks * self.block_t]
+        return ops.amax(x.reshape(n, blocks, self.block_t, c * h * w), 2).reshape(n * blocks, c, h, w)
+
+
+def concat_channels(a: ms.Tensor, b: ms.Tensor) -> ms.Tensor:
+    """Put the channels of `b` behind those of `a`."""
+    return ops.concat((a, b), 1)
+
+
+def to_positions(x: ms.Tensor, frames: int) -> ms.Tensor:
+    """Turn folded frames (n * t, c, h, w) into rows of features (n, t * h * w, c)."""
+    nt, c, h, w = x.shape
+    return x.reshape(nt, c, h * w).transpose(0, 2, 1).reshape(nt // frames, frames * h * w, c)
+
+
+def from_positions(rows: ms.Tensor, like: ms.Tensor) -> ms.Tensor:
+    """Turn rows of features (n, t * h * w, c) into folded frames as many, as high and as wide as those of `like`."""
+    nt, _, h, w = like.shape
+    return rows.reshape(nt, h * w, -1).transpose(0, 2, 1).reshape(nt, -1, h, w)
+
+
 def mean_over_time(x: ms.Tensor, frames: int) -> ms.Tensor:
     """Average folded frames (n * t, c, h, w) to (n, c, h, w)."""
     nt, c, h, w = x.shape
     return x.reshape(nt // frames, frames, c * h * w).mean(1).reshape(nt // frames, c, h, w)
+
+
+class Layers:
+    """What the network is made of between its input and its head, in MindSpore's own operators.
+
+    A library for a device stands in as a subclass that overrides what it does otherwise. It may keep folded frames in
+    whatever layout and type it likes: the network hands them from one of these operators to the next, and neither
+    looks at their shape nor computes with them. At the ends, `fold` takes clips (n, c, t, h, w), and `mean_over_time`
+    gives float32 (n, c, h, w). The parameters are always held by a plain `Conv3d` and `nn.BatchNorm2d`, whose names,
+    initial values, statistics and files are so the same everywhere; `conv_bn` computes with them.
+
+    Args:
+        epsilon: batch norm's.
+        momentum: batch norm's, in PyTorch's sense.
+    """
+
+    fold = staticmethod(fold)
+    concat_channels = staticmethod(concat_channels)
+    mean_over_time = staticmethod(mean_over_time)
+    to_positions = staticmethod(to_positions)
+    from_positions = staticmethod(from_positions)
+
+    def __init__(self, epsilon: float, momentum: float):
+        self.epsilon = epsilon
+        self.momentum = momentum
+
+    def batch_norm(self, channels: int, zero: bool = False) -> nn.BatchNorm2d:
+        """Return the parameters of a batch norm; arguments as of the function `batch_norm`."""
+        return batch_norm(channels, self.epsilon, self.momentum, zero)
+
+    def conv_bn(
+        self, conv: Conv3d, norm: nn.BatchNorm2d | None = None, relu: bool = True, residual: bool = False
+    ) -> nn.Cell:
+        """Return a cell that computes as `ConvBn`; `residual`: whether it will be called with one."""
+        return ConvBn(conv, norm, relu)
+
+    def max_pool(self) -> nn.Cell:
+        """Return a cell that computes as `MaxPool`."""
+        return MaxPool()
+
+    def block_max_pool(self, block: Sequence[int], frames: int) -> nn.Cell:
+        """Return a cell that computes as `BlockMaxPool`."""
+        return BlockMaxPool(block, frames)

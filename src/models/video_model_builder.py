@@ -4,13 +4,13 @@ import mindspore as ms
 from fvcore.common.config import CfgNode
 from mindspore import nn, ops
 
-from src.models.common import Conv3d, batch_norm, fold
+from src.models.common import Conv3d, Layers
 from src.models.head_helper import RoIHead
-from src.models.resnet_helper import EXPANSION, ResStage
+from src.models.resnet_helper import PathwayStage, ResStage
+from src.models.roi_align import RoIAlign
+from src.models.stage_depths import STAGE_DEPTHS
 from src.models.stem_helper import Stem
 
-# Residual blocks of res2 to res5, by depth.
-STAGE_BLOCKS = {50: (3, 4, 6, 3), 101: (3, 4, 23, 3)}
 # Temporal kernels of the Slow and the Fast pathway: the stem's, then those of res2 to res5 (paper, table 1).
 STEM_KERNELS = (1, 5)
 STAGE_KERNELS = ((1, 3), (1, 3), (3, 3), (3, 3))
@@ -20,38 +20,36 @@ class FuseFastToSlow(nn.Cell):
     """A lateral connection: a convolution over time with stride alpha, put beside the Slow pathway's channels.
 
     Args:
-        cfg: the configuration.
+        layers: the operators.
         channels: channels of the Fast pathway.
+        out_channels: channels that the convolution gives.
+        kernel_t: temporal kernel.
+        frames: frames of the Fast pathway.
+        alpha: frames of the Fast pathway for one of the Slow pathway.
+        norm: batch norm and ReLU follow the convolution.
     """
 
-    def __init__(self, cfg: CfgNode, channels: int):
+    def __init__(
+        self, layers: Layers, channels: int, out_channels: int, kernel_t: int, frames: int, alpha: int, norm: bool
+    ):
         super().__init__()
-        out_channels = channels * cfg.SLOWFAST.FUSION_CONV_CHANNEL_RATIO
-        self.conv_f2s = Conv3d(
-            channels,
-            out_channels,
-            (cfg.SLOWFAST.FUSION_KERNEL_SZ, 1, 1),
-            cfg.DATA.NUM_FRAMES,
-            stride=(cfg.SLOWFAST.ALPHA, 1, 1),
-        )
-        self.bn = batch_norm(out_channels, cfg.BN.EPSILON, cfg.BN.MOMENTUM) if cfg.SLOWFAST.FUSION_NORM else None
+        self.conv_f2s = Conv3d(channels, out_channels, (kernel_t, 1, 1), frames, stride=(alpha, 1, 1))
+        self.bn = layers.batch_norm(out_channels) if norm else None
+        self.fuse = layers.conv_bn(self.conv_f2s, self.bn, relu=norm)
+        self.concat_channels = layers.concat_channels
 
     def construct(self, slow: ms.Tensor, fast: ms.Tensor) -> ms.Tensor:
         """Return the Slow frames with the fused channels behind their own."""
-        fused = self.conv_f2s(fast)
-        if self.bn is not None:
-            fused = ops.relu(self.bn(fused))
-        return ops.concat((slow, fused), 1)
+        return self.concat_channels(slow, self.fuse(fast))
 
 
 class PathwayStems(nn.Cell):
     """The stems of both pathways."""
 
-    def __init__(self, cfg: CfgNode, channels: tuple[int, int], frames: tuple[int, int]):
+    def __init__(self, layers: Layers, channels: tuple[int, int], frames: tuple[int, int]):
         super().__init__()
-        norm = (cfg.BN.EPSILON, cfg.BN.MOMENTUM)
-        self.pathway0_stem = Stem(channels[0], STEM_KERNELS[0], frames[0], *norm)
-        self.pathway1_stem = Stem(channels[1], STEM_KERNELS[1], frames[1], *norm)
+        self.pathway0_stem = Stem(layers, channels[0], STEM_KERNELS[0], frames[0])
+        self.pathway1_stem = Stem(layers, channels[1], STEM_KERNELS[1], frames[1])
 
     def construct(self, slow: ms.Tensor, fast: ms.Tensor) -> tuple[ms.Tensor, ms.Tensor]:
         """Run each pathway on its folded frames."""
@@ -62,51 +60,69 @@ class SlowFast(nn.Cell):
     """The two-pathway detector.
 
     Args:
-        cfg: the configuration; reads MODEL, RESNET, NONLOCAL, SLOWFAST, BN, DETECTION and DATA.NUM_FRAMES.
+        cfg: the configuration; reads MODEL, RESNET, NONLOCAL, SLOWFAST, DETECTION and DATA.NUM_FRAMES. It is read
+            here alone: what the network is made of takes plain arguments.
+        layers: the operators.
 
     Parameters carry PySlowFast's names (`s3.pathway1_res0.branch2.b.weight`) with MindSpore's endings for
     batch norm. Any input height and width will do; each new one compiles a graph.
     """
 
-    def __init__(self, cfg: CfgNode):
+    def __init__(self, cfg: CfgNode, layers: Layers):
         super().__init__()
+        self.fold = layers.fold
         alpha, beta = cfg.SLOWFAST.ALPHA, cfg.SLOWFAST.BETA_INV
         width = cfg.RESNET.WIDTH_PER_GROUP
         frames = (cfg.DATA.NUM_FRAMES // alpha, cfg.DATA.NUM_FRAMES)
 
         # Channels of the Slow and the Fast pathway. The shapes below are of 32 x 224 x 224 and width 64.
         slow, fast = width, width // beta
-        self.s1 = PathwayStems(cfg, (slow, fast), frames)  # 64 x 8 x 56 x 56, 8 x 32 x 56 x 56
+        self.s1 = PathwayStems(layers, (slow, fast), frames)  # 64 x 8 x 56 x 56, 8 x 32 x 56 x 56
         stages, fusions = [], []
         for stage in range(4):
-            fusions.append(FuseFastToSlow(cfg, fast))
-            channels = (slow + fast * cfg.SLOWFAST.FUSION_CONV_CHANNEL_RATIO, fast)
-            inner = (width << stage, (width << stage) // beta)
-            stages.append(
-                ResStage(
-                    cfg, stage, STAGE_BLOCKS[cfg.RESNET.DEPTH][stage], channels, inner, STAGE_KERNELS[stage], frames
+            fused = fast * cfg.SLOWFAST.FUSION_CONV_CHANNEL_RATIO
+            fusions.append(
+                FuseFastToSlow(
+                    layers, fast, fused, cfg.SLOWFAST.FUSION_KERNEL_SZ, frames[1], alpha, cfg.SLOWFAST.FUSION_NORM
                 )
             )
-            slow, fast = inner[0] * EXPANSION, inner[1] * EXPANSION
+            pathways = [
+                PathwayStage(
+                    blocks=STAGE_DEPTHS[cfg.RESNET.DEPTH][stage],
+                    in_channels=(slow + fused, fast)[pathway],
+                    inner_channels=(width << stage) // (1, beta)[pathway],
+                    kernel_t=STAGE_KERNELS[stage][pathway],
+                    temporal_blocks=cfg.RESNET.NUM_BLOCK_TEMP_KERNEL[stage][pathway],
+                    frames=frames[pathway],
+                    stride=cfg.RESNET.SPATIAL_STRIDES[stage][pathway],
+                    dilation=cfg.RESNET.SPATIAL_DILATIONS[stage][pathway],
+                    zero_init=cfg.RESNET.ZERO_INIT_FINAL_BN,
+                    nonlocal_after=cfg.NONLOCAL.LOCATION[stage][pathway],
+                    nonlocal_pool=cfg.NONLOCAL.POOL[stage][pathway],
+                    nonlocal_instantiation=cfg.NONLOCAL.INSTANTIATION,
+                )
+                for pathway in range(2)
+            ]
+            stages.append(ResStage(layers, *pathways))
+            slow, fast = (pathway.out_channels for pathway in pathways)
         self.s1_fuse, self.s2_fuse, self.s3_fuse, self.s4_fuse = fusions
         # res2: 256 x 56 x 56, res3: 512 x 28 x 28, res4: 1024 x 14 x 14, res5: 2048 x 14 x 14; Fast an eighth of it.
         self.s2, self.s3, self.s4, self.s5 = stages
-        self.head = RoIHead(
-            (slow, fast),
-            frames,
-            cfg.MODEL.NUM_CLASSES,
+        roi_align = RoIAlign(
             cfg.DETECTION.ROI_XFORM_RESOLUTION,
             1.0 / cfg.DETECTION.SPATIAL_SCALE_FACTOR,
-            cfg.DETECTION.ROI_POOLING,
-            cfg.MODEL.FC_INIT_STD,
+            cfg.DETECTION.SAMPLING_RATIO,
+            cfg.DETECTION.ALIGNED,
+            cfg.DETECTION.ROI_END_MODE,
         )
+        self.head = RoIHead(layers, (slow, fast), frames, cfg.MODEL.NUM_CLASSES, roi_align, cfg.MODEL.FC_INIT_STD)
         self.sigmoid = cfg.MODEL.HEAD_ACT == "sigmoid"
 
     def construct(self, slow: ms.Tensor, fast: ms.Tensor, boxes_px: ms.Tensor) -> ms.Tensor:
         """Score every box.
 
         Args:
-            slow: (n, 3, frames / alpha, h, w) float32, normalised RGB.
+            slow: (n, 3, frames / alpha, h, w) float32, normalized RGB.
             fast: (n, 3, frames, h, w).
             boxes_px: (n, k, 4) float32, x1 y1 x2 y2 in input pixels; padding is all zeros.
 
@@ -120,7 +136,7 @@ class SlowFast(nn.Cell):
         self, slow: ms.Tensor, fast: ms.Tensor, boxes_px: ms.Tensor, dropout: ms.Tensor | None = None
     ) -> ms.Tensor:
         """Score every box, before the activation; arguments as `construct` and `RoIHead.construct`."""
-        slow, fast = self.s1(fold(slow), fold(fast))
+        slow, fast = self.s1(self.fold(slow), self.fold(fast))
         slow, fast = self.s2(self.s1_fuse(slow, fast), fast)
         slow, fast = self.s3(self.s2_fuse(slow, fast), fast)
         slow, fast = self.s4(self.s3_fuse(slow, fast), fast)

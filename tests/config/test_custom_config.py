@@ -26,7 +26,7 @@ def test_the_published_recipe():
     assert (cfg.SLOWFAST.FUSION_CONV_CHANNEL_RATIO, cfg.SLOWFAST.FUSION_KERNEL_SZ) == (2, 7)
     assert cfg.RESNET.DEPTH == 50
     assert (cfg.RESNET.SPATIAL_DILATIONS[3], cfg.RESNET.SPATIAL_STRIDES[3]) == ([2, 2], [1, 1])
-    assert (cfg.DETECTION.ROI_POOLING, cfg.AVA.DETECTION_SCORE_THRESH) == ("aligned", 0.8)
+    assert (cfg.DETECTION.ALIGNED, cfg.AVA.DETECTION_SCORE_THRESH) == (True, 0.8)
     assert (cfg.SOLVER.BASE_LR, cfg.SOLVER.REFERENCE_BATCH, cfg.SOLVER.AUTO_SCALE_LR) == (0.15, 64, True)
     assert (cfg.SOLVER.STEPS, cfg.SOLVER.LRS) == ([0, 10, 15, 20], [1, 0.1, 0.01, 0.001])
     assert (cfg.SOLVER.MAX_EPOCH, cfg.SOLVER.MOMENTUM, cfg.SOLVER.WEIGHT_DECAY) == (20, 0.9, 1e-7)

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from src.checkpoint.names import to_pyslowfast
-from src.engine.train_step import MaskedBCE, TrainStep
+from src.engine.train_step import NetworkWithLoss, TrainStep
 from src.models.optimizer import build_optimizer
 from tests.models.reference_network import load_reference, pad_boxes, reference_clip, reference_network
 
@@ -30,7 +30,7 @@ def trained():
     labels = np.zeros((*real.shape, cfg.MODEL.NUM_CLASSES), np.float32)
     labels[real] = reference["labels"]
     arrays = (ms.Tensor(boxes), ms.Tensor(labels), ms.Tensor(real.astype(np.float32)))
-    step = TrainStep(MaskedBCE(network), build_optimizer(cfg, network, [reference["lr"]] * len(clips)))
+    step = TrainStep(NetworkWithLoss(network), build_optimizer(cfg, network, [reference["lr"]] * len(clips)))
     step.set_train(True)
     losses = [float(step(*clip, *arrays).asnumpy()) for clip in clips]
     parameters = {to_pyslowfast(name, "ckpt"): p.asnumpy() for name, p in network.parameters_dict().items()}

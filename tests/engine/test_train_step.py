@@ -11,7 +11,7 @@ from src.engine import batch_norm, dropout
 from src.engine.ema import ExponentialMovingAverage
 from src.engine.gradients import clip_by_norm, clip_by_value
 from src.engine.mixed_precision import build_scaler, to_mixed_precision
-from src.engine.train_step import AccumulatedStep, MaskedBCE, TrainStep
+from src.engine.train_step import AccumulatedStep, NetworkWithLoss, TrainStep
 from src.models.optimizer import build_optimizer
 from src.utils.distributed import ProcessGroup
 from src.utils.errors import UserError
@@ -23,7 +23,7 @@ RATE = 100.0
 
 
 def batch_of(clips: int, seed: int, classes: int = 5, boxes: int = 3) -> list[np.ndarray]:
-    """Return random arguments of MaskedBCE; the last boxes of every other clip are padding."""
+    """Return random arguments of NetworkWithLoss; the last boxes of every other clip are padding."""
     rng = np.random.default_rng(seed)
     fast = rng.normal(size=(clips, 3, 4, 32, 32)).astype(np.float32)
     corner = rng.uniform(0, 16, (clips, boxes, 2))
@@ -51,7 +51,7 @@ def build(cfg, rate: float = RATE, **settings) -> tuple[TinyNetwork, TrainStep]:
     network = TinyNetwork(cfg)
     if cfg.BN.FREEZE_STATISTICS:
         batch_norm.freeze_statistics(network)
-    step = TrainStep(MaskedBCE(network), build_optimizer(cfg, network, [rate] * 20), **settings)
+    step = TrainStep(NetworkWithLoss(network), build_optimizer(cfg, network, [rate] * 20), **settings)
     step.set_train(True)
     return network, step
 
@@ -182,7 +182,7 @@ def test_mixed_precision_needs_a_device_that_has_it(configure):
 def test_mixed_precision_casts_layers_and_keeps_names(configure, level, conv, norm, pool, projection):
     names = list(TinyNetwork(configure()).parameters_dict())
     network = to_mixed_precision(TinyNetwork(configure()), level, "GPU")
-    cells = (network.conv, network.bn, network.head.pool, network.head.projection)
+    cells = (network.conv, network.bn, network.head.roi_align, network.head.projection)
     types = [next(name for name, on in cell.get_flags().items() if on) for cell in cells]
     assert types == [conv, norm, pool, projection]
     assert list(network.parameters_dict()) == names

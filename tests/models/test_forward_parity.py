@@ -50,10 +50,10 @@ def test_logits_of_r101_with_nonlocal_blocks(eager):
 @pytest.mark.parametrize("name", ["tiny", "r101_nonlocal"])
 def test_names_and_shapes_of_the_parameters_are_pyslowfasts(name):
     from src.checkpoint.names import to_pyslowfast
-    from src.models.video_model_builder import SlowFast
+    from src.models.build import build_model
 
     reference, cfg = load_reference(name)
-    parameters = SlowFast(cfg).parameters_dict()
+    parameters = build_model(cfg).parameters_dict()
     ours = {to_pyslowfast(key, "ckpt"): list(parameter.shape) for key, parameter in parameters.items()}
     assert ours == reference["parameters"]
 

@@ -4,7 +4,7 @@ import mindspore as ms
 import numpy as np
 import pytest
 
-from src.models.video_model_builder import SlowFast
+from src.models.build import build_model
 from tests.models.reference_network import load_reference
 
 
@@ -12,7 +12,7 @@ from tests.models.reference_network import load_reference
 def parameters():
     ms.set_seed(3)
     _, cfg = load_reference("tiny")
-    return {name: parameter.asnumpy() for name, parameter in SlowFast(cfg).parameters_dict().items()}
+    return {name: parameter.asnumpy() for name, parameter in build_model(cfg).parameters_dict().items()}
 
 
 def test_the_last_batch_norm_of_every_residual_branch_starts_at_zero(parameters):
@@ -39,5 +39,5 @@ def test_the_last_layer_starts_small_and_without_bias(parameters):
 def test_one_seed_gives_one_network(parameters):
     ms.set_seed(3)
     _, cfg = load_reference("tiny")
-    again = SlowFast(cfg).parameters_dict()
+    again = build_model(cfg).parameters_dict()
     assert all(np.array_equal(value, again[name].asnumpy()) for name, value in parameters.items())

@@ -54,9 +54,9 @@ def convert(source, *arguments) -> None:
 def network(folder, repository):
     """Our network with the converted weights, pooling boxes as pytorchvideo does."""
     set_up_device("CPU", seed=0)
-    from src.models.video_model_builder import SlowFast
+    from src.models.build import build_model
 
-    network = SlowFast(load_config(repository / "configs/AVA/pytorchvideo/SLOWFAST_8x8_R50.yaml"))
+    network = build_model(load_config(repository / "configs/AVA/pytorchvideo/SLOWFAST_8x8_R50.yaml"))
     network.set_train(False)
     load_into(network, folder / "peer.ckpt")
     return network

@@ -15,9 +15,9 @@ import pytest
 from src.checkpoint.loading import load_into
 from src.checkpoint.names import convert
 from src.config.custom_config import load_config
-from src.engine.train_step import MaskedBCE, TrainStep
+from src.engine.train_step import NetworkWithLoss, TrainStep
+from src.models.build import build_model
 from src.models.optimizer import build_optimizer
-from src.models.video_model_builder import SlowFast
 
 torch = pytest.importorskip("torch")
 hub = pytest.importorskip("pytorchvideo.models.hub")
@@ -101,9 +101,9 @@ def test_four_steps_are_pytorchs(repository):
     cfg = load_config(
         repository / "configs/AVA/pytorchvideo/SLOWFAST_8x8_R50.yaml", ["SOLVER.WEIGHT_DECAY", WEIGHT_DECAY]
     )
-    peer, network = Peer(), SlowFast(cfg)
+    peer, network = Peer(), build_model(cfg)
     optimizer = build_optimizer(cfg, network, [RATE] * STEPS)
-    step = TrainStep(MaskedBCE(network), optimizer)
+    step = TrainStep(NetworkWithLoss(network), optimizer)
     step.set_train(True)
     moments = {moment.name.removeprefix("moments."): moment for moment in optimizer.moments}
     rng = np.random.default_rng(0)

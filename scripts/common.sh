@@ -2,6 +2,7 @@
 # What the launchers share; they source it. In the environment of each:
 #   FOREGROUND=1  wait for the end, and end with the run's status
 #   DRY_RUN=1     print the commands only
+#   PYTHON        the interpreter that runs the programs, MindSpore in it; see find_python
 
 root="$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)"
 pids=()
@@ -17,15 +18,25 @@ fail() {
     exit 2
 }
 
-# A python of the system does not have MindSpore; one of an environment that the user chose comes first.
-use_environment() {
-    case "$(command -v python || true)" in
-    "" | /bin/* | /usr/bin/* | /usr/local/bin/*)
-        if [[ -x $root/.venv/bin/python ]]; then
-            PATH="$root/.venv/bin:$PATH"
-        fi
-        ;;
-    esac
+# Set `python`, the interpreter that runs the programs, and put its folder first on PATH. It is PYTHON; where that is
+# not set, the python on PATH if it has MindSpore; else the one that setup.sh made.
+find_python() {
+    python=${PYTHON:-}
+    if [[ -n $python ]]; then
+        command -v "$python" >/dev/null || fail "PYTHON=$python: no such interpreter"
+        python=$(realpath -s -- "$(command -v "$python")")
+    elif has_mindspore python; then
+        python=python
+    elif [[ -x $root/.venv/bin/python ]]; then
+        python=$root/.venv/bin/python
+    else
+        fail "no python here has MindSpore; run bash scripts/setup.sh, or name one that has it in PYTHON"
+    fi
+    PATH="$(dirname "$(command -v "$python")"):$PATH"
+}
+
+has_mindspore() {
+    "$1" -c 'import importlib.util, sys; sys.exit(importlib.util.find_spec("mindspore") is None)' 2>/dev/null
 }
 
 # Check CFG DATA_DIR CHECKPOINT_FILE_PATH [KEY VALUE ...] and set `entry`, the command that trains or evaluates.
@@ -43,7 +54,7 @@ set_entry() {
     [[ -z $3 || -f $3 ]] || fail "$3: no such file; expected CHECKPOINT_FILE_PATH"
     entry=("$root/$name.py" --cfg "$(realpath -- "$1")" --device_target "$target"
         DATA.PATH_TO_DATA_DIR "$(realpath -- "$2")" "$group.CHECKPOINT_FILE_PATH" "${3:+$(realpath -- "$3")}" "${@:4}")
-    use_environment
+    find_python
 }
 
 # Run a command in the background with its output in a file. Arguments: the file, the command.
@@ -90,7 +101,7 @@ finish() {
 standalone() {
     local log=$3
     set_entry "$1" "$2" "${@:4}"
-    start "$log" env RANK_SIZE=1 RANK_ID=0 DEVICE_ID="${DEVICE_ID:-0}" python "${entry[@]}"
+    start "$log" env RANK_SIZE=1 RANK_ID=0 DEVICE_ID="${DEVICE_ID:-0}" "$python" "${entry[@]}"
     finish
 }
 
@@ -116,7 +127,7 @@ distribute_by_table() {
         read -r size rank device <<<"$row"
         bind_numa "$index" "${#rows[@]}"
         start "${name}_parallel$rank/log" env RANK_TABLE_FILE="$(realpath -- "$table")" RANK_SIZE="$size" \
-            RANK_ID="$rank" DEVICE_ID="$device" ${numa[@]+"${numa[@]}"} python "${entry[@]}"
+            RANK_ID="$rank" DEVICE_ID="$device" ${numa[@]+"${numa[@]}"} "$python" "${entry[@]}"
         index=$((index + 1))
     done
     finish
@@ -151,7 +162,7 @@ distribute_by_mpirun() {
     count=$(count_devices "${CUDA_VISIBLE_DEVICES:-}" '/dev/nvidia[0-9]*')
     if ((EUID == 0)); then options+=(--allow-run-as-root); fi
     # After a SIGTERM, processes have a minute to write a checkpoint.
-    start "$log" mpirun ${options[@]+"${options[@]}"} -n "$count" --mca odls_base_sigkill_timeout 60 python "${entry[@]}"
+    start "$log" mpirun ${options[@]+"${options[@]}"} -n "$count" --mca odls_base_sigkill_timeout 60 "$python" "${entry[@]}"
     finish
 }
 

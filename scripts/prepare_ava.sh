@@ -3,15 +3,15 @@
 # Usage: bash scripts/prepare_ava.sh [DIR] [options of `python -m src.datasets.prepare all`]
 set -euo pipefail
 
-root=data/ava
+# shellcheck source=scripts/common.sh
+source "$(dirname "${BASH_SOURCE[0]}")/common.sh"
+
+folder=data/ava
 if [[ $# -gt 0 && $1 != -* ]]; then
-    root=$(realpath -m -- "$1")
+    folder=$1
     shift
 fi
-cd "$(dirname "${BASH_SOURCE[0]}")/.."
-python=.venv/bin/python
-if [[ ! -x $python ]]; then
-    echo "error: $python is not there; run bash scripts/setup.sh first" >&2
-    exit 2
-fi
-exec "$python" -m src.datasets.prepare all --root "$root" "$@"
+find_python
+folder=$(realpath -m -- "$folder")
+cd "$root"
+exec "$python" -m src.datasets.prepare all --root "$folder" "$@"

@@ -9,15 +9,8 @@
 # time_Result/ (of the last shard), infer.log. A run that was stopped goes on where it was when started again.
 set -euo pipefail
 
-usage() {
-    sed -n '2,/^set/{/^# /s/^# //p}' "${BASH_SOURCE[0]}" >&2
-    exit 2
-}
-
-fail() {
-    echo "error: $*" >&2
-    exit 2
-}
+# shellcheck source=scripts/common.sh
+source "$(dirname "${BASH_SOURCE[0]}")/common.sh"
 
 [[ $# -eq 5 ]] || usage
 mindir=$1
@@ -31,9 +24,7 @@ device_id=$5
 [[ -f $mindir ]] || fail "$mindir: no such file; expected a graph from export.py"
 [[ -d $dataset ]] || fail "$dataset: no such folder; expected the data set"
 
-root="$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)"
-python="${PYTHON:-$root/.venv/bin/python}"
-[[ -x $python ]] || fail "$python is not there; run bash scripts/setup.sh first"
+find_python
 runner="$root/ascend310_infer/build/main"
 inputs=preprocess_Result
 work=$inputs/.work

@@ -3,17 +3,9 @@
 # Usage: bash scripts/run_export.sh CFG CKPT [KEY VALUE ...]
 set -euo pipefail
 
-if [[ $# -lt 2 ]]; then
-    echo "usage: bash scripts/run_export.sh CFG CKPT [KEY VALUE ...]" >&2
-    exit 2
-fi
-root="$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)"
-python="${PYTHON:-$root/.venv/bin/python}"
-if [[ ! -x $python ]]; then
-    echo "error: $python is not there; run bash scripts/setup.sh first" >&2
-    exit 2
-fi
-cfg=$1
-checkpoint=$2
-shift 2
-exec "$python" "$root/export.py" --cfg "$cfg" TEST.CHECKPOINT_FILE_PATH "$checkpoint" "$@"
+# shellcheck source=scripts/common.sh
+source "$(dirname "${BASH_SOURCE[0]}")/common.sh"
+
+(($# >= 2)) || usage
+find_python
+exec "$python" "$root/export.py" --cfg "$1" TEST.CHECKPOINT_FILE_PATH "$2" "${@:3}"

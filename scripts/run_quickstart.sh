@@ -1,28 +1,33 @@
 #!/usr/bin/env bash
 # See SlowFast work on this machine: set up, draw a sample data set, train on it, score held-out videos.
-#
-#   bash scripts/run_quickstart.sh [FOLDER]              FOLDER: where everything goes; default output/quickstart
+# Usage: bash scripts/run_quickstart.sh [FOLDER]
+#   FOLDER  where everything goes, default output/quickstart
+#   PYTHON  in the environment: an interpreter that has MindSpore; then nothing is set up
 set -euo pipefail
-cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
-if [ "$#" -gt 1 ]; then
-    echo "usage: bash scripts/run_quickstart.sh [FOLDER]" >&2
-    exit 2
-fi
+# shellcheck source=scripts/common.sh
+source "$(dirname "${BASH_SOURCE[0]}")/common.sh"
+cd "$root"
+
+(($# <= 1)) || usage
 folder="${1:-output/quickstart}"
 cfg=configs/sample/SLOWFAST_SAMPLE.yaml
 
-bash scripts/setup.sh
-.venv/bin/python -m src.datasets.sample "$folder/sample_data"
+if [[ -z ${PYTHON:-} ]]; then
+    bash scripts/setup.sh
+    PYTHON=$root/.venv/bin/python
+fi
+find_python
+"$python" -m src.datasets.sample "$folder/sample_data"
 started=$SECONDS
-.venv/bin/python train.py --cfg "$cfg" DATA.PATH_TO_DATA_DIR "$folder/sample_data" OUTPUT_DIR "$folder"
+"$python" train.py --cfg "$cfg" DATA.PATH_TO_DATA_DIR "$folder/sample_data" OUTPUT_DIR "$folder"
 checkpoint="$(find "$folder/checkpoints" -name 'slowfast-*.ckpt' -printf '%T@ %p\n' | sort -n | tail -n 1 | cut -d ' ' -f 2-)"
-.venv/bin/python eval.py --cfg "$cfg" DATA.PATH_TO_DATA_DIR "$folder/sample_data" OUTPUT_DIR "$folder" \
+"$python" eval.py --cfg "$cfg" DATA.PATH_TO_DATA_DIR "$folder/sample_data" OUTPUT_DIR "$folder" \
     TEST.CHECKPOINT_FILE_PATH "$checkpoint" | tee "$folder/eval.log"
-.venv/bin/python -m src.evaluation --groundtruth "$folder/groundtruth_test.csv" --detections "$folder/detections_test.csv" \
+"$python" -m src.evaluation --groundtruth "$folder/groundtruth_test.csv" --detections "$folder/detections_test.csv" \
     --labelmap "$folder/sample_data/ava_annotations/ava_action_list_v2.2_for_activitynet_2019.pbtxt" \
     --report "$folder/report" >/dev/null
-.venv/bin/python -m src.visualization.detections --cfg "$cfg" --detections "$folder/detections_test.csv" --out "$folder/pictures" \
+"$python" -m src.visualization.detections --cfg "$cfg" --detections "$folder/detections_test.csv" --out "$folder/pictures" \
     DATA.PATH_TO_DATA_DIR "$folder/sample_data"
 map="$(sed -n "s|^'PascalBoxes_Precision/mAP@0.5IOU': ||p" "$folder/eval.log")"
 cat <<TEXT

@@ -1,14 +1,19 @@
 #!/usr/bin/env bash
 # Set up, then check style and run the tests.
-#
-#   bash scripts/run_tests.sh [PYTEST ARGUMENT ...]      for example: -m "not slow", tests/models
+# Usage: bash scripts/run_tests.sh [PYTEST ARGUMENT ...]      for example: -m "not slow", tests/models
+#   PYTHON  in the environment: an interpreter that has all the tests need; then nothing is set up
 set -euo pipefail
-cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
-bash scripts/setup.sh --tests
-# shellcheck source=/dev/null
-. .venv/bin/activate
+# shellcheck source=scripts/common.sh
+source "$(dirname "${BASH_SOURCE[0]}")/common.sh"
+cd "$root"
+
+if [[ -z ${PYTHON:-} ]]; then
+    bash scripts/setup.sh --tests
+    PYTHON=$root/.venv/bin/python
+fi
+find_python
 ruff check .
 ruff format --check --quiet .
 git ls-files -z '*.sh' | xargs -0 shellcheck
-python -m pytest "$@"
+"$python" -m pytest "$@"

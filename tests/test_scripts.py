@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import subprocess
 from pathlib import Path
 
@@ -22,8 +23,9 @@ LAUNCHERS = {
     "run_distribute_train_cpu.sh": 4,
     "run_distribute_eval.sh": 3,
 }
-# Writes its name, arguments and the environment that launchers set to a file of its own in $RECORDS.
+# Has MindSpore, when asked. Writes its name, arguments and the environment that launchers set to a file of its own in $RECORDS.
 STAND_IN = """#!/usr/bin/env bash
+if [[ ${1:-} == -c ]]; then exit 0; fi
 file=$(mktemp "$RECORDS/XXXXXX")
 printf '%s\\0' "$(basename "$0")" "$@" >"$file.arguments"
 printf '%s\\0' "RANK_ID=${RANK_ID:-}" "RANK_SIZE=${RANK_SIZE:-}" "DEVICE_ID=${DEVICE_ID:-}" \\
@@ -306,6 +308,40 @@ def test_a_dry_run_prints_the_command_and_starts_nothing(place, script):
     assert "re\\ cipe.yaml" in done.stdout
     assert place.calls() == []
     assert list(place.work.iterdir()) == []
+
+
+def test_python_names_the_interpreter_of_every_program(place):
+    chosen = place.root / "chosen" / "python3.10"
+    chosen.parent.mkdir()
+    chosen.write_text(STAND_IN)
+    chosen.chmod(0o755)
+    launches = {
+        "run_standalone_train_cpu.sh": place.standard,
+        "run_distribute_eval.sh": place.standard,
+        "run_export.sh": place.standard[::2],
+        "prepare_ava.sh": ["films"],
+    }
+    for script, arguments in launches.items():
+        done = place.run(script, *arguments, PYTHON="../chosen/python3.10", DEVICE_NUM="1")
+        assert done.returncode == 0, done.stderr
+    programs = [next(word for word in call if "python" in word) for call, _ in place.calls()]
+    assert sorted(Path(program).name for program in programs) == ["python3.10"] * 4
+
+
+def test_an_interpreter_that_is_not_there_is_named(place):
+    done = place.run("run_export.sh", *place.standard[::2], PYTHON="python9")
+    assert (done.returncode, done.stderr) == (2, "error: PYTHON=python9: no such interpreter\n")
+
+
+def test_without_mindspore_the_launcher_says_how_to_get_it(place, tmp_path):
+    """A checkout that was not set up, on a machine whose python lacks MindSpore."""
+    checkout = tmp_path / "checkout" / "scripts"
+    shutil.copytree(place.scripts, checkout)
+    (place.root / "bin" / "python").write_text("#!/bin/sh\nexit 1\n")
+    place.scripts = checkout
+    done = place.run("run_export.sh", *place.standard[::2])
+    assert done.returncode == 2
+    assert "no python here has MindSpore; run bash scripts/setup.sh" in done.stderr
 
 
 def test_scripts_pass_shellcheck(repository):

@@ -23,7 +23,8 @@ LAUNCHERS = {
     "run_distribute_train_cpu.sh": 4,
     "run_distribute_eval.sh": 3,
 }
-# Has MindSpore, when asked. Writes its name, arguments and the environment that launchers set to a file of its own in $RECORDS.
+# Has MindSpore, when asked. Writes its name, arguments and the environment that launchers set to a file of its own
+# in $RECORDS.
 STAND_IN = """#!/usr/bin/env bash
 if [[ ${1:-} == -c ]]; then exit 0; fi
 file=$(mktemp "$RECORDS/XXXXXX")

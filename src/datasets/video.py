@@ -1,0 +1,679 @@
+"""Video files and streams: one clock and one geometry for everything that reads them.
+
+The time of a frame is its time stamp in the file, counted from the file's start as ffmpeg does; sizes are those of
+upright frames. Frame k at a rate of `fps` is what ffmpeg's filter `fps=FPS:start_time=0` shows: the last frame whose
+time, times the rate and rounded (halves up), is at most k. The last frame stays until the stream's end.
+"""
+
+import functools
+import math
+import os
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+
+import av
+import cv2
+import numpy as np
+
+from src.utils.errors import UserError
+
+# What ffmpeg takes for a discontinuity of a transport stream's clock (its option -dts_delta_threshold), in seconds.
+_DISCONTINUITY_SECONDS = 10
+# Decoding times of such a stream may fall so far behind before that, too, is one; in seconds.
+_BACKWARD_SECONDS = Fraction(1, 10)
+# Headers round durations, and streams end a little apart; beyond this a video counts as cut short.
+_TRUNCATION_SECONDS = 1
+# Within so many seconds ahead, decoding on is quicker than seeking, which lands on a keyframe far before.
+_DECODE_ON_SECONDS = 4
+# FF_QP2LAMBDA: what `-q:v 1` stands for.
+_JPEG_QUALITY = {"flags": "+qscale", "global_quality": "118"}
+# Not videos, though libavformat gives them a video stream: images, and texts drawn as a terminal's screen.
+_STILL_FORMATS = ("image2", "tty", "_pipe")
+
+
+@dataclass(frozen=True)
+class FrameTimes:
+    """When each frame of a video begins, in the order in which they are shown.
+
+    Attributes:
+        ticks: int64 (frames,), in units of `unit`. They never fall, except where the file's own times begin again.
+        end: when the last frame ends, in the same units.
+        unit: in seconds.
+    """
+
+    ticks: np.ndarray
+    end: int
+    unit: Fraction
+
+    def __len__(self) -> int:
+        return len(self.ticks)
+
+    @property
+    def duration(self) -> Fraction:
+        """Seconds from the clock's start to the last frame's end."""
+        return max(self.end * self.unit, Fraction(0))
+
+    def time_of(self, frame: int) -> Fraction:
+        """Return when frame `frame` (from 0) begins, in seconds."""
+        return int(self.ticks[frame]) * self.unit
+
+    def frame_at(self, second: float | Fraction, fps: int) -> int:
+        """Return which frame is shown at a second, of a whole frame number at `fps` frames a second."""
+        index = math.floor(Fraction(second) * fps + Fraction(1, 2))
+        return max(int(np.searchsorted(self.slots(fps), index, side="right")) - 1, 0)
+
+    def count(self, fps: int) -> int:
+        """Return how many frames there are at `fps` frames a second."""
+        return max(_slot(self.end * self.unit, fps), 1)
+
+    def slots(self, fps: int) -> np.ndarray:
+        """Return the first of the frames at `fps` a second that may show each frame: int64 (frames,), rising."""
+        scale = self.unit * fps
+        # Python's integers: a product may pass 64 bits.
+        slots = (2 * self.ticks.astype(object) * scale.numerator + scale.denominator) // (2 * scale.denominator)
+        return np.maximum.accumulate(slots.astype(np.int64)) if len(slots) else np.empty(0, np.int64)
+
+
+@dataclass(frozen=True)
+class VideoInfo:
+    """What a video file holds, as far as that shows without decoding its frames.
+
+    Attributes:
+        path: the file.
+        times: when its frames are shown.
+        rate: frames a second, exact where the rate is constant, else that of most frames.
+        width: of the upright frames, in pixels.
+        height: of the upright frames, in pixels.
+        pixel_aspect: how wide a pixel is shown in relation to its height. Frames keep their pixels as they are stored.
+        promised: seconds that the header promises; None: it says nothing.
+    """
+
+    path: Path
+    times: FrameTimes
+    rate: Fraction
+    width: int
+    height: int
+    pixel_aspect: Fraction
+    promised: Fraction | None
+    _keyframes: np.ndarray  # of those that can be sought: when they are shown, when they are decoded
+
+    @property
+    def fps(self) -> float:
+        """Frames a second, as a float."""
+        return float(self.rate)
+
+    @property
+    def duration(self) -> float:
+        """Seconds until the last frame ends."""
+        return float(self.times.duration)
+
+    @property
+    def is_truncated(self) -> bool:
+        """Whether the file ends before its header says."""
+        return self.promised is not None and self.times.duration < self.promised - _TRUNCATION_SECONDS
+
+    @property
+    def display_size(self) -> tuple[int, int]:
+        """Width and height that a player shows, with square pixels."""
+        return round(self.width * self.pixel_aspect), self.height
+
+
+class VideoFrame:
+    """One decoded frame.
+
+    Attributes:
+        ticks: when it begins, in units of the decoder's `unit`.
+        time: the same in seconds.
+        is_damaged: the decoder reported faults in it.
+    """
+
+    def __init__(self, frame: av.VideoFrame, ticks: int, unit: Fraction, size: tuple[int, int] | None) -> None:
+        self.ticks, self.time = ticks, ticks * unit
+        self.is_damaged = frame.is_corrupt
+        self._frame, self._size = frame, size
+
+    @functools.cached_property
+    def planes(self) -> av.VideoFrame:
+        """The frame upright, in the full-range planes that a JPEG file holds, as ffmpeg makes them."""
+        upright = _upright(self._frame)
+        width, height = self._size or (upright.width, upright.height)
+        # One thread: others would not live on in a forked worker, which then waits for them.
+        return upright.reformat(
+            width,
+            height,
+            format=_jpeg_format(upright),
+            dst_color_range="JPEG",
+            interpolation="BICUBIC",
+            threads=1,
+        )
+
+    @functools.cached_property
+    def image(self) -> np.ndarray:
+        """The frame as BGR, uint8 (height, width, 3), as it would come from a JPEG file but for the loss.
+
+        That is full-range planes as ffmpeg makes them, color smoothly enlarged, and the matrix of BT.601 whatever the
+        video's own is.
+        """
+        luma, blue, red = (
+            np.frombuffer(plane, np.uint8).reshape(plane.height, plane.line_size)[:, : plane.width]
+            for plane in self.planes.planes
+        )
+        height, width = luma.shape
+        # Sizes of color planes are rounded up.
+        full = tuple(extent * round(whole / extent) for extent, whole in zip(blue.shape, luma.shape, strict=True))
+        blue, red = (cv2.resize(plane, full[::-1])[:height, :width] for plane in (blue, red))
+        return cv2.cvtColor(cv2.merge([luma, red, blue]), cv2.COLOR_YCrCb2BGR)
+
+    def jpeg(self, short_side: int = 0) -> bytes:
+        """Return the frame as a JPEG file in the quality of AVA's recipe (ffmpeg's `-q:v 1`).
+
+        Args:
+            short_side: scale the shorter side to so many pixels; 0 keeps the size.
+        """
+        planes = self.planes
+        if short_side:
+            width, height = _short_side_size(planes.width, planes.height, short_side)
+            planes = planes.reformat(width, height, interpolation="BICUBIC", threads=1)
+        encoder = av.CodecContext.create("mjpeg", "w")
+        encoder.width, encoder.height, encoder.pix_fmt = planes.width, planes.height, planes.format.name
+        encoder.time_base, encoder.options, encoder.thread_count = Fraction(1), _JPEG_QUALITY, 1
+        planes.pts = None
+        return b"".join(bytes(packet) for step in (planes, None) for packet in encoder.encode(step))
+
+
+class VideoDecoder:
+    """The frames of a file, a camera or a stream, in the order in which they are shown.
+
+    Damage does not end it: what cannot be decoded is counted, and decoding goes on behind it.
+
+    Attributes:
+        rate: frames a second that the header states, exact; 0: it says nothing.
+        unit: of the frames' ticks, in seconds.
+        errors: packets that could not be read or decoded so far.
+        damaged: frames so far in which the decoder reported faults.
+
+    Args:
+        source: a file, or whatever libavformat opens.
+        threads: that decode; 0: as many as it likes. 1 in processes that were forked.
+        container_format: of a device, as v4l2; None: told from the content.
+        options: of libavformat, by name.
+
+    Raises:
+        UserError: it cannot be opened, or has no video.
+    """
+
+    def __init__(
+        self,
+        source: str | os.PathLike,
+        *,
+        threads: int = 0,
+        container_format: str | None = None,
+        options: dict[str, str] | None = None,
+    ) -> None:
+        self.source = source
+        self._container = _open(source, container_format, options)
+        self._stream = first_video_stream(self._container, source)
+        self._stream.thread_type = "NONE" if threads == 1 else "AUTO"
+        self._stream.codec_context.thread_count = threads
+        self.unit = self._stream.time_base
+        self.rate = self._stream.average_rate or self._stream.guessed_rate or Fraction(0)
+        # A bare stream, outside of a container, states a rate but no times.
+        self.is_timed = not self._container.format.flags & av.format.Flags.no_timestamps.value
+        if not self.is_timed:
+            if not self.rate:
+                raise UserError(f"{source}: states neither times nor a frame rate; convert it to mp4 with ffmpeg first")
+            self.unit = 1 / self.rate
+        self.errors = self.damaged = self._decoded = 0
+        self._size: tuple[int, int] | None = None
+        self._clock = _Clock(self._container, self._stream)
+
+    def __enter__(self) -> "VideoDecoder":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the file; a second time does nothing."""
+        self._container.close()
+
+    def __iter__(self) -> Iterator[VideoFrame]:
+        last = None
+        for frame in self._decode():
+            ticks = self._ticks(frame, last)
+            if self._size is None:
+                # All frames take the size of the first, as with ffmpeg.
+                upright = _upright(frame)
+                self._size = upright.width, upright.height
+            last, self._decoded = ticks, self._decoded + 1
+            result = VideoFrame(frame, ticks, self.unit, self._size)
+            self.damaged += result.is_damaged
+            yield result
+
+    def seek(self, decoding_ticks: int) -> None:
+        """Go on at the keyframe that has this decoding time in the file, as `FrameIndex` notes it."""
+        self._container.seek(decoding_ticks, stream=self._stream)
+        self._clock = _Clock(self._container, self._stream)
+
+    def _decode(self) -> Iterator[av.VideoFrame]:
+        """Yield decoded frames, their times corrected; what cannot be read or decoded is counted and passed over."""
+        packets = self._container.demux(self._stream)
+        is_at_end = False
+        while not is_at_end:
+            packet = None
+            try:
+                packet = next(packets, None)
+            except av.FFmpegError:
+                self.errors += 1
+            is_at_end = packet is None
+            if packet is not None:
+                if not packet.size and packet.dts is None:
+                    continue  # stands for the end
+                self._clock.correct(packet)
+            try:
+                frames = self._stream.codec_context.decode(packet)  # None: what the decoder still holds
+            except av.FFmpegError:
+                self.errors += 1
+                continue
+            yield from frames
+
+    def _ticks(self, frame: av.VideoFrame, last: int | None) -> int:
+        if not self.is_timed:
+            return self._decoded
+        # As ffmpeg: frames without a time stamp of their own take the time at which they were decoded.
+        ticks = frame.pts if frame.pts is not None else frame.dts
+        if ticks is None:
+            step = round(1 / self.rate / self.unit) if self.rate else 1
+            ticks = 0 if last is None else last + step
+        return ticks
+
+
+class _Clock:
+    """Makes packets' times count from the file's start, over wraps and discontinuities, as ffmpeg does."""
+
+    def __init__(self, container: av.container.InputContainer, stream: av.VideoStream) -> None:
+        unit = stream.time_base
+        self._jumps = bool(container.format.flags & av.format.Flags.ts_discont.value)
+        start = Fraction(container.start_time or 0, av.time_base)
+        if self._jumps and stream.start_time is not None:
+            # Their streams are cut anywhere: the one that is read sets the start.
+            start = max(start, stream.start_time * unit)
+        self.offset = -_rounded(start / unit)
+        self._unit = unit
+        rate = stream.average_rate or stream.guessed_rate
+        self._step = _rounded(1 / rate / unit) if rate else 0
+        self._last = self._expected = None
+        self.was_corrected = False
+
+    def correct(self, packet: av.Packet) -> None:
+        """Change a packet's presentation and decoding time."""
+        if packet.dts is not None and self._jumps:
+            self._follow(packet)
+        if packet.dts is not None:
+            packet.dts += self.offset
+        if packet.pts is not None:
+            packet.pts += self.offset
+
+    def _follow(self, packet: av.Packet) -> None:
+        """Take a jump of the decoding time for a new start of the clock."""
+        time = packet.dts + self.offset
+        if self._expected is not None:
+            jump = time - self._expected
+            if abs(jump * self._unit) > _DISCONTINUITY_SECONDS or (time - self._last) * self._unit < -_BACKWARD_SECONDS:
+                self.offset -= jump
+                time -= jump
+                self.was_corrected = True
+        self._last = time
+        self._expected = time + (packet.duration or self._step)
+
+
+def probe(video: str | os.PathLike) -> VideoInfo:
+    """Read through a video file without decoding it, but for the first frame.
+
+    Raises:
+        UserError: no such file, not a video, no video stream, or no frame that can be decoded.
+    """
+    path = Path(video)
+    if not path.is_file():
+        raise UserError(f"{path}: there is no such video")
+    with VideoDecoder(path, threads=1) as decoder:
+        first = next(iter(decoder), None)
+        if first is None:
+            raise UserError(f"{path}: holds no frame that can be decoded; is the file complete?")
+        width, height = first.planes.width, first.planes.height
+        pixel_aspect = _pixel_aspect(decoder._stream, first._frame)
+    entries = _read_packets(path, first.ticks)
+    times = entries.times if entries.times is not None else _decode_times(path)
+    return VideoInfo(
+        path,
+        times,
+        _usual_rate(times, entries.rate),
+        width,
+        height,
+        pixel_aspect,
+        entries.promised,
+        entries.keyframes,
+    )
+
+
+@dataclass(frozen=True)
+class _Packets:
+    """What the packets of a video say: see `VideoInfo`.
+
+    `times` is None where only decoding tells: packets without times, times that begin again, several of one time.
+    """
+
+    times: FrameTimes | None
+    rate: Fraction
+    promised: Fraction | None
+    keyframes: np.ndarray
+
+
+def _read_packets(path: Path, first_ticks: int) -> _Packets:
+    """Read through a file; frames before `first_ticks` are those that a cut has left without their keyframe."""
+    with _open(path) as container:
+        stream = first_video_stream(container, path)
+        is_timed = not container.format.flags & av.format.Flags.no_timestamps.value
+        clock = _Clock(container, stream)
+        rows, ends = [], {}
+        try:
+            for packet in container.demux():
+                if packet.dts is None and packet.pts is None and not packet.size:
+                    continue
+                if packet.pts is not None and packet.duration:
+                    end = (packet.pts + packet.duration) * packet.time_base
+                    ends[packet.stream_index] = max(ends.get(packet.stream_index, end), end)
+                if packet.stream_index != stream.index or not packet.size:
+                    continue
+                decoding_ticks = packet.dts
+                clock.correct(packet)
+                if not packet.is_discard:
+                    rows.append((packet.pts, packet.duration or 0, packet.is_keyframe, decoding_ticks))
+        except av.FFmpegError:
+            pass  # what the file still holds counts; decoding it tells of the damage
+        rate = stream.average_rate or stream.guessed_rate or Fraction(0)
+        promised = _promised(container, stream, ends)
+        unit = stream.time_base
+    no_keyframes = np.empty((0, 2), np.int64)
+    if not is_timed:
+        if not rate:
+            raise UserError(f"{path}: states neither times nor a frame rate; convert it to mp4 with ffmpeg first")
+        times = FrameTimes(np.arange(len(rows)), len(rows), 1 / rate)
+        return _Packets(times, rate, None, no_keyframes)
+    rows = [row for row in rows if row[0] is None or row[0] >= first_ticks]
+    unknown = _Packets(None, rate, promised, no_keyframes)
+    if any(ticks is None for ticks, *_ in rows) or clock.was_corrected:
+        return unknown
+    rows.sort(key=lambda row: row[0])
+    ticks = np.array([row[0] for row in rows], np.int64)
+    if not len(ticks) or (np.diff(ticks) <= 0).any():
+        return unknown
+    keyframes = [(row[0], row[3]) for row in rows if row[2] and row[3] is not None]
+    times = FrameTimes(ticks, _end(ticks, rows[-1][1], rate, unit), unit)
+    return _Packets(times, rate, promised, np.array(keyframes, np.int64).reshape(-1, 2))
+
+
+def _decode_times(path: Path) -> FrameTimes:
+    """Tell the times of a video whose packets do not state them by decoding it."""
+    with VideoDecoder(path, threads=1) as decoder:
+        frames = [(frame.ticks, frame._frame.duration) for frame in decoder]
+        ticks = np.array([tick for tick, _ in frames], np.int64)
+        return FrameTimes(ticks, _end(ticks, frames[-1][1], decoder.rate, decoder.unit), decoder.unit)
+
+
+def _end(ticks: np.ndarray, duration: int, rate: Fraction, unit: Fraction) -> int:
+    """Return when the last frame ends: by its own duration, else that of the one before, else the rate.
+
+    A duration of one tick is a guess of libavformat's where frames are far longer.
+    """
+    before = int(ticks[-1] - ticks[-2]) if len(ticks) > 1 else 0
+    if duration <= 0 or (duration == 1 and before > 2):
+        duration = before if before > 0 else _rounded(1 / rate / unit) if rate else 1
+    return int(ticks[-1]) + duration
+
+
+def _promised(
+    container: av.container.InputContainer, stream: av.VideoStream, ends: dict[int, Fraction]
+) -> Fraction | None:
+    """Return how long the header says that the video lasts.
+
+    A container's duration is that of its longest stream, which may be sound or subtitles.
+    """
+    if stream.duration:
+        return stream.duration * stream.time_base
+    if not container.duration:
+        return None
+    whole = Fraction(container.duration, av.time_base)
+    start = Fraction(container.start_time or 0, av.time_base)
+    others = max((end - start for index, end in ends.items() if index != stream.index), default=Fraction(0))
+    return None if others >= whole - _TRUNCATION_SECONDS else whole
+
+
+def _usual_rate(times: FrameTimes, stated: Fraction) -> Fraction:
+    """Return the stated rate if the frames keep to it, else that of most frames."""
+    steps = np.diff(times.ticks)
+    span = int(steps.sum()) * times.unit
+    if span <= 0:
+        return stated or Fraction(1)
+    mean = len(steps) / span
+    if stated and abs(mean / stated - 1) < Fraction(1, 200):
+        return stated
+    return 1 / (max(int(np.median(steps)), 1) * times.unit)
+
+
+def at_rate(frames: Iterable[VideoFrame], fps: int, end: Fraction | None = None) -> Iterator[tuple[int, VideoFrame]]:
+    """Yield (k, frame) for k = 0, 1, ...: what is shown at k / fps seconds.
+
+    Args:
+        frames: of a `VideoDecoder`.
+        fps: frames a second.
+        end: seconds until which the last frame stays; None: it is shown once.
+    """
+    index, shown, latest = 0, None, 0
+    for frame in frames:
+        slot = max(latest, _slot(frame.time, fps))
+        while shown is not None and index < slot:
+            yield index, shown
+            index += 1
+        shown, latest = frame, slot
+    if shown is None:
+        return
+    for last in range(index, max(index + (end is None), 1, _slot(end or 0, fps))):
+        yield last, shown
+
+
+class VideoReader:
+    """Frames of one open video at a rate of its own, in any order; it goes on where it stopped if that is near.
+
+    Args:
+        info: of the video.
+        fps: frames a second.
+
+    Raises:
+        UserError: the video cannot be opened any more.
+    """
+
+    def __init__(self, info: VideoInfo, fps: int) -> None:
+        self.path, self.count = info.path, info.times.count(fps)
+        self._info, self._fps = info, fps
+        self._process = os.getpid()
+        self._decoder = VideoDecoder(info.path, threads=1)
+        self._start()
+
+    def __enter__(self) -> "VideoReader":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the file."""
+        self._decoder.close()
+
+    @property
+    def is_mine(self) -> bool:
+        """Whether it was opened by this very process: a file's position is shared over a fork."""
+        return os.getpid() == self._process
+
+    def read(self, indices: Iterable[int]) -> Iterator[tuple[int, VideoFrame]]:
+        """Yield (index, frame) for rising `indices`.
+
+        Raises:
+            UserError: the file was replaced by one that holds no frames.
+        """
+        for index in indices:
+            ahead = index - self._slot
+            if ahead < 0 or ahead > _DECODE_ON_SECONDS * self._fps:
+                self._go_to(index)
+            while self._next is not None and self._next_slot <= index:
+                self._advance()
+            yield index, self._current
+
+    def _start(self) -> None:
+        """Stand on the first frame."""
+        self._frames = iter(self._decoder)
+        self._latest = 0
+        self._current, self._slot, self._next = None, 0, None
+        self._fetch()
+        if self._next is None:
+            raise UserError(f"{self.path}: holds no frame that can be decoded; is the file complete?")
+        self._advance()
+
+    def _go_to(self, index: int) -> None:
+        """Stand at or before a frame: at the last keyframe before it that can be reached, else at the first frame."""
+        unit, fps = self._info.times.unit, self._fps
+        before = [row for row in self._info._keyframes.tolist() if _slot(row[0] * unit, fps) <= index]
+        if index >= self._slot and before and _slot(before[-1][0] * unit, fps) <= self._slot:
+            return  # decoding on passes no keyframe
+        for _, decoding_ticks in reversed(before[-2:]):
+            try:
+                self._decoder.seek(decoding_ticks)
+                self._start()
+            except (av.FFmpegError, UserError):
+                continue
+            if _slot(self._current.time, fps) <= index:
+                return
+        self._decoder.close()
+        self._decoder = VideoDecoder(self.path, threads=1)
+        self._start()
+
+    def _advance(self) -> None:
+        self._current, self._slot = self._next, self._next_slot
+        self._fetch()
+
+    def _fetch(self) -> None:
+        self._next = next(self._frames, None)
+        if self._next is not None:
+            self._next_slot = self._latest = max(self._latest, _slot(self._next.time, self._fps))
+
+
+def first_video_stream(container: av.container.InputContainer, source: object) -> av.VideoStream:
+    """Return the first video stream that is no cover picture.
+
+    Raises:
+        UserError: there is none.
+    """
+    for stream in container.streams.video:
+        if not stream.disposition & av.stream.Disposition.attached_pic:
+            if stream.codec_context is None:
+                raise UserError(f"{source}: no decoder is known for this video; convert it with ffmpeg first")
+            return stream
+    raise UserError(f"{source}: the file has no video stream, expected a video")
+
+
+def is_video(path: Path) -> bool:
+    """Whether a file holds a video, whatever its suffix is."""
+    try:
+        with av.open(str(path)) as container:
+            is_still = any(name in container.format.name for name in _STILL_FORMATS)
+            first_video_stream(container, path)
+            return not is_still
+    except (av.FFmpegError, OSError, UserError):
+        return False
+
+
+def _open(
+    source: str | os.PathLike, container_format: str | None = None, options: dict[str, str] | None = None
+) -> av.container.InputContainer:
+    try:
+        return av.open(
+            f"file:{source}" if isinstance(source, Path) else str(source), format=container_format, options=options
+        )
+    except (av.FFmpegError, OSError) as error:
+        raise UserError(f"{source}: cannot open the video: {error.strerror}") from error
+
+
+def _slot(time: Fraction, fps: int) -> int:
+    """Return the first frame at `fps` a second that may show what begins at `time`; ffmpeg rounds halves up."""
+    return math.floor(time * fps + Fraction(1, 2))
+
+
+def _rounded(value: Fraction) -> int:
+    """Round to the nearest integer, halves away from zero, as libavutil does."""
+    return math.floor(value + Fraction(1, 2)) if value >= 0 else -math.floor(-value + Fraction(1, 2))
+
+
+def _pixel_aspect(stream: av.VideoStream, frame: av.VideoFrame) -> Fraction:
+    """Return width to height of a pixel of the upright frame."""
+    aspect = Fraction(stream.sample_aspect_ratio or 1) or Fraction(1)
+    return 1 / aspect if _is_transposed(frame) else aspect
+
+
+def _is_transposed(frame: av.VideoFrame) -> bool:
+    return any(name == "transpose" for name, _ in _turns(frame))
+
+
+def _upright(frame: av.VideoFrame) -> av.VideoFrame:
+    """Turn and mirror a frame as its display matrix says."""
+    turns = _turns(frame)
+    if not turns:
+        return frame
+    graph = av.filter.Graph()
+    graph.threads = 1
+    nodes = [
+        graph.add_buffer(width=frame.width, height=frame.height, format=frame.format, time_base=Fraction(1, 1000)),
+        *(graph.add(name, argument) for name, argument in turns),
+        graph.add("buffersink"),
+    ]
+    graph.link_nodes(*nodes).configure()
+    graph.push(frame)
+    return graph.pull()
+
+
+def _turns(frame: av.VideoFrame) -> list[tuple[str, str]]:
+    """Return the filters, with their arguments, that ffmpeg inserts for a frame's display matrix."""
+    data = frame.side_data.get("DISPLAYMATRIX")
+    if data is None:
+        return []
+    matrix = np.frombuffer(data, np.int32).astype(np.float64)
+    lengths = np.hypot(matrix[0], matrix[3]), np.hypot(matrix[1], matrix[4])
+    if not all(lengths):
+        return []
+    # Clockwise, in whole degrees from -1 to 359.
+    angle = round(math.degrees(math.atan2(matrix[1] / lengths[1], matrix[0] / lengths[0])))
+    angle -= 360 * math.floor(angle / 360 + 0.9 / 360)
+    if angle == 90:
+        return [("transpose", "cclock_flip" if matrix[3] > 0 else "clock")]
+    if angle == 180:
+        return [(name, "") for name, sign in (("hflip", matrix[0]), ("vflip", matrix[4])) if sign < 0]
+    if angle == 270:
+        return [("transpose", "clock_flip" if matrix[3] < 0 else "cclock")]
+    if angle:
+        return [("rotate", f"{angle}*PI/180")]
+    return [("vflip", "")] if matrix[4] < 0 else []
+
+
+def _jpeg_format(frame: av.VideoFrame) -> str:
+    """Return JPEG's planar format with the color resolution of a frame."""
+    parts = frame.format.components
+    if min(part.height for part in parts) < frame.height:
+        return "yuvj420p"
+    return "yuvj422p" if min(part.width for part in parts) < frame.width else "yuvj444p"
+
+
+def _short_side_size(width: int, height: int, short_side: int) -> tuple[int, int]:
+    """Return width and height with the shorter side of `short_side`, the other even and in proportion."""
+    longer = 2 * _rounded(Fraction(max(width, height) * short_side, min(width, height) * 2))
+    return (short_side, longer) if width < height else (longer, short_side)

@@ -500,6 +500,7 @@ class VideoReader:
         self._info, self._fps = info, fps
         self._process = os.getpid()
         self._decoder = VideoDecoder(info.path, threads=1)
+        self._may_seek, self._has_sought = True, False
         self._start()
 
     def __enter__(self) -> "VideoReader":
@@ -527,9 +528,17 @@ class VideoReader:
             ahead = index - self._slot
             if ahead < 0 or ahead > _DECODE_ON_SECONDS * self._fps:
                 self._go_to(index)
-            while self._next is not None and self._next_slot <= index:
-                self._advance()
+            self._go_on_to(index)
+            if self._has_sought and (self._decoder.errors or self._decoder.damaged):
+                # Damage shows otherwise than when it is met on the way from the start, as extraction meets it.
+                self._may_seek = False
+                self._start_anew()
+                self._go_on_to(index)
             yield index, self._current
+
+    def _go_on_to(self, index: int) -> None:
+        while self._next is not None and self._next_slot <= index:
+            self._advance()
 
     def _start(self) -> None:
         """Stand on the first frame."""
@@ -544,8 +553,9 @@ class VideoReader:
     def _go_to(self, index: int) -> None:
         """Stand at or before a frame: at the last keyframe before it that can be reached, else at the first frame."""
         unit, fps = self._info.times.unit, self._fps
-        before = [row for row in self._info._keyframes.tolist() if _slot(row[0] * unit, fps) <= index]
-        if index >= self._slot and before and _slot(before[-1][0] * unit, fps) <= self._slot:
+        keyframes = self._info._keyframes.tolist() if self._may_seek else []
+        before = [row for row in keyframes if _slot(row[0] * unit, fps) <= index]
+        if index >= self._slot and (not before or _slot(before[-1][0] * unit, fps) <= self._slot):
             return  # decoding on passes no keyframe
         for _, decoding_ticks in reversed(before[-2:]):
             try:
@@ -553,10 +563,16 @@ class VideoReader:
                 self._start()
             except (av.FFmpegError, UserError):
                 continue
+            self._has_sought = True
             if _slot(self._current.time, fps) <= index:
                 return
+        self._start_anew()
+
+    def _start_anew(self) -> None:
+        """Stand on the first frame of the file opened again."""
         self._decoder.close()
         self._decoder = VideoDecoder(self.path, threads=1)
+        self._has_sought = False
         self._start()
 
     def _advance(self) -> None:

@@ -12,7 +12,7 @@ import pytest
 from packaging.requirements import Requirement
 
 from src.config.custom_config import load_config
-from src.models.video_model_builder import SlowFast
+from src.models.build import build_model
 
 try:
     import tomllib
@@ -87,7 +87,7 @@ def test_eager_and_graph_mode_agree(recipe_file):
     """SlowFast R50 in a narrow width; under NumPy 2 MindSpore's eager mode died at the first call with a tuple."""
     cfg = load_config(recipe_file, ["MODEL.HEAD_ACT", "none"])
     ms.set_seed(1)
-    network = SlowFast(cfg).set_train(False)
+    network = build_model(cfg).set_train(False)
     rng = np.random.default_rng(0)
     frames, side = cfg.DATA.NUM_FRAMES, cfg.DATA.TEST_CROP_SIZE
     slow = ms.Tensor(rng.standard_normal((2, 3, frames // cfg.SLOWFAST.ALPHA, side, side), np.float32))

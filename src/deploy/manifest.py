@@ -13,6 +13,7 @@ from fvcore.common.config import CfgNode
 from src.config.custom_config import load_config
 from src.datasets.transform import slow_frames
 from src.utils.errors import UserError
+from src.utils.nested import leaves
 
 
 @dataclass(frozen=True)
@@ -104,7 +105,7 @@ def read_model(graph: str | os.PathLike) -> dict:
 
 def model_config(model: dict, data_dir: str | os.PathLike) -> CfgNode:
     """Return the configuration in a manifest, for a data set in `data_dir`."""
-    pairs = [item for key, value in _leaves(model["config"]) for item in (key, value)]
+    pairs = [item for key, value in leaves(model["config"]) for item in (key, value)]
     return load_config(None, [*pairs, "DATA.PATH_TO_DATA_DIR", os.fspath(data_dir)])
 
 
@@ -141,11 +142,3 @@ def sha256_of(path: Path) -> str:
         while block := file.read(1 << 20):
             digest.update(block)
     return digest.hexdigest()
-
-
-def _leaves(tree: dict, prefix: str = ""):
-    for key, value in tree.items():
-        if isinstance(value, dict):
-            yield from _leaves(value, f"{prefix}{key}.")
-        else:
-            yield f"{prefix}{key}", value

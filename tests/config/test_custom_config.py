@@ -83,8 +83,8 @@ def test_an_unknown_key_names_the_nearest_real_one(tmp_path):
 @pytest.mark.parametrize(
     ("overrides", "message"),
     [
-        (("SOLVER.MAX_EPOCH", "ten"), "command line: SOLVER.MAX_EPOCH is 'ten', expected int"),
-        (("TRAIN.BATCH_SIZE", "2.5"), "command line: TRAIN.BATCH_SIZE is 2.5, expected int"),
+        (("SOLVER.MAX_EPOCH", "ten"), "command line: SOLVER.MAX_EPOCH is 'ten', expected a whole number"),
+        (("TRAIN.BATCH_SIZE", "2.5"), "command line: TRAIN.BATCH_SIZE is 2.5, expected a whole number"),
         (("TRAIN.BATCH_SIZE",), "overrides come as KEY VALUE pairs, but 'TRAIN.BATCH_SIZE' has no value"),
         (("TRAIN.BATCH_SIZE", "0"), "TRAIN.BATCH_SIZE is 0, expected more than 0"),
         (("SOLVER.MOMENTUM", "-1"), "SOLVER.MOMENTUM is -1.0, expected 0 or more"),
@@ -92,7 +92,46 @@ def test_an_unknown_key_names_the_nearest_real_one(tmp_path):
         (("DATA.NUM_FRAMES", "30"), "DATA.NUM_FRAMES 30 is not a multiple of SLOWFAST.ALPHA 4"),
         (("MODEL.DROPOUT_RATE", "1"), "MODEL.DROPOUT_RATE is 1.0, expected 0 or more and less than 1"),
         (("SLOWFAST.FUSION_KERNEL_SZ", "4"), "SLOWFAST.FUSION_KERNEL_SZ is 4, expected an odd number"),
-        (("DATA.MEAN", "[0.5]"), "DATA.MEAN has 1 entries, expected 3"),
+        (("DATA.MEAN", "[0.5]"), "command line: DATA.MEAN is [0.5], expected a list of 3 numbers"),
+        (("DATA.STD", "[0, 0, 0]"), "DATA.STD is [0.0, 0.0, 0.0], expected more than 0"),
+        (("BN.EPSILON", "-1"), "BN.EPSILON is -1.0, expected more than 0"),
+        (("BN.MOMENTUM", "0"), "BN.MOMENTUM is 0.0, expected more than 0"),
+        (("BN.MOMENTUM", "1.5"), "BN.MOMENTUM is 1.5, expected at most 1"),
+        (("RNG_SEED", "4294967296"), "RNG_SEED is 4294967296, expected less than 4294967296"),
+        (
+            ("RESNET.SPATIAL_STRIDES", "[1, 2, 2, 1]"),
+            "command line: RESNET.SPATIAL_STRIDES is [1, 2, 2, 1], expected a list of 4 lists of 2 whole numbers",
+        ),
+        (
+            ("RESNET.SPATIAL_STRIDES", "[[1, 1], [2, 1], [2, 2], [1, 1]]"),
+            "RESNET.SPATIAL_STRIDES of res3 is [2, 1], expected the same for both pathways",
+        ),
+        (
+            ("RESNET.SPATIAL_STRIDES", "[[1, 1], [2, 2], [2, 2], [2, 2]]"),
+            "DETECTION.SPATIAL_SCALE_FACTOR is 16, expected 32: the stem's strides times RESNET.SPATIAL_STRIDES",
+        ),
+        (
+            ("NONLOCAL.LOCATION", "[[], [], [], []]"),
+            "command line: NONLOCAL.LOCATION is [[], [], [], []], "
+            "expected a list of 4 lists of 2 lists of whole numbers",
+        ),
+        (
+            ("NONLOCAL.LOCATION", "[[[], []], [[], []], [[6], []], [[], []]]"),
+            "NONLOCAL.LOCATION of res4 is [[6], []], expected blocks 0 to 5",
+        ),
+        (
+            (
+                *("NONLOCAL.LOCATION", "[[[0], []], [[], []], [[], []], [[], []]]"),
+                *("NONLOCAL.POOL", f"[[[9, 2, 2], [1, 2, 2]], {', '.join(['[[1, 2, 2], [1, 2, 2]]'] * 3)}]"),
+            ),
+            "NONLOCAL.POOL of res2 takes 9 frames at a time, the pathway has 8",
+        ),
+        (("SOLVER.LRS", "['a']"), "command line: SOLVER.LRS is ['a'], expected a list of numbers"),
+        (("AVA.TRAIN_LISTS", "[1]"), "command line: AVA.TRAIN_LISTS is [1], expected a list of texts"),
+        (("AVA.TRAIN_LISTS", "a.csv"), "command line: AVA.TRAIN_LISTS is 'a.csv', expected a list of texts"),
+        (("TRAIN.TENSORBOARD", "1"), "command line: TRAIN.TENSORBOARD is 1, expected True or False"),
+        (("SOLVER.BASE_LR", "1e999"), "command line: SOLVER.BASE_LR is inf, expected a number"),
+        (("DATA", "5"), "command line: DATA is '5', expected keys below it"),
         (
             ("DATA.TRAIN_JITTER_SCALES", "[320, 256]"),
             "DATA.TRAIN_JITTER_SCALES is [320, 256], expected the smaller first",
@@ -103,12 +142,48 @@ def test_an_unknown_key_names_the_nearest_real_one(tmp_path):
         ),
         (
             ("SOLVER.STEPS", "[0, 5]"),
-            "SOLVER.STEPS [0, 5] must start at 0, rise, and be as many as SOLVER.LRS [1.0, 0.1, 0.01, 0.001]",
+            "SOLVER.STEPS [0.0, 5.0] must start at 0, rise, and be as many as SOLVER.LRS [1.0, 0.1, 0.01, 0.001]",
+        ),
+        (
+            ("SOLVER.STEPS", "[]", "SOLVER.LRS", "[]"),
+            "SOLVER.STEPS [] must start at 0, rise, and be as many as SOLVER.LRS []",
         ),
     ],
 )
 def test_values_that_cannot_be_are_refused(overrides, message):
     assert refused(*overrides) == message
+
+
+def test_all_unknown_keys_are_named_at_once(tmp_path):
+    path = tmp_path / "typos.yaml"
+    path.write_text("DATA:\n  NUM_FRAME: 8\nSOLVR:\n  BASE_LR: 1\n")
+    assert refused("A.B", "1", path=path) == (
+        f"{path}: 2 unknown keys: DATA.NUM_FRAME (nearest: DATA.NUM_FRAMES), SOLVR.BASE_LR (nearest: SOLVER.BASE_LR); "
+        "command line: unknown key A.B; the nearest key is AVA.FPS"
+    )
+
+
+def test_a_group_whose_keys_are_all_comments_is_no_mistake(tmp_path):
+    path = tmp_path / "a.yaml"
+    path.write_text("DATA:\n  # NUM_FRAMES: 8\nRNG_SEED: 2\n")
+    assert load_config(path).RNG_SEED == 2
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("RNG_SEED: 1\nRNG_SEED: 2\n", "not a YAML file: RNG_SEED stands twice"),
+        ("1: 2", "not a YAML file: the key 1 is no text"),
+        ("RNG_SEED: 2020-13-45", "not a YAML file: month must be in 1..12"),
+        ("_BASE_: [1]", "_BASE_ is [1], expected the name of a file"),
+        ("[" * 10_000, "nested too deeply"),
+        ("A: &a {B: *a}", "nested too deeply"),
+    ],
+)
+def test_yaml_that_python_would_choke_on_is_one_line(tmp_path, content, message):
+    path = tmp_path / "recipe.yaml"
+    path.write_text(content)
+    assert refused(path=path).startswith(f"{path}: {message}")
 
 
 @pytest.mark.parametrize(
@@ -130,6 +205,13 @@ def test_a_missing_file_is_refused_by_name():
 def test_the_command_line_has_cfg_device_and_overrides():
     args = argument_parser("x").parse_args(["--cfg", "a.yaml", "--device_target", "CPU", "RNG_SEED", "1"])
     assert (args.cfg, args.device_target, args.overrides) == ("a.yaml", "CPU", ["RNG_SEED", "1"])
+
+
+@pytest.mark.parametrize("behind", [[], ["RNG_SEED", "2"]])
+def test_options_may_stand_behind_overrides(behind):
+    arguments = ["--cfg", "a.yaml", "AVA.FIRST_SECOND", "-1", "--device_target", "CPU", *behind]
+    args = argument_parser("x").parse_args(arguments)
+    assert (args.device_target, args.overrides) == ("CPU", ["AVA.FIRST_SECOND", "-1", *behind])
 
 
 def test_a_wrong_command_line_is_one_line():

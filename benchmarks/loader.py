@@ -24,7 +24,8 @@ from src.ava.frame_list import write_frame_list
 from src.config.custom_config import load_config
 from src.datasets import transform
 from src.datasets.ava_dataset import AvaDataset
-from src.datasets.prepare.ffmpeg import encode_video, extract_frames
+from src.datasets.prepare.ffmpeg import encode_video
+from src.datasets.prepare.frames import extract_frames
 
 _FPS = 30
 
@@ -47,7 +48,7 @@ def write_data(root: Path, seconds: int, height: int, width: int) -> None:
     """Write a video, its frames, and lists with two boxes at each second."""
     video = root / "videos_15min" / "scene.mp4"
     encode_video(video, scene(seconds * _FPS, height, width), fps=_FPS, width=width, height=height)
-    count = extract_frames(video, root / "frames" / "scene", _FPS)
+    count = extract_frames(video, root / "frames" / "scene", _FPS).frames
     for split in ("train", "val"):
         write_frame_list(root / "ava_annotations" / f"{split}.csv", {"scene": count})
     rows = [f"scene,{s},{x},0.2,{x + 0.3},0.9,1,1.0\n" for s in range(2, seconds - 1) for x in (0.1, 0.5)]

@@ -25,7 +25,8 @@ import numpy as np
 from src.ava.box_csv import box_row
 from src.ava.frame_list import write_frame_list
 from src.ava.label_map import write_label_map
-from src.datasets.prepare import ava, ffmpeg, lists
+from src.datasets.prepare import ava, ffmpeg
+from src.datasets.prepare.frames import count_frames
 from src.utils.arguments import OneLineParser, positive, whole
 from src.utils.errors import UserError, run_main
 from src.utils.files import write_atomic
@@ -202,7 +203,7 @@ def make_sample(out: Path, train_videos: int, val_videos: int, seed: int) -> Non
                 if second not in cuts:
                     truth += _truth_rows(video, second, scene, seconds)
         ava.extract_all(out, paths, fps=FPS, short_side=0, jobs=os.cpu_count() or 1, dry_run=False)
-        counts = {video: lists.count_frames(out / "frames" / video) for video in videos}
+        counts = {video: count_frames(out / "frames" / video) for video in videos}
         write_frame_list(annotations / f"{split}.csv", counts)
         write_atomic(annotations / f"ava_{split}_v2.2.csv", "".join(truth))
         write_atomic(annotations / f"ava_{split}_excluded_timestamps_v2.2.csv", "".join(excluded))

@@ -1,24 +1,15 @@
 """Where frames come from: image files on disk, or videos that are decoded on the way."""
 
-import math
-import os
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
-from fractions import Fraction
 from pathlib import Path
 
 import cv2
 import numpy as np
 
 from src.ava.frame_list import FrameList
-from src.datasets.prepare.ava import find_videos
+from src.datasets.video import VideoInfo, VideoReader, find_videos, probe
 from src.utils.errors import UserError
-
-# Within so many seconds ahead, decoding on is quicker than seeking, which lands on a key picture far before.
-_DECODE_ON_SECONDS = 4
-# Headers state durations roughly; a video whose pictures end earlier than that is cut short.
-_DURATION_SLACK_SECONDS = 1.0
-_ROTATIONS = {90: cv2.ROTATE_90_COUNTERCLOCKWISE, 180: cv2.ROTATE_180, 270: cv2.ROTATE_90_CLOCKWISE}
 
 
 class FrameSource(ABC):
@@ -130,9 +121,7 @@ class FrameFiles(FrameSource):
 
 
 class VideoFiles(FrameSource):
-    """Frames of video files at a rate of their own: the ones that ffmpeg's `fps` filter would extract.
-
-    Frame k is the last picture whose time stamp, times the rate and rounded, is at most k.
+    """Frames of video files at a rate of their own: the ones that extraction writes.
 
     Args:
         folder: the videos; their names are the file names without suffix.
@@ -148,179 +137,34 @@ class VideoFiles(FrameSource):
         super().__init__(tuple(videos), keep)
         self._paths = list(videos.values())
         self._fps = fps
-        self._headers: dict[int, tuple[int, tuple[int, int]]] = {}
-        self._open: _VideoReader | None = None
+        self._infos: dict[int, VideoInfo] = {}
+        self._open: VideoReader | None = None
 
     def count(self, video: int) -> int:
-        return self._header(video)[0]
+        return self._info(video).times.count(self._fps)
 
     def size(self, video: int) -> tuple[int, int]:
-        return self._header(video)[1]
+        info = self._info(video)
+        return info.height, info.width
 
     def place(self, video: int, frame: int) -> str:
         return f"{self._paths[video]}, second {frame / self._fps:g}"
 
-    def _header(self, video: int) -> tuple[int, tuple[int, int]]:
-        """Return the number of frames, and height and width."""
-        if video not in self._headers:
-            # A reader of its own, closed at once: worker processes must not inherit an open file.
-            with _VideoReader(self._paths[video], self._fps) as reader:
-                self._headers[video] = reader.count, next(reader.read([0]))[1].shape[:2]
-        return self._headers[video]
+    def _info(self, video: int) -> VideoInfo:
+        if video not in self._infos:
+            info = probe(self._paths[video])
+            if info.is_truncated:
+                raise UserError(info.truncation)
+            self._infos[video] = info
+        return self._infos[video]
 
     def _decode(self, video: int, indices: list[int]) -> Iterator[tuple[int, np.ndarray]]:
         if not indices:
             return
-        path = self._paths[video]
-        if self._open is None or not self._open.serves(path):
+        info = self._info(video)
+        if self._open is None or self._open.path != info.path or not self._open.is_mine:
             if self._open is not None:
                 self._open.close()
-            self._open = _VideoReader(path, self._fps)
-        yield from self._open.read(indices)
-
-
-class _VideoReader:
-    """One open video, which goes on where it stopped when asked for what follows."""
-
-    def __init__(self, path: Path, fps: int) -> None:
-        import av  # only whoever reads videos needs it
-
-        self._av, self._path, self._fps = av, path, fps
-        self._process = os.getpid()
-        self._open()
-        self.count = round(self._duration() * fps)
-
-    def __enter__(self) -> "_VideoReader":
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
-
-    def close(self) -> None:
-        self._container.close()
-
-    def serves(self, path: Path) -> bool:
-        """Whether this reads `path`, and was opened by this very process: a file's position is shared over a fork."""
-        return path == self._path and os.getpid() == self._process
-
-    def read(self, indices: list[int]) -> Iterator[tuple[int, np.ndarray]]:
-        """Yield (index, frame) for rising `indices`.
-
-        Raises:
-            UserError: the video is damaged, or ends before its header says.
-        """
-        try:
-            ahead = indices[0] - self._slot
-            if ahead < 0 or (self._timed and ahead > _DECODE_ON_SECONDS * self._fps):
-                self._seek(indices[0])
-            for index in indices:
-                while self._next is not None and self._next_slot <= index:
-                    self._advance()
-                if self._next is None and index > self._slot + _DURATION_SLACK_SECONDS * self._fps:
-                    raise UserError(
-                        f"{self._path}: the pictures end at second {self._slot / self._fps:g} of "
-                        f"{self.count / self._fps:g}; the file is truncated or damaged, fetch or copy it again"
-                    )
-                yield index, self._image()
-        except self._av.FFmpegError as error:
-            raise UserError(
-                f"{self._path}: cannot decode around second {indices[0] / self._fps:g}: {error.strerror}"
-            ) from error
-
-    def _open(self) -> None:
-        """Open the file and decode its first picture."""
-        try:
-            self._container = self._av.open(str(self._path))
-        except (self._av.FFmpegError, OSError) as error:
-            raise UserError(f"{self._path}: cannot open the video: {error.strerror}") from error
-        if not self._container.streams.video:
-            raise UserError(f"{self._path}: the file has no video stream, expected a video")
-        self._stream = self._container.streams.video[0]
-        # The worker processes are the parallelism.
-        self._stream.thread_type = "NONE"
-        # A bare stream, outside of a container, states a rate but no times.
-        self._timed = bool(self._stream.duration or self._container.duration)
-        # As ffmpeg does: times count from the earliest start of any stream. In units of the stream's time stamps.
-        self._start = round(Fraction(self._container.start_time or 0, self._av.time_base) / self._stream.time_base)
-        if not self._restart():
-            raise UserError(f"{self._path}: holds no picture that can be decoded")
-
-    def _duration(self) -> float:
-        if self._stream.duration:
-            return float(self._stream.duration * self._stream.time_base)
-        if self._timed:
-            return self._container.duration / self._av.time_base
-        with self._av.open(str(self._path)) as container:
-            return float(sum(packet.size > 0 for packet in container.demux(video=0)) / self._stream.average_rate)
-
-    def _restart(self) -> bool:
-        """Decode the first picture from where the container stands; return whether there is one."""
-        self._pictures = self._container.decode(self._stream)
-        self._fetched = 0
-        self._fetch()
-        if self._next is None:
-            return False
-        self._advance()
-        return True
-
-    def _advance(self) -> None:
-        """Make the next picture the current one."""
-        self._current, self._slot, self._converted = self._next, self._next_slot, None
-        self._fetch()
-
-    def _fetch(self) -> None:
-        """Decode the next picture, and tell which frame is the first to show it; ffmpeg rounds halves up."""
-        self._next = next(self._pictures, None)
-        if self._next is None:
-            return
-        if self._timed and self._next.pts is None:
-            raise UserError(f"{self._path}: the pictures have no time stamps; convert the video with ffmpeg first")
-        if self._timed:
-            seconds = (self._next.pts - self._start) * self._stream.time_base
-        else:
-            seconds = self._fetched / self._stream.average_rate
-        self._next_slot = math.floor(seconds * self._fps + Fraction(1, 2))
-        self._fetched += 1
-
-    def _seek(self, index: int) -> None:
-        """Stand at or before the picture of a frame."""
-        if self._timed:
-            target = Fraction(index, self._fps) / self._stream.time_base + self._start
-            self._container.seek(int(target), stream=self._stream)
-        # It may land too late, as in containers without a good index.
-        if not self._timed or not self._restart() or self._slot > index:
-            self.close()
-            self._open()
-
-    def _image(self) -> np.ndarray:
-        """Return the current picture as BGR, by the way that it would take through a JPEG file, but for the loss.
-
-        That is full-range planes as ffmpeg makes them, colour smoothly enlarged, and the matrix of BT.601 whatever
-        the video's own is.
-        """
-        if self._converted is None:
-            # One thread: others would not live on in a forked worker, which then waits for them.
-            planes = self._current.reformat(
-                format=_jpeg_format(self._current), dst_color_range="JPEG", interpolation="BICUBIC", threads=1
-            ).planes
-            luma, blue, red = (
-                np.frombuffer(plane, np.uint8).reshape(plane.height, plane.line_size)[:, : plane.width]
-                for plane in planes
-            )
-            height, width = luma.shape
-            # Sizes of colour planes are rounded up.
-            full = tuple(extent * round(whole / extent) for extent, whole in zip(blue.shape, luma.shape, strict=True))
-            blue, red = (cv2.resize(plane, full[::-1])[:height, :width] for plane in (blue, red))
-            image = cv2.cvtColor(cv2.merge([luma, red, blue]), cv2.COLOR_YCrCb2BGR)
-            if self._current.rotation:
-                image = cv2.rotate(image, _ROTATIONS[self._current.rotation % 360])
-            self._converted = image
-        return self._converted
-
-
-def _jpeg_format(picture) -> str:
-    """Return JPEG's planar format with the colour resolution of a picture."""
-    parts = picture.format.components
-    if min(part.height for part in parts) < picture.height:
-        return "yuvj420p"
-    return "yuvj422p" if min(part.width for part in parts) < picture.width else "yuvj444p"
+            self._open = VideoReader(info, self._fps)
+        for index, frame in self._open.read(indices):
+            yield index, frame.image

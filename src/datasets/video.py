@@ -8,6 +8,7 @@ time, times the rate and rounded (halves up), is at most k. The last frame stays
 import functools
 import math
 import os
+import unicodedata
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from fractions import Fraction
@@ -29,6 +30,9 @@ _TRUNCATION_SECONDS = 1
 _DECODE_ON_SECONDS = 4
 # FF_QP2LAMBDA: what `-q:v 1` stands for.
 _JPEG_QUALITY = {"flags": "+qscale", "global_quality": "118"}
+# Of files that are taken for videos unseen; what has another suffix is looked into.
+_VIDEO_SUFFIXES = {".mp4", ".mkv", ".webm", ".avi", ".mov", ".m4v", ".mpg", ".mpeg", ".wmv", ".flv", ".3gp"}
+_VIDEO_SUFFIXES |= {".ts", ".mts", ".m2ts", ".vob"}
 # Not videos, though libavformat gives them a video stream: images, and texts drawn as a terminal's screen.
 _STILL_FORMATS = ("image2", "tty", "_pipe")
 
@@ -113,6 +117,14 @@ class VideoInfo:
     def is_truncated(self) -> bool:
         """Whether the file ends before its header says."""
         return self.promised is not None and self.times.duration < self.promised - _TRUNCATION_SECONDS
+
+    @property
+    def truncation(self) -> str:
+        """Says that, for people."""
+        return (
+            f"{self.path}: only {self.duration:.1f} of the {float(self.promised):.1f} seconds that the header promises "
+            "are there; the file is truncated or damaged, fetch or copy it again"
+        )
 
     @property
     def display_size(self) -> tuple[int, int]:
@@ -599,8 +611,35 @@ def first_video_stream(container: av.container.InputContainer, source: object) -
     raise UserError(f"{source}: the file has no video stream, expected a video")
 
 
+def find_videos(folder: Path) -> dict[str, Path]:
+    """Return the videos of a folder by name, without the suffix, sorted.
+
+    Files with a video's suffix count even if they are damaged, others if they can be opened as videos.
+
+    Raises:
+        UserError: no folder, no videos, or two videos of one name.
+    """
+    if not folder.is_dir():
+        raise UserError(f"{folder}: there is no such folder; expected one with videos")
+    videos: dict[str, Path] = {}
+    for path in sorted(folder.iterdir()):
+        if path.name.startswith(".") or not is_video(path):
+            continue
+        name = unicodedata.normalize("NFC", path.stem)
+        if name in videos:
+            raise UserError(f"{path}: there is also {videos[name].name}; two videos cannot share the name {name}")
+        videos[name] = path
+    if not videos:
+        raise UserError(f"{folder}: holds no videos; expected files as clip.mp4, clip.mkv or clip.avi")
+    return videos
+
+
 def is_video(path: Path) -> bool:
-    """Whether a file holds a video, whatever its suffix is."""
+    """Whether a file is a video by its suffix, or holds one."""
+    if not path.is_file():
+        return False
+    if path.suffix.lower() in _VIDEO_SUFFIXES:
+        return True
     try:
         with av.open(str(path)) as container:
             is_still = any(name in container.format.name for name in _STILL_FORMATS)

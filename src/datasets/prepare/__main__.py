@@ -10,6 +10,7 @@ from src.datasets.prepare import ava
 from src.datasets.prepare.custom import prepare_custom
 from src.datasets.prepare.jobs import locked
 from src.datasets.prepare.verify import report, verify
+from src.datasets.video import find_videos
 from src.utils.arguments import OneLineParser, positive, whole
 from src.utils.errors import UserError, run_main
 
@@ -52,7 +53,7 @@ def _run(args: argparse.Namespace) -> int:
         if args.step == "cut" or (args.step == "all" and not args.dry_run):
             ava.cut_all(args.root, jobs=args.jobs, dry_run=args.dry_run)
         if args.step == "frames" or (args.step == "all" and not args.dry_run):
-            videos = ava.find_videos(args.root / "videos_15min")
+            videos = find_videos(args.root / "videos_15min")
             ava.extract_all(
                 args.root, videos, fps=ava.FPS, short_side=args.short_side, jobs=args.jobs, dry_run=args.dry_run
             )

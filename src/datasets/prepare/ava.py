@@ -8,21 +8,23 @@ A data root holds
     ava_annotations/  frame lists, box lists, excluded timestamps, label map
 """
 
-import json
 import shutil
 import tarfile
 import tempfile
-import unicodedata
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import av
+
 from src.ava.frame_list import write_frame_list
-from src.datasets.prepare import download, ffmpeg, lists
+from src.datasets.prepare import download, ffmpeg
 from src.datasets.prepare.ffmpeg import TargetError
+from src.datasets.prepare.frame_records import FileState, FrameRecord, read_record, write_record
+from src.datasets.prepare.frames import count_frames, discard_frames, extract_frames, remove_partials
 from src.datasets.prepare.jobs import format_bytes, run_all, threads_per_job
+from src.datasets.video import VideoInfo, VideoReader, find_videos, probe
 from src.utils.errors import UserError
-from src.utils.files import write_atomic
 
 # The public places, as cvdfoundation/ava-dataset and PySlowFast's DATASET.md name them.
 VIDEO_URL = "https://s3.amazonaws.com/ava-dataset/trainval"
@@ -32,32 +34,10 @@ ANNOTATIONS_URL = "https://dl.fbaipublicfiles.com/pyslowfast/annotation/ava"
 ANNOTATIONS_FILE = "ava_annotations.tar"
 CUT_START, CUT_SECONDS = 900, 901
 FPS = 30
-VIDEO_SUFFIXES = (".mp4", ".mkv", ".webm", ".avi", ".mov", ".m4v", ".mpg", ".mpeg", ".ts", ".wmv", ".flv")
 BOX_LISTS = {"train": "ava_train_v2.2.csv", "val": "ava_val_v2.2.csv"}
 
 _MEASURED_VIDEOS = 5
 _MEASURED_FRAMES = 6
-
-
-def find_videos(folder: Path) -> dict[str, Path]:
-    """Return the videos of a folder by name, without the suffix, sorted.
-
-    Raises:
-        UserError: no folder, no videos, or two videos of one name.
-    """
-    if not folder.is_dir():
-        raise UserError(f"{folder}: there is no such folder; expected one with videos")
-    videos: dict[str, Path] = {}
-    for path in sorted(folder.iterdir()):
-        if path.name.startswith(".") or path.suffix.lower() not in VIDEO_SUFFIXES:
-            continue
-        name = unicodedata.normalize("NFC", path.stem)
-        if name in videos:
-            raise UserError(f"{path}: there is also {videos[name].name}; two videos cannot share the name {name}")
-        videos[name] = path
-    if not videos:
-        raise UserError(f"{folder}: holds no videos ({' '.join(VIDEO_SUFFIXES)})")
-    return videos
 
 
 def video_names(root: Path) -> list[str]:
@@ -139,17 +119,16 @@ def cut_all(root: Path, *, jobs: int, dry_run: bool) -> None:
     missing = [name for name in videos if name not in done]
     if dry_run:
         shares = (
-            videos[name].stat().st_size * min(1.0, CUT_SECONDS / ffmpeg.probe(videos[name]).duration)
-            for name in missing
+            videos[name].stat().st_size * min(1.0, CUT_SECONDS / probe(videos[name]).duration) for name in missing
         )
         _print_need(f"cut: {len(missing)} videos to cut, at the bit rate of the originals", sum(shares), root)
         return
-    ffmpeg.remove_partials(target)
+    remove_partials(target)
 
     def work(name: str) -> str:
         cut = target / f"{name}.mp4"
         ffmpeg.cut_video(videos[name], cut, CUT_START, CUT_SECONDS, threads_per_job(jobs))
-        return f"{ffmpeg.probe(cut).duration:.0f} of {CUT_SECONDS} seconds"
+        return f"{probe(cut).duration:.0f} of {CUT_SECONDS} seconds"
 
     run_all("cut", missing, work, jobs)
 
@@ -174,44 +153,62 @@ def extract_all(root: Path, videos: dict[str, Path], *, fps: int, short_side: in
                 f"{videos[name]}: the name holds white space, a comma or a quotation mark, which frame lists cannot "
                 "carry; rename the file, or prepare the folder with `custom`, which gives safe names"
             )
-    missing = []
-    for name in videos:
+    missing, replaced = [], []
+    for name, video in videos.items():
         if not (root / "frames" / name).is_dir():
             missing.append(name)
-            continue
-        record = read_record(root, name)
-        if record and (record["fps"], record["short_side"]) != (fps, short_side):
-            raise UserError(
-                f"{root / 'frames' / name}: these frames have {record['fps']} a second and short side "
-                f"{record['short_side'] or 'unchanged'}, not what is asked for now; remove the folder to extract again"
-            )
+        elif _is_outdated(root, name, video, fps, short_side):
+            replaced.append(name)
     if dry_run:
-        need = _frame_bytes([videos[name] for name in missing], fps, short_side)
-        _print_need(f"frames: {len(missing)} videos to extract", need, root)
+        need = _frame_bytes([videos[name] for name in (*missing, *replaced)], fps, short_side)
+        _print_need(f"frames: {len(missing) + len(replaced)} videos to extract", need, root)
         return
-    ffmpeg.remove_partials(root / "frames")
+    remove_partials(root / "frames")
+    for name in replaced:
+        print(f"frames: {videos[name]} is not the file that its frames were made of: they are extracted anew")
 
     def work(name: str) -> str:
-        info = ffmpeg.probe(videos[name])
-        threads = threads_per_job(jobs)
-        record = {
-            "video": videos[name].name,
-            "duration": info.duration,
-            "width": info.width,
-            "height": info.height,
-            "video_fps": info.fps,
-            "sound": info.sound,
-            "fps": fps,
-            "short_side": short_side,
-            "ffmpeg": ffmpeg.ffmpeg_version(),
-        }
+        info = probe(videos[name])
+        if info.is_truncated:
+            raise UserError(info.truncation)
+        if name in replaced:
+            discard_frames(root / "frames" / name)
+        record = FrameRecord(
+            video=videos[name].name,
+            source=FileState.of(videos[name]),
+            duration=info.duration,
+            width=info.width,
+            height=info.height,
+            video_fps=info.fps,
+            fps=fps,
+            short_side=short_side,
+            decoder=f"PyAV {av.__version__}",
+        )
         # Before the folder, so that a finished one always has its record.
-        _write_record(root, name, record)
-        count = ffmpeg.extract_frames(videos[name], root / "frames" / name, fps, short_side=short_side, threads=threads)
-        _write_record(root, name, record | {"frames": count})
-        return f"{count} frames"
+        write_record(root, name, record)
+        result = extract_frames(info, root / "frames" / name, fps, short_side=short_side, threads=threads_per_job(jobs))
+        found = {"frames": result.frames, "errors": result.errors, "damaged": result.damaged}
+        write_record(root, name, record.model_copy(update=found))
+        return f"{result.frames} frames" + (f", warning: the video is damaged: {result.fault}" if result.fault else "")
 
-    run_all("frames", missing, work, jobs)
+    run_all("frames", [*missing, *replaced], work, jobs)
+
+
+def _is_outdated(root: Path, name: str, video: Path, fps: int, short_side: int) -> bool:
+    """Whether frames are there that were made of another file than the video is now.
+
+    Raises:
+        UserError: they were made with other settings.
+    """
+    record = read_record(root, name)
+    if record is None:
+        return False
+    if (record.fps, record.short_side) != (fps, short_side):
+        raise UserError(
+            f"{root / 'frames' / name}: these frames have {record.fps} a second and short side "
+            f"{record.short_side or 'unchanged'}, not what is asked for now; remove the folder to extract again"
+        )
+    return record.source is not None and record.source != FileState.of(video)
 
 
 def write_lists(root: Path) -> None:
@@ -222,9 +219,7 @@ def write_lists(root: Path) -> None:
     """
     for split, box_list in BOX_LISTS.items():
         names = sorted({row.split(",", 1)[0] for row in _lines(root / "ava_annotations" / box_list) if row})
-        counts = {
-            name: lists.count_frames(root / "frames" / name) for name in names if (root / "frames" / name).is_dir()
-        }
+        counts = {name: count_frames(root / "frames" / name) for name in names if (root / "frames" / name).is_dir()}
         if not counts:
             raise UserError(f"{root / 'frames'}: has frames of none of the {len(names)} videos in {box_list}")
         path = root / "ava_annotations" / f"{split}.csv"
@@ -232,35 +227,21 @@ def write_lists(root: Path) -> None:
         print(f"lists: {path.name}: {len(counts)} of {len(names)} videos, {sum(counts.values())} frames")
 
 
-def read_record(root: Path, name: str) -> dict | None:
-    """Return how the frames of a video were made, or None where they came from elsewhere."""
-    path = root / "frame_records" / f"{name}.json"
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        return None
-    except (OSError, ValueError) as error:
-        raise UserError(f"{path}: cannot read the record of the frames: {error}") from error
-
-
-def _write_record(root: Path, name: str, record: dict) -> None:
-    path = root / "frame_records" / f"{name}.json"
-    try:
-        write_atomic(path, json.dumps(record, indent=1, ensure_ascii=False) + "\n")
-    except OSError as error:
-        raise TargetError(f"{path}: cannot write the record of the frames: {error.strerror}") from error
-
-
 def _frame_bytes(videos: Sequence[Path], fps: int, short_side: int) -> float:
     """Estimate the size of all frames from a few frames of a few videos spread over the list."""
-    durations = [ffmpeg.probe(video).duration for video in videos]
-    step = max(1, len(videos) // _MEASURED_VIDEOS)
+    infos = [probe(video) for video in videos]
     sizes = [
-        len(ffmpeg.grab_frame(video, duration * part / _MEASURED_FRAMES, short_side))
-        for video, duration in list(zip(videos, durations, strict=True))[::step]
-        for part in range(_MEASURED_FRAMES)
+        size for info in infos[:: max(1, len(infos) // _MEASURED_VIDEOS)] for size in _some_sizes(info, fps, short_side)
     ]
-    return sum(sizes) / max(1, len(sizes)) * fps * sum(durations)
+    return sum(sizes) / max(1, len(sizes)) * fps * sum(info.duration for info in infos)
+
+
+def _some_sizes(info: VideoInfo, fps: int, short_side: int) -> list[int]:
+    """Return the sizes of some frames, spread over a video, as JPEG files."""
+    count = info.times.count(fps)
+    indices = sorted({count * part // _MEASURED_FRAMES for part in range(_MEASURED_FRAMES)})
+    with VideoReader(info, fps) as reader:
+        return [len(frame.jpeg(short_side)) for _, frame in reader.read(indices)]
 
 
 def _print_need(what: str, need: float, root: Path) -> None:

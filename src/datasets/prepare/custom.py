@@ -13,8 +13,10 @@ import yaml
 from src.ava.box_csv import box_row
 from src.ava.frame_list import write_frame_list
 from src.ava.label_map import read_label_map, write_label_map
-from src.datasets.prepare import ava, ffmpeg, lists
+from src.datasets.prepare import ava
 from src.datasets.prepare.boxes import NO_ACTION, normalise, read_boxes, tell_coordinates
+from src.datasets.prepare.frames import count_frames
+from src.datasets.video import VideoInfo, find_videos, probe
 from src.utils.errors import UserError
 from src.utils.files import write_atomic
 
@@ -101,8 +103,8 @@ def prepare_custom(
         UserError: names the file and row, and what was expected.
     """
     class_names = read_classes(labels_path)
-    videos = safe_names(ava.find_videos(videos_folder))
-    infos = {name: ffmpeg.probe(path) for name, path in videos.items()}
+    videos = safe_names(find_videos(videos_folder))
+    infos = {name: probe(path) for name, path in videos.items()}
     fps = fps or most_common_rate([info.fps for info in infos.values()])
     boxes = _key_boxes(boxes_path, class_names, videos, infos, coordinates, fps, first_second)
     if val_share < 1 and not any(class_id != NO_ACTION for box in boxes for class_id in box.classes):
@@ -120,7 +122,7 @@ def prepare_custom(
     splits = split_videos(boxes, val_share, seed)
 
     ava.extract_all(out, videos, fps=fps, short_side=short_side, jobs=jobs, dry_run=False)
-    counts = {name: lists.count_frames(out / "frames" / name) for name in videos}
+    counts = {name: count_frames(out / "frames" / name) for name in videos}
     for box in [*boxes, *(detections or [])]:
         if box.name in counts and not 0 <= (box.second - first_second) * fps < counts[box.name]:
             raise UserError(
@@ -227,7 +229,7 @@ def _key_boxes(
     path: Path,
     class_names: Mapping[int, str],
     videos: Mapping[str, Path],
-    infos: Mapping[str, ffmpeg.VideoInfo],
+    infos: Mapping[str, VideoInfo],
     coordinates: str | None,
     fps: int,
     first_second: int,

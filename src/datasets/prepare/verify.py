@@ -14,7 +14,8 @@ from fvcore.common.config import CfgNode
 
 from src.ava.frame_list import FRAME_LIST_HEADER, frame_name
 from src.ava.label_map import read_label_map
-from src.datasets.prepare import ava, ffmpeg
+from src.datasets.prepare.frame_records import read_record
+from src.datasets.video import find_videos, probe
 from src.utils.errors import UserError
 
 # Frames of a video that are decoded: the first, the last and some between.
@@ -69,7 +70,7 @@ def verify(cfg: CfgNode, jobs: int) -> list[Finding]:
     counts: dict[str, int] = {}
     if cfg.DATA.SOURCE == "video":
         source_dir = root / cfg.AVA.VIDEO_DIR
-        videos = ava.find_videos(source_dir)
+        videos = find_videos(source_dir)
         check, names = (lambda name: _check_video(videos[name], cfg.AVA.FPS)), list(videos)
     else:
         source_dir, listed = frame_dir, {}
@@ -132,10 +133,12 @@ def _check_frame_list(path: Path, listed: dict[str, int]) -> Iterator[Finding]:
 
 def _check_video(path: Path, fps: int) -> tuple[int, list[Finding]]:
     """Check a video that clips are read from; return how many frames it gives at `fps`."""
+    advice = "Fetch or copy it again, or take it away with its boxes"
     try:
-        return round(ffmpeg.probe(path).duration * fps), []
+        info = probe(path)
     except UserError as error:
-        return 0, [Finding(True, str(path), str(error), "Fetch or copy it again, or take it away with its boxes")]
+        return 0, [Finding(True, str(path), str(error), advice)]
+    return info.times.count(fps), [Finding(True, str(path), info.truncation, advice)] if info.is_truncated else []
 
 
 def _check_frames(root: Path, frame_dir: Path, name: str, listed: int, fps: int) -> tuple[int, list[Finding]]:
@@ -162,31 +165,33 @@ def _check_frames(root: Path, frame_dir: Path, name: str, listed: int, fps: int)
         what = f"{len(empty)} files are empty, the first is {frame_name(name, empty[0])}"
         findings.append(Finding(True, str(folder), what, again))
     if not gaps:
-        findings += _check_duration(root, name, len(present), fps, str(folder), again)
+        findings += _check_record(root, name, len(present), fps, str(folder), again)
     findings += _check_pictures(folder, [number for number in present if number not in empty], again)
     return len(present), findings
 
 
-def _check_duration(root: Path, name: str, count: int, fps: int, subject: str, again: str) -> Iterator[Finding]:
-    record = ava.read_record(root, name)
+def _check_record(root: Path, name: str, count: int, fps: int, subject: str, again: str) -> Iterator[Finding]:
+    """Compare frames with the record of how they were made, and the record with the video."""
+    record = read_record(root, name)
     if record is None:
         what = "nothing tells how these frames were made, so their number is not checked against the video"
         yield Finding(False, subject, what, "Extract them with the frames step to have that checked")
         return
-    if record["fps"] != fps:
-        what = f"has {record['fps']} frames a second, but AVA.FPS is {fps}"
-        yield Finding(True, subject, what, f"Set AVA.FPS {record['fps']}, or extract the frames again")
-    written = record.get("frames", count)
-    if count != written:
-        yield Finding(True, subject, f"has {count} frames, but {written} were extracted", again)
-        return
-    expected = record["duration"] * record["fps"]
-    if count < expected - _DURATION_SLACK_SECONDS * record["fps"]:
-        what = f"has {count} frames, but {record['video']} lasts {record['duration']:g} s, which is {expected:.0f}"
-        if record["sound"]:
-            yield Finding(False, subject, what, "Good if its sound outlasts its picture, else fetch the video again")
-        else:
-            yield Finding(True, subject, what, again)
+    if record.fps != fps:
+        what = f"has {record.fps} frames a second, but AVA.FPS is {fps}"
+        yield Finding(True, subject, what, f"Set AVA.FPS {record.fps}, or extract the frames again")
+    if count != (count if record.frames is None else record.frames):
+        yield Finding(True, subject, f"has {count} frames, but {record.frames} were extracted", again)
+    elif count < (record.duration - _DURATION_SLACK_SECONDS) * record.fps:
+        expected = record.duration * record.fps
+        what = f"has {count} frames, but {record.video} lasts {record.duration:g} s, which is {expected:.0f}"
+        yield Finding(True, subject, what, again)
+    if record.errors or record.damaged:
+        what = (
+            f"{record.video} is damaged: {record.errors} packets could not be decoded, and in {record.damaged} frames "
+            "faults were concealed; others may show what came out of those"
+        )
+        yield Finding(False, subject, what, "Look at the frames, or fetch or copy the video again")
 
 
 def _check_pictures(folder: Path, numbers: Sequence[int], again: str) -> Iterator[Finding]:

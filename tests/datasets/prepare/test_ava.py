@@ -14,8 +14,10 @@ from pathlib import Path
 import pytest
 
 from src.ava.box_csv import box_row
-from src.datasets.prepare import ava, lists
+from src.datasets.prepare import ava
 from src.datasets.prepare.__main__ import main
+from src.datasets.prepare.frame_records import read_record
+from src.datasets.prepare.frames import count_frames
 from src.datasets.prepare.jobs import locked
 from src.utils.errors import UserError, run_main
 
@@ -101,9 +103,9 @@ def test_from_download_to_lists(site: tuple[str, Path], prepare: Callable, tmp_p
     assert result.stdout == ("lists: train.csv: 1 of 1 videos, 210 frames\nlists: val.csv: 1 of 1 videos, 210 frames\n")
     last = (root / "ava_annotations/train.csv").read_text().splitlines()[-1]
     assert last == '-abc_1 0 209 -abc_1/-abc_1_000210.jpg ""'
-    record = ava.read_record(root, "-abc_1")
-    assert (record["fps"], record["duration"], record["video"]) == (30, 7.0, "-abc_1.mp4")
-    assert record["ffmpeg"].startswith("ffmpeg version ")
+    record = read_record(root, "-abc_1")
+    assert (record.fps, record.duration, record.video) == (30, 7.0, "-abc_1.mp4")
+    assert record.decoder.startswith("PyAV ")
     # The recipe's person boxes and label map are not on this server.
     result = prepare("verify", "--root", root)
     assert result.returncode == 1
@@ -122,7 +124,7 @@ def test_a_bad_video_does_not_stop_the_others(make_video: Callable, prepare: Cal
     result = prepare("frames", "--root", tmp_path)
     assert result.returncode == 2
     first, last = result.stderr.splitlines()
-    assert "failed: " in first and "b.mp4: ffmpeg cannot read this video" in first
+    assert "failed: " in first and "b.mp4: cannot open the video" in first
     assert last.startswith("error: frames: 1 of 3 failed as told above, the others are done; mend what is wrong")
     assert sorted(path.name for path in (tmp_path / "frames").iterdir()) == ["a", "c"]
     make_video(bad, frames=20)
@@ -146,11 +148,11 @@ def test_a_full_disk_ends_the_step_and_the_next_run_goes_on(
     assert len(done) < 5
     ballast.unlink()
     for name in done:
-        assert lists.count_frames(root / "frames" / name) == 60
+        assert count_frames(root / "frames" / name) == 60
     shutil.rmtree(root / "frames")
     result = prepare("frames", "--root", root, "--jobs", "1", "--short-side", "64")
     assert result.returncode == 0, result.stderr
-    assert [lists.count_frames(path) for path in (root / "frames").iterdir()] == [60] * 5
+    assert [count_frames(path) for path in (root / "frames").iterdir()] == [60] * 5
 
 
 def test_killed_in_the_middle_of_frames(
@@ -162,22 +164,21 @@ def test_killed_in_the_middle_of_frames(
     command = [sys.executable, "-m", "src.datasets.prepare", "frames", "--root", str(tmp_path), "--jobs", "1"]
     process = subprocess.Popen(command, cwd=repository, stdout=subprocess.DEVNULL)
     frames = tmp_path / "frames"
-    while not ((frames / "v0").is_dir() and any(frames.glob(".v*.partial/*.jpg"))):
+    while not ((frames / "v0").is_dir() and any(frames.glob(".slowfast-prepare.*/*.jpg"))):
         assert process.poll() is None
         time.sleep(0.005)
-    # Its ffmpeg lives on and goes on writing.
     process.kill()
     process.wait()
     done = [path for path in frames.iterdir() if not path.name.startswith(".")]
     assert 1 <= len(done) < 4
-    assert any(frames.glob(".v*.partial"))
+    assert any(frames.glob(".slowfast-prepare.*"))
     stamps = {path: path.stat().st_mtime_ns for path in done}
     for path in done:
-        assert lists.count_frames(path) == 900
+        assert count_frames(path) == 900
     result = prepare("frames", "--root", tmp_path)
     assert result.returncode == 0, result.stderr
     assert sorted(path.name for path in frames.iterdir()) == ["v0", "v1", "v2", "v3"]
-    assert [lists.count_frames(path) for path in frames.iterdir()] == [900] * 4
+    assert [count_frames(path) for path in frames.iterdir()] == [900] * 4
     assert {path: path.stat().st_mtime_ns for path in done} == stamps
 
 

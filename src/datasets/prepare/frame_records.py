@@ -1,0 +1,102 @@
+"""How the frames of each video were made: one small file a video, so that a later run knows what still holds."""
+
+import hashlib
+from pathlib import Path
+
+import pydantic
+
+from src.datasets.prepare.ffmpeg import TargetError
+from src.utils.errors import UserError
+from src.utils.files import write_atomic
+
+_FOLDER = "frame_records"
+_SAMPLED_BYTES = 1 << 16
+
+
+class FileState(pydantic.BaseModel):
+    """What tells one state of a file from another without reading all of it.
+
+    Attributes:
+        size: in bytes.
+        time: of its last change, in nanoseconds.
+        digest: SHA-256 of its first and last 64 KiB.
+    """
+
+    size: int
+    time: int
+    digest: str
+
+    @classmethod
+    def of(cls, path: Path) -> "FileState":
+        """Return the state of a file now."""
+        stat = path.stat()
+        with path.open("rb") as file:
+            digest = hashlib.sha256(file.read(_SAMPLED_BYTES))
+            file.seek(max(stat.st_size - _SAMPLED_BYTES, 0))
+            digest.update(file.read(_SAMPLED_BYTES))
+        return cls(size=stat.st_size, time=stat.st_mtime_ns, digest=digest.hexdigest())
+
+
+class FrameRecord(pydantic.BaseModel):
+    """How the frames of a video were made.
+
+    Attributes:
+        video: file name of the video.
+        source: its state; None in records of earlier versions.
+        duration: of the video, in seconds.
+        width: of its upright frames, in pixels.
+        height: of its upright frames, in pixels.
+        video_fps: its own frames a second.
+        fps: frames a second on disk.
+        short_side: pixels of the frames' shorter side; 0: as in the video.
+        frames: how many are on disk; None until the extraction has ended.
+        errors: packets that could not be read or decoded.
+        damaged: frames that the decoder concealed.
+        decoder: what decoded them.
+    """
+
+    video: str
+    source: FileState | None = None
+    duration: float
+    width: int
+    height: int
+    video_fps: float
+    fps: int
+    short_side: int
+    frames: int | None = None
+    errors: int = 0
+    damaged: int = 0
+    decoder: str = ""
+
+
+def read_record(root: Path, name: str) -> FrameRecord | None:
+    """Return how the frames of a video were made, or None where they came from elsewhere.
+
+    Raises:
+        UserError: the record cannot be read.
+    """
+    path = _path(root, name)
+    try:
+        return FrameRecord.model_validate_json(path.read_bytes())
+    except FileNotFoundError:
+        return None
+    except (OSError, pydantic.ValidationError) as error:
+        reason = error.strerror if isinstance(error, OSError) else error.errors()[0]["msg"]
+        raise UserError(f"{path}: cannot read the record of the frames: {reason}") from error
+
+
+def write_record(root: Path, name: str, record: FrameRecord) -> None:
+    """Write a record.
+
+    Raises:
+        TargetError: it cannot be written.
+    """
+    path = _path(root, name)
+    try:
+        write_atomic(path, record.model_dump_json(indent=1) + "\n")
+    except OSError as error:
+        raise TargetError(f"{path}: cannot write the record of the frames: {error.strerror}") from error
+
+
+def _path(root: Path, name: str) -> Path:
+    return root / _FOLDER / f"{name}.json"

@@ -5,6 +5,8 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from src.ava.rows import MAX_SECOND, SECOND_DECIMALS
+
 
 @dataclass(frozen=True)
 class BoxTable:
@@ -17,11 +19,12 @@ class BoxTable:
     Attributes:
         video_names: Names that `video` counts in.
         video: (boxes,) int32, index into `video_names`.
-        second: (boxes,) int32, the key frame's second in its video.
+        second: (boxes,) float64, the key frame's second in its video, rounded to six decimals.
         boxes_norm: (boxes, 4) float64, x1 y1 x2 y2 in [0, 1].
         row_box: (rows,) int32, index of the row's box, never decreasing: rows and boxes are both in file order.
         row_class: (rows,) int16, class id from 1.
         row_score: (rows,) float32 or float64; None in ground truth.
+        empty_frames: Key frames (video name, second) that are known to have no boxes, as AVA-Kinetics lists them.
     """
 
     video_names: tuple[str, ...]
@@ -31,6 +34,7 @@ class BoxTable:
     row_box: np.ndarray
     row_class: np.ndarray
     row_score: np.ndarray | None = None
+    empty_frames: frozenset[tuple[str, float]] = frozenset()
 
     @property
     def num_rows(self) -> int:
@@ -48,37 +52,48 @@ def frame_keys(*tables: BoxTable) -> list[np.ndarray]:
 
 
 def _keys(video: np.ndarray, second: np.ndarray) -> np.ndarray:
-    return (video.astype(np.int64) << 32) + second
+    """Numbers that are equal where video and second (up to `MAX_SECOND`, to six decimals) are."""
+    microseconds = np.rint(np.asarray(second, np.float64) * 10**SECOND_DECIMALS).astype(np.int64)
+    return video.astype(np.int64) * ((MAX_SECOND + 1) * 10**SECOND_DECIMALS) + microseconds
 
 
 def kept_frames(
     video_names: Sequence[str],
     video: np.ndarray,
     second: np.ndarray,
-    excluded: Collection[tuple[str, int]] = (),
-    seconds: Collection[int] | None = None,
+    excluded: Collection[tuple[str, float]] = (),
+    seconds: Collection[float] | None = None,
 ) -> np.ndarray:
     """Which frames count: (n,) bool.
 
     Args:
         video_names: Names that `video` counts in.
         video: (n,) integers.
-        second: (n,) integers.
+        second: (n,) numbers.
         excluded: Frames (video name, second) that do not count.
         seconds: If given, only frames of these seconds count.
     """
-    kept = np.ones(len(video), dtype=bool)
-    number = {name: index for index, name in enumerate(video_names)}
-    banned = [(number[name], at) for name, at in excluded if name in number]
-    if banned:
-        kept &= ~np.isin(_keys(video, second), _keys(*np.array(banned).T))
+    kept = ~_listed(video_names, video, second, excluded)
     if seconds is not None:
-        kept &= np.isin(second, np.fromiter(seconds, dtype=np.int64))
+        kept &= np.isin(second, np.fromiter(seconds, dtype=np.float64))
     return kept
 
 
+def _listed(
+    video_names: Sequence[str], video: np.ndarray, second: np.ndarray, frames: Collection[tuple[str, float]]
+) -> np.ndarray:
+    number = {name: index for index, name in enumerate(video_names)}
+    keys = [(number[name], at) for name, at in frames if name in number]
+    return np.isin(_keys(video, second), _keys(*np.array(keys).T)) if keys else np.zeros(len(video), dtype=bool)
+
+
+def in_frames(table: BoxTable, frames: Collection[tuple[str, float]]) -> np.ndarray:
+    """Which boxes stand on frames (video name, second) of a list: (boxes,) bool."""
+    return _listed(table.video_names, table.video, table.second, frames)
+
+
 def kept_boxes(
-    table: BoxTable, excluded: Collection[tuple[str, int]] = (), seconds: Collection[int] | None = None
+    table: BoxTable, excluded: Collection[tuple[str, float]] = (), seconds: Collection[float] | None = None
 ) -> np.ndarray:
     """Which boxes stand on frames that count: (boxes,) bool; see `kept_frames`."""
     return kept_frames(table.video_names, table.video, table.second, excluded, seconds)
@@ -101,8 +116,8 @@ def class_index(table: BoxTable, kept: np.ndarray, ids: Sequence[int]) -> np.nda
 def select_rows(
     table: BoxTable,
     ids: Sequence[int],
-    excluded: Collection[tuple[str, int]] = (),
-    seconds: Collection[int] | None = None,
+    excluded: Collection[tuple[str, float]] = (),
+    seconds: Collection[float] | None = None,
 ) -> BoxTable:
     """The rows that count: of the classes `ids`, not on an excluded frame, of the given seconds."""
     rows = np.flatnonzero(class_index(table, kept_boxes(table, excluded, seconds), ids) < len(ids))

@@ -1,5 +1,6 @@
 """Frame lists: which images are the frames of a video, as PySlowFast's `frame_lists` name them."""
 
+import codecs
 import mmap
 import os
 from collections.abc import Iterator, Mapping, Sequence
@@ -8,12 +9,13 @@ from pathlib import Path
 
 import numpy as np
 
+from src.ava.text_files import check_text_file
 from src.utils.cache import cached_arrays
 from src.utils.errors import UserError
 from src.utils.files import atomic_path
 
 FRAME_LIST_HEADER = "original_vido_id video_id frame_id path labels"
-_HEADER = b"original_vido_id"
+_HEADER = FRAME_LIST_HEADER.split()[0].encode()
 _BLOCK_BYTES = 1 << 23
 
 
@@ -78,6 +80,7 @@ class FrameList:
 
 
 def _map_file(path: Path) -> mmap.mmap:
+    check_text_file(path, "frame list")
     try:
         with path.open("rb") as file:
             return mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
@@ -91,7 +94,7 @@ def _video_runs(path: Path) -> Iterator[tuple[bytes, np.ndarray]]:
     """Yield (video name, int64 offsets of its rows in the file) for each run of rows of one video."""
     with path.open("rb") as file:
         header = file.readline()
-        if not header.startswith(_HEADER):
+        if not header.removeprefix(codecs.BOM_UTF8).startswith(_HEADER):
             raise UserError(f"{path}: row 1: expected the header 'original_vido_id video_id frame_id path labels'")
         offset, row = len(header), 2
         while block := file.read(_BLOCK_BYTES):

@@ -1,113 +1,191 @@
-"""The label map: which class id stands for which action."""
+"""The label map: which class id stands for which action. And the class lists of other programs."""
 
+import functools
+import json
 import os
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
+import yaml
+from google.protobuf import descriptor_pb2, descriptor_pool, message, message_factory, text_format
+
+from src.ava.rows import MAX_CLASS_ID
+from src.ava.text_files import read_text
 from src.utils.errors import UserError
 from src.utils.files import write_atomic
 
-# White space, commas and comments part the tokens; the last alternative is whatever cannot be one.
-_TOKEN = re.compile(r"""[\s,;]+|\#[^\n]*|("(?:[^"\\\n]|\\.)*"|'(?:[^'\\\n]|\\.)*'|[\w.+-]+|.)""")
-# Block and the field that holds its id.
-_BLOCKS = {"item": "id", "label": "label_id"}
+# `14: walk`, as mmaction2 has it.
+_NUMBERED = re.compile(r"(\d+)\s*:\s*(\S.*)")
+# What a line of another format looks like; names of classes do not.
+_OTHER_FORMAT = re.compile(r"""[{}\[\]]|^\s*["'].*:|^\s*-\s|^\s*\d+\s*[,;\t]|[,;\t]\s*\d+\s*$|^\w+:\s*$""")
+_MAX_NAME = 1000
+# Characters of a parser's message that are passed on.
+_SHOWN = 120
 
-MAX_CLASS_ID = 32767
-"""Class ids are kept in 16 bits: a full evaluation has millions of them."""
+
+@dataclass(frozen=True)
+class ClassList:
+    """Names of classes.
+
+    Attributes:
+        names: class name by class id (from 1), in the order of the file.
+        from_zero: the file counts from 0, as YOLO's and PySlowFast's do; ids here are one more.
+    """
+
+    names: dict[int, str]
+    from_zero: bool = False
 
 
 def read_label_map(path: str | os.PathLike) -> dict[int, str]:
-    """Read a label map in protobuf text form, in either of AVA's two dialects.
+    """Read a label map in protobuf's text format, in either of AVA's two dialects.
 
     `item { name: "walk" id: 14 }` is the form of the benchmark's class list, `label { name: "walk" label_id: 14
-    label_type: PERSON_MOVEMENT }` that of the full list.
+    label_type: PERSON_MOVEMENT }` that of the full list. Other fields do not count.
 
     Args:
-        path: The .pbtxt file.
+        path: the .pbtxt file.
 
     Returns:
         Class name by class id (from 1), in the order of the file.
 
     Raises:
-        UserError: The file is absent, is not a label map, has no items, or has an id or a name twice.
+        UserError: the file is absent, is not a label map, has no items, or has an id or a name twice.
     """
     path = Path(path)
+    text = read_text(path, "label map")
+    label_map = _label_map_message()()
     try:
-        text = path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        reason = error.strerror if isinstance(error, OSError) else "not a text file"
-        raise UserError(f"{path}: cannot read the label map: {reason}") from error
-    names: dict[int, str] = {}
-    for row, kind, fields in _blocks(path, text):
-        id_field = _BLOCKS[kind]
-        if "name" not in fields or id_field not in fields:
-            raise UserError(f"{path}: row {row}: expected `{kind}` with `name` and `{id_field}`")
-        name, number = fields["name"], fields[id_field]
-        if not number.isdecimal() or not 1 <= int(number) <= MAX_CLASS_ID:
-            raise UserError(
-                f"{path}: row {row}: {id_field} is {number!r}, expected an integer from 1 to {MAX_CLASS_ID}"
-            )
-        if int(number) in names:
-            raise UserError(f"{path}: row {row}: class id {number} is there twice")
-        if name in names.values():
-            raise UserError(f"{path}: row {row}: class name {name!r} is there twice")
-        names[int(number)] = name
-    if not names:
+        text_format.Parse(text, label_map, allow_unknown_field=True)
+    except text_format.ParseError as error:
+        row, column = error.GetLine(), error.GetColumn()
+        reason = str(error).removeprefix(f"{row}:{column} : ").partition("\n")[0][:_SHOWN]
+        expected = 'expected `item { name: "walk" id: 14 }` and so on'
+        raise UserError(f"{path}: {f'row {row}: ' if row else ''}{reason}; {expected}") from error
+    except (RecursionError, ValueError) as error:
+        raise UserError(f"{path}: not a label map: {str(error).partition(chr(10))[0]}") from error
+    found = [(item, "id") for item in label_map.item] + [(label, "label_id") for label in label_map.label]
+    if not found:
         raise UserError(f'{path}: the label map has no items, expected `item {{ name: "walk" id: 14 }}` and so on')
-    return names
+    for number, (block, field) in enumerate(found, start=1):
+        if not (block.HasField("name") and block.HasField(field)):
+            raise UserError(f"{path}: {block.DESCRIPTOR.name} {number}: expected `name` and `{field}`")
+    return _checked(path, [(getattr(block, field), block.name) for block, field in found])
 
 
 def write_label_map(path: str | os.PathLike, names: Mapping[int, str]) -> None:
-    """Write a label map, class name by class id (from 1), as AVA's pbtxt."""
-    items = []
+    """Write a label map, class name by class id (from 1), in the lines that AVA's own evaluators look for."""
+    label_map = _label_map_message()()
     for class_id, name in names.items():
-        escaped = name.replace("\\", "\\\\").replace('"', '\\"')
-        items.append(f'item {{\n  name: "{escaped}"\n  id: {class_id}\n}}\n')
-    write_atomic(path, "".join(items))
+        label_map.item.add(name=name, id=class_id)
+    write_atomic(path, text_format.MessageToString(label_map, as_utf8=True))
 
 
-def _blocks(path: Path, text: str) -> Iterator[tuple[int, str, dict[str, str]]]:
-    """Yield the blocks: the row in which each begins, its kind, its fields as text."""
-    tokens = _Tokens(path, text)
-    while tokens.left():
-        row = tokens.row()
-        kind = tokens.take("`item` or `label`", "item|label")
-        tokens.take("`{`", r"\{")
-        fields: dict[str, str] = {}
-        while (field := tokens.take("a field or `}`", r"\w+|\}")) != "}":
-            tokens.take("`:`", ":")
-            fields[field] = tokens.take("a value", r"[\w.+-]+|\".*\"|'.*'")
-        yield row, kind, {field: _unquoted(value) for field, value in fields.items()}
+def read_class_list(path: str | os.PathLike) -> ClassList:
+    """Read names of classes in any form that people have.
+
+    The suffix says which: a label map (.pbtxt); JSON or YAML, with a list of names or names and ids either way round,
+    or these under `names`, as YOLO's data.yaml; else text, with one name a line, or `14: walk` in each line.
+
+    Raises:
+        UserError: the file cannot be read, looks like another format, has no names, or has one twice.
+    """
+    path = Path(path)
+    suffix = path.suffix.lower()
+    if suffix in (".pbtxt", ".prototxt"):
+        return ClassList(read_label_map(path))
+    text = read_text(path, "list of classes")
+    if suffix == ".json":
+        return _from_structure(path, _parsed(path, "JSON", json.loads, text))
+    if suffix in (".yaml", ".yml"):
+        return _from_structure(path, _parsed(path, "YAML", yaml.safe_load, text))
+    return _from_lines(path, text)
 
 
-class _Tokens:
-    """The words, quoted strings and signs of a protobuf text, taken one by one."""
+@functools.cache
+def _label_map_message() -> type[message.Message]:
+    """Return the message of a label map: items and labels."""
+    file = descriptor_pb2.FileDescriptorProto(name="label_map.proto", package="ava", syntax="proto2")
+    types = descriptor_pb2.FieldDescriptorProto
+    whole = file.message_type.add(name="LabelMap")
+    for place, (name, id_field) in enumerate((("item", "id"), ("label", "label_id")), start=1):
+        block = file.message_type.add(name=name)
+        block.field.add(name="name", number=1, type=types.TYPE_STRING, label=types.LABEL_OPTIONAL)
+        block.field.add(name=id_field, number=2, type=types.TYPE_INT64, label=types.LABEL_OPTIONAL)
+        whole.field.add(
+            name=name, number=place, type=types.TYPE_MESSAGE, type_name=f".ava.{name}", label=types.LABEL_REPEATED
+        )
+    pool = descriptor_pool.DescriptorPool()
+    pool.Add(file)
+    return message_factory.GetMessageClass(pool.FindMessageTypeByName("ava.LabelMap"))
 
-    def __init__(self, path: Path, text: str):
-        self._path = path
-        self._tokens = []
-        for match in _TOKEN.finditer(text):
-            if match.group(1):
-                self._tokens.append((text.count("\n", 0, match.start()) + 1, match.group()))
-        self._end = text.count("\n") + 1
-        self._at = 0
 
-    def left(self) -> bool:
-        return self._at < len(self._tokens)
+def _parsed(path: Path, kind: str, parse: Callable[[str], object], text: str) -> object:
+    try:
+        return parse(text)
+    except (ValueError, yaml.YAMLError, RecursionError, MemoryError) as error:
+        raise UserError(f"{path}: not {kind}: {' '.join(str(error).split())[:_SHOWN]}") from error
 
-    def row(self) -> int:
-        return self._tokens[self._at][0] if self.left() else self._end
 
-    def take(self, expected: str, pattern: str) -> str:
-        token = self._tokens[self._at][1] if self.left() else ""
-        if not re.fullmatch(pattern, token):
+def _from_structure(path: Path, content: object) -> ClassList:
+    """Read a list of names, `id: name`, `name: id`, or these under `names`."""
+    if isinstance(content, dict) and isinstance(content.get("names"), list | dict):
+        content = content["names"]
+    if isinstance(content, list) and all(isinstance(name, str) for name in content):
+        return ClassList(_checked(path, enumerate(content, start=1)))
+    if isinstance(content, dict):
+        pairs = list(content.items())
+        if all(_is_id(key) and isinstance(value, str) for key, value in pairs):
+            return _counted_from_one(path, [(int(key), value) for key, value in pairs])
+        if all(isinstance(key, str) and _is_id(value) for key, value in pairs):
+            return _counted_from_one(path, [(int(value), key) for key, value in pairs])
+    raise UserError(f"{path}: expected a list of class names, or names and ids as `14: walk` or `walk: 14`")
+
+
+def _is_id(value: object) -> bool:
+    if isinstance(value, str):
+        return value.isascii() and value.isdecimal() and len(value) < 10
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
+def _from_lines(path: Path, text: str) -> ClassList:
+    lines = [(row, line.strip()) for row, line in enumerate(text.splitlines(), start=1) if line.strip()]
+    numbered = [_NUMBERED.fullmatch(line) for _, line in lines]
+    if lines and all(numbered):
+        if any(len(match[1]) > 9 for match in numbered):
+            raise UserError(f"{path}: a class id has more than nine digits")
+        return _counted_from_one(path, [(int(match[1]), match[2].strip()) for match in numbered])
+    for (row, line), match in zip(lines, numbered, strict=True):
+        if match or _OTHER_FORMAT.search(line):
             raise UserError(
-                f"{self._path}: row {self.row()}: found {token or 'the end of the file'}, expected {expected}"
+                f"{path}: row {row}: {line[:60]!r} is not the name of a class; "
+                "expected one name a line, or `14: walk` in every line"
             )
-        self._at += 1
-        return token
+    return ClassList(_checked(path, [(at, name) for at, (_, name) in enumerate(lines, start=1)]))
 
 
-def _unquoted(token: str) -> str:
-    return re.sub(r"\\(.)", r"\1", token[1:-1]) if token[0] in "\"'" else token
+def _counted_from_one(path: Path, pairs: list[tuple[int, str]]) -> ClassList:
+    from_zero = any(class_id == 0 for class_id, _ in pairs)
+    return ClassList(_checked(path, [(class_id + from_zero, name) for class_id, name in pairs]), from_zero)
+
+
+def _checked(path: Path, pairs: Iterable[tuple[int, str]]) -> dict[int, str]:
+    """Return names by id, none of them empty, out of range, or there twice."""
+    names: dict[int, str] = {}
+    ids: dict[str, int] = {}
+    for class_id, name in pairs:
+        if not 1 <= class_id <= MAX_CLASS_ID:
+            raise UserError(
+                f"{path}: class id {class_id} of {name[:60]!r}, expected an integer from 1 to {MAX_CLASS_ID}"
+            )
+        if not name.strip() or not name.isprintable() or len(name) > _MAX_NAME:
+            raise UserError(f"{path}: class {class_id} is called {name[:60]!r}, expected a name in one line")
+        if class_id in names:
+            raise UserError(f"{path}: class id {class_id} is there twice, as {names[class_id]!r} and {name!r}")
+        if name in ids:
+            raise UserError(f"{path}: class name {name!r} is there twice, as {ids[name]} and {class_id}")
+        names[class_id], ids[name] = name, class_id
+    if not names:
+        raise UserError(f"{path}: holds no class names")
+    return names

@@ -125,7 +125,7 @@ class AvaDataset:
             labels: float32 (max_boxes, classes), zeros and ones.
             mask: float32 (max_boxes,), one for each box.
             boxes_norm: float64 (max_boxes, 4), as in the list.
-            key: int32 (2,), index of the video, second.
+            key: float64 (2,), index of the video, second.
 
         Raises:
             UserError: a frame that cannot be read.
@@ -176,7 +176,7 @@ class AvaDataset:
             "labels": np.zeros((self.max_boxes, self.cfg.MODEL.NUM_CLASSES), np.float32),
             "mask": np.zeros(self.max_boxes, np.float32),
             "boxes_norm": np.zeros((self.max_boxes, 4), np.float64),
-            "key": np.full(2, -1, np.int32),
+            "key": np.full(2, -1.0),
         }
 
     def _write_augmented(
@@ -219,10 +219,10 @@ class AvaDataset:
     def _steps(self) -> np.ndarray:
         return np.arange(self.cfg.DATA.NUM_FRAMES) * self.cfg.DATA.SAMPLING_RATE
 
-    def _first_frame(self, second: np.ndarray | int) -> np.ndarray | int:
+    def _first_frame(self, second: np.ndarray) -> np.ndarray:
         """Return the frame, before clipping to the video, at which the clip around a second starts."""
         half = self.cfg.DATA.NUM_FRAMES * self.cfg.DATA.SAMPLING_RATE // 2
-        return (second - self.cfg.AVA.FIRST_SECOND) * self.cfg.AVA.FPS - half
+        return np.rint((second - self.cfg.AVA.FIRST_SECOND) * self.cfg.AVA.FPS).astype(np.int64) - half
 
     def _frame_source(self, root: Path) -> FrameSource:
         ava = self.cfg.AVA
@@ -238,12 +238,12 @@ class AvaDataset:
         """Raise for a key frame whose clip would hold no frame but the first or last one, repeated."""
         videos, of_key = np.unique(self.key_frames.video, return_inverse=True)
         counts = np.array([self.frames.count(int(video)) for video in videos])[of_key]
-        first = self._first_frame(self.key_frames.second.astype(np.int64))
+        first = self._first_frame(self.key_frames.second)
         outside = (first >= counts) | (first + self._steps()[-1] < 0)
         if outside.any():
             index = int(np.argmax(outside))
             video, count = int(self.key_frames.video[index]), int(counts[index])
             raise UserError(
                 f"{self.frames.place(video, count - 1)}: video {self.frames.names[video]} ends after {count} frames, "
-                f"but has boxes at second {self.key_frames.second[index]} (see AVA.FPS and AVA.FIRST_SECOND)"
+                f"but has boxes at second {self.key_frames.second[index]:g} (see AVA.FPS and AVA.FIRST_SECOND)"
             )

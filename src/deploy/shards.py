@@ -79,7 +79,7 @@ def write_shard(dataset: AvaDataset, model: dict, folder: Path, shard: int, shar
         (folder / _MANIFEST).unlink(missing_ok=True)
         rows, box_rows, row_clips = [], [], []
         for clip, sample in enumerate(_write_clips(dataset, indices, fast, [folder / name for name in names])):
-            video, second = dataset.frames.names[sample["key"][0]], int(sample["key"][1])
+            video, second = dataset.frames.names[int(sample["key"][0])], float(sample["key"][1])
             count = int(sample["mask"].sum())
             for start in range(0, count, boxes.shape[1]):
                 part = slice(start, min(start + boxes.shape[1], count))

@@ -17,6 +17,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from src.ava.box_table import BoxTable, kept_frames, select_rows
+from src.ava.rows import SECOND_DECIMALS
 from src.evaluation.matching import Ranking
 from src.utils.errors import UserError
 from src.utils.threads import map_in_threads
@@ -89,8 +90,8 @@ def evaluate_boxes(
     detections: BoxTable,
     label_map: Mapping[int, str],
     *,
-    excluded: Collection[tuple[str, int]] = (),
-    seconds: Collection[int] | None = None,
+    excluded: Collection[tuple[str, float]] = (),
+    seconds: Collection[float] | None = None,
     iou_thresholds: Sequence[float] = (0.5,),
     order: str = "score",
 ) -> AvaResult:
@@ -169,8 +170,8 @@ class AvaEvaluator:
         label_map: Mapping[int, str],
         *,
         videos: Sequence[str] = (),
-        excluded: Collection[tuple[str, int]] = (),
-        seconds: Collection[int] | None = None,
+        excluded: Collection[tuple[str, float]] = (),
+        seconds: Collection[float] | None = None,
         iou_thresholds: Sequence[float] = (0.5,),
         order: str = "score",
     ):
@@ -183,7 +184,7 @@ class AvaEvaluator:
         self._order = order
         self._batches: list[dict[str, np.ndarray]] = []
 
-    def process(self, scores: np.ndarray, boxes: np.ndarray, metadata: Iterable[tuple[str | int, int]]) -> None:
+    def process(self, scores: np.ndarray, boxes: np.ndarray, metadata: Iterable[tuple[str | int, float]]) -> None:
         """Add a batch.
 
         Args:
@@ -196,7 +197,7 @@ class AvaEvaluator:
         """
         scores = np.asarray(scores, dtype=np.float32)
         boxes = np.asarray(boxes, dtype=np.float64).round(7)
-        pairs = [(v if isinstance(v, str) else self._videos[int(v)], int(second)) for v, second in metadata]
+        pairs = [(v if isinstance(v, str) else self._videos[int(v)], float(second)) for v, second in metadata]
         if scores.ndim != 2 or boxes.shape != (len(scores), 4) or len(pairs) != len(scores):
             raise ValueError(
                 f"scores {scores.shape}, boxes {boxes.shape} and {len(pairs)} metadata do not fit together"
@@ -209,13 +210,13 @@ class AvaEvaluator:
             )
         bad = np.flatnonzero(~np.isfinite(scores).all(axis=1))
         if len(bad):
-            raise UserError("the network's scores of video {}, second {} are not finite".format(*pairs[bad[0]]))
+            raise UserError("the network's scores of video {}, second {:g} are not finite".format(*pairs[bad[0]]))
         columns = np.array(list(self._label_map)) - 1
         names, seconds = zip(*pairs, strict=True)
         self._batches.append(
             {
                 "video": np.array(names),
-                "second": np.array(seconds, dtype=np.int32),
+                "second": np.array(seconds).round(SECOND_DECIMALS),
                 "boxes": boxes,
                 "scores": scores[:, columns],
             }
@@ -225,7 +226,7 @@ class AvaEvaluator:
         """What was gathered, as plain arrays, to be given to another evaluator's `merge`."""
         empty = {
             "video": np.empty(0, dtype=np.str_),
-            "second": np.empty(0, dtype=np.int32),
+            "second": np.empty(0),
             "boxes": np.empty((0, 4)),
             "scores": np.empty((0, len(self._label_map)), dtype=np.float32),
         }

@@ -57,7 +57,7 @@ def analyse(
     detections: BoxTable,
     label_map: Mapping[int, str],
     *,
-    excluded: Collection[tuple[str, int]] = (),
+    excluded: Collection[tuple[str, float]] = (),
     iou_threshold: float = 0.5,
     order: str = "score",
 ) -> list[ClassAnalysis]:

@@ -6,7 +6,7 @@ from itertools import pairwise
 
 import numpy as np
 
-from src.ava.box_table import BoxTable, class_index, frame_keys, kept_boxes
+from src.ava.box_table import BoxTable, class_index, frame_keys, in_frames, kept_boxes
 
 # Pairs of boxes whose overlap is computed at a time: keeps the temporary arrays within tens of MB.
 _PAIRS_AT_A_TIME = 1 << 20
@@ -49,6 +49,9 @@ class RankedDetections:
 class Ranking:
     """Ranks detections class by class; what all classes share is computed once, here.
 
+    Where the ground truth lists frames without boxes, as AVA-Kinetics does, it lists all frames that were annotated:
+    detections on others do not count.
+
     Args:
         ground_truth: Boxes with classes.
         detections: Boxes with classes and scores.
@@ -64,15 +67,18 @@ class Ranking:
         detections: BoxTable,
         ids: Sequence[int],
         *,
-        excluded: Collection[tuple[str, int]] = (),
-        seconds: Collection[int] | None = None,
+        excluded: Collection[tuple[str, float]] = (),
+        seconds: Collection[float] | None = None,
         min_iou: float,
     ):
         self.ground_truth = ground_truth
         self.detections = detections
         self.truth_class = class_index(ground_truth, kept_boxes(ground_truth, excluded, seconds), ids)
         with_area = (detections.boxes_norm[:, 2:] > detections.boxes_norm[:, :2]).all(axis=1)
+        truth_keys, found_keys = frame_keys(ground_truth, detections)
         found_kept = kept_boxes(detections, excluded, seconds) & with_area
+        if ground_truth.empty_frames:
+            found_kept &= np.isin(found_keys, truth_keys) | in_frames(detections, ground_truth.empty_frames)
         self.detection_class = class_index(detections, found_kept, ids)
 
         self._num_ground_truth = np.bincount(self.truth_class, minlength=len(ids) + 1)
@@ -81,7 +87,7 @@ class Ranking:
 
         #: (boxes,) the highest IoU of each detected box with any ground truth of its frame; 0 below `min_iou`.
         self.iou_of_any_class = np.zeros(len(detections.boxes_norm))
-        self._pairs = self._overlaps(found_kept, min_iou)
+        self._pairs = self._overlaps(found_kept, truth_keys, found_keys, min_iou)
         self._pair_edges = _edges(self.truth_class[self._pairs[1]], len(ids))
 
     def of_class(self, index: int) -> RankedDetections:
@@ -109,12 +115,13 @@ class Ranking:
             num_missed=int(self._num_ground_truth[index]) - num_reached,
         )
 
-    def _overlaps(self, found_kept: np.ndarray, min_iou: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    def _overlaps(
+        self, found_kept: np.ndarray, truth_keys: np.ndarray, found_keys: np.ndarray, min_iou: float
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """All pairs of a detected box and a ground-truth row on its frame that overlap enough: box, row, IoU.
 
         They are sorted by class, box, falling IoU and ground-truth row, so that a box's best comes first.
         """
-        truth_keys, found_keys = frame_keys(self.ground_truth, self.detections)
         truth_rows = np.flatnonzero(self.truth_class < len(self._num_ground_truth) - 1)
         row_edges = _edges(self.ground_truth.row_box[truth_rows], len(truth_keys))
         by_frame = np.argsort(truth_keys, kind="stable")

@@ -29,7 +29,7 @@ def write_report(
     detections: BoxTable,
     label_map: Mapping[int, str],
     *,
-    excluded: Collection[tuple[str, int]] = (),
+    excluded: Collection[tuple[str, float]] = (),
     iou_thresholds: Sequence[float] = (0.5,),
     order: str = "score",
     sources: Mapping[str, str] | None = None,

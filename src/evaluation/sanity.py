@@ -7,6 +7,7 @@ from functools import partial
 import numpy as np
 
 from src.ava.box_table import BoxTable, frame_keys, kept_boxes
+from src.ava.rows import format_second
 
 _PIXELS = 2.0
 """A coordinate above this is no rounding error of a box that leaves the picture: it is in pixels."""
@@ -37,7 +38,7 @@ def check_tables(
     ground_truth: BoxTable,
     detections: BoxTable,
     label_map: Mapping[int, str],
-    excluded: Collection[tuple[str, int]] = (),
+    excluded: Collection[tuple[str, float]] = (),
     max_examples: int = 8,
 ) -> list[Check]:
     """Run all checks. Frames that are excluded are left out, classes outside the label map are not.
@@ -120,7 +121,7 @@ def _first_boxes(keys: np.ndarray, kept: np.ndarray) -> np.ndarray:
 
 
 def _frame_name(table: BoxTable, box: int) -> str:
-    return f"{table.video_names[table.video[box]]},{table.second[box]:04d}"
+    return f"{table.video_names[table.video[box]]},{format_second(table.second[box])}"
 
 
 def _box_name(table: BoxTable, box: int) -> str:

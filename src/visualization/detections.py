@@ -18,6 +18,7 @@ import numpy as np
 from src.ava.box_csv import read_detections
 from src.ava.box_table import BoxTable, frame_keys
 from src.ava.label_map import read_label_map
+from src.ava.rows import format_second
 from src.config.custom_config import load_config
 from src.datasets.ava_dataset import AvaDataset
 from src.evaluation.build import build_evaluator
@@ -51,12 +52,12 @@ def right_rows(ground_truth: BoxTable, detections: BoxTable, ids: list[int]) -> 
 
 def persons_of_frames(
     ground_truth: BoxTable, detections: BoxTable, label_map: dict[int, str], threshold: float
-) -> dict[tuple[str, int], list[Person]]:
+) -> dict[tuple[str, float], list[Person]]:
     """Return the persons of each key frame (video name, second), their actions above the threshold, best first."""
     right = right_rows(ground_truth, detections, list(label_map))
     truth_keys, found_keys = frame_keys(ground_truth, detections)
     known = np.isin(found_keys, truth_keys[ground_truth.row_box])
-    frames: dict[tuple[str, int], dict[tuple[float, ...], list[tuple[str, Color]]]] = defaultdict(dict)
+    frames: dict[tuple[str, float], dict[tuple[float, ...], list[tuple[str, Color]]]] = defaultdict(dict)
     # A person may have several boxes in the table, all alike.
     actions_of_box = [
         frames[detections.video_names[video], second].setdefault(tuple(corners), [])
@@ -96,14 +97,16 @@ def draw(image: np.ndarray, persons: list[Person]) -> np.ndarray:
     return image
 
 
-def draw_key_frames(dataset: AvaDataset, frames: dict[tuple[str, int], list[Person]], count: int, folder: Path) -> int:
+def draw_key_frames(
+    dataset: AvaDataset, frames: dict[tuple[str, float], list[Person]], count: int, folder: Path
+) -> int:
     """Write pictures VIDEO_SECOND.jpg of at most `count` key frames with detections, evenly spread; return how many.
 
     Raises:
         UserError: no detection is of a key frame of the data set, or a frame cannot be read.
     """
     table, names = dataset.key_frames, dataset.frames.names
-    keys = [(names[video], int(second)) for video, second in zip(table.video, table.second, strict=True)]
+    keys = [(names[video], float(second)) for video, second in zip(table.video, table.second, strict=True)]
     found = [index for index, key in enumerate(keys) if key in frames]
     if not found:
         raise UserError("no detection is of a key frame of the configured data set")
@@ -113,7 +116,7 @@ def draw_key_frames(dataset: AvaDataset, frames: dict[tuple[str, int], list[Pers
         (image,) = dataset.frames.read(int(table.video[index]), [middle])
         name, second = keys[index]
         _, encoded = cv2.imencode(".jpg", draw(image, frames[name, second]))
-        write_atomic(folder / f"{name}_{second:04d}.jpg", encoded.tobytes())
+        write_atomic(folder / f"{name}_{format_second(second)}.jpg", encoded.tobytes())
     return len(chosen)
 
 

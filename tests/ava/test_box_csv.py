@@ -53,7 +53,7 @@ def test_file_read_in_pieces_is_the_same_table(tmp_path, monkeypatch):
     pieces = read_detections(path)
     for table in (whole, pieces):
         assert [
-            f"{table.video_names[table.video[b]]},{table.second[b]:04d},"
+            f"{table.video_names[table.video[b]]},{int(table.second[b]):04d},"
             f"{','.join(f'{x:.3f}' for x in table.boxes_norm[b])},{c},{s:.5f}"
             for b, c, s in zip(table.row_box, table.row_class, table.row_score, strict=True)
         ] == rows
@@ -72,10 +72,16 @@ def test_file_read_in_pieces_is_the_same_table(tmp_path, monkeypatch):
         ("v,0902,0.1,0.2,0.3,0.4,3,inf\n", "row 2: score is 'inf', expected a finite number"),
         ("v,0902,0.1,0.2,0.3,0.4,3,1e999\n", "row 2: score is '1e999', expected a finite number"),
         ("v,0902,0.1,0.2,0.3,0.4,3,1_0\n", "row 2: score is '1_0', expected a finite number"),
-        ("v,0902,0.1,0.2,0.3,0.4,+3,0.5\n", "row 2: class id is '+3', expected an integer"),
-        ("v,902.5,0.1,0.2,0.3,0.4,3,0.5\n", "row 2: second is '902.5', expected an integer"),
+        ("v,0902,0.1,0.2,0.3,0.4,1.7,0.5\n", "row 2: class id is '1.7', expected an integer"),
+        ("v,0902,0.1,0.2,0.3,0.4,0,0.5\n", "row 2: class id is '0', expected an integer from 1 to 32767"),
+        ("v,0902,0.1,0.2,0.3,0.4,-2,0.5\n", "row 2: class id is '-2', expected an integer from 1 to 32767"),
+        ("v,nan,0.1,0.2,0.3,0.4,3,0.5\n", "row 2: second is 'nan', expected a number from 0 to 9999999"),
+        ("v,-1,0.1,0.2,0.3,0.4,3,0.5\n", "row 2: second is '-1', expected a number from 0 to 9999999"),
+        ("v;0902;0.1;0.2;0.3;0.4;3;0.5\n", "row 2: 1 column, expected 8"),
+        (",0902,0.1,0.2,0.3,0.4,3,0.5\n", "row 2: the video name is empty"),
+        ("a\0b,0902,0.1,0.2,0.3,0.4,3,0.5\n", "row 2: the video name 'a\\x00b' holds control characters"),
         ("v,0902,0.1,0.2,0.3,0.4,walk,0.5\n", "row 2: class id is 'walk', expected an integer"),
-        ("v,0902,0.1,0.2,0.3,0.4,70000,0.5\n", "row 2: class id is '70000', expected an integer from -32768 to 32767"),
+        ("v,0902,0.1,0.2,0.3,0.4,70000,0.5\n", "row 2: class id is '70000', expected an integer from 1 to 32767"),
     ],
 )
 def test_bad_detection_is_named_with_its_row(tmp_path, row, message):
@@ -90,10 +96,13 @@ def test_bad_detection_is_named_with_its_row(tmp_path, row, message):
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        ("v,0902,0.1,0.2,0.3,0.4\n", "row 1: 6 columns, expected 8"),
+        ("v,0902,0.1,0.2,0.3,0.4\n", "row 1: 6 columns, expected 7 or 8"),
         ("v,0902,0.1,0.2,0.3,0.4,3\nv,0902,0.1,0.2,0.3,0.4,3,1\n", "row 2: 8 columns, expected 7"),
         ("v,0902,0.3,0.2,0.1,0.4,3\n", "row 1: the box ends before it begins, expected x1 <= x2 and y1 <= y2"),
-        ("video,second,x1,y1,x2,y2,class\n", "row 1: second is 'second', expected an integer"),
+        (
+            "video,second,x1,y1,x2,y2,class\n",
+            "row 1: second is 'second', expected a number from 0 to 9999999 (a header line is not expected)",
+        ),
     ],
 )
 def test_bad_ground_truth_is_named_with_its_row(tmp_path, content, message):

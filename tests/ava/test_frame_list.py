@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from src.ava import frame_list as frame_list_module
-from src.ava.frame_list import FrameList
+from src.ava.frame_list import FrameList, write_frame_list
 from src.utils.errors import UserError
 
 HEADER = "original_vido_id video_id frame_id path labels\n"
@@ -74,5 +74,16 @@ def test_a_bad_frame_list_is_named_with_its_row(tmp_path, text, message):
 
 
 def test_a_missing_frame_list_is_named(tmp_path):
-    with pytest.raises(UserError, match=r"no\.csv: cannot read the frame list: No such file"):
+    with pytest.raises(UserError, match=r"no\.csv: no such file, expected a frame list"):
         FrameList([tmp_path / "no.csv"])
+
+
+def test_a_byte_order_mark_is_skipped(tmp_path):
+    frames = FrameList([frame_list(tmp_path, "\ufeff" + HEADER + "a 0 0 a/1.jpg\n")])
+    assert (frames.names, frames.path(0, 0), frames.where(0, 0)) == (("a",), "a/1.jpg", f"{tmp_path}/list.csv: row 2")
+
+
+def test_written_lists_are_read_back(tmp_path):
+    write_frame_list(tmp_path / "list.csv", {"b": 2, "a": 1})
+    frames = FrameList([tmp_path / "list.csv"])
+    assert (frames.names, frames.counts.tolist(), frames.path(0, 1)) == (("b", "a"), [2, 1], "b/b_000002.jpg")

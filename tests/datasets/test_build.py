@@ -42,7 +42,7 @@ def test_train_batches_have_the_documented_shapes_and_types(write_data):
         "labels": ((2, 1, 80), "float32"),
         "mask": ((2, 1), "float32"),
         "boxes_norm": ((2, 1, 4), "float64"),
-        "key": ((2, 2), "int32"),
+        "key": ((2, 2), "float64"),
     }
 
 

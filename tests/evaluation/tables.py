@@ -14,7 +14,7 @@ def table(rows: list[tuple], scored: bool = False) -> BoxTable:
     return BoxTable(
         video_names=tuple(names),
         video=np.array([names.index(row[0]) for row in rows], dtype=np.int32),
-        second=np.array([row[1] for row in rows], dtype=np.int32),
+        second=np.array([row[1] for row in rows], dtype=np.float64),
         boxes_norm=np.array([row[2:6] for row in rows], dtype=np.float64).reshape(-1, 4),
         row_box=np.arange(len(rows), dtype=np.int32),
         row_class=np.array([row[6] for row in rows], dtype=np.int16),

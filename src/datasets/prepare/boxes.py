@@ -1,6 +1,5 @@
 """Box annotations as tools write them: AVA's columns, CVAT's XML, COCO-style JSON."""
 
-import csv
 import difflib
 import json
 import re
@@ -9,9 +8,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from src.ava.box_csv import read_rows
+from src.ava.rows import NO_ACTION, FrameRow, RowRule
 from src.utils.errors import UserError
 
-NO_ACTION = -1
 # Between these a largest coordinate is neither clearly a share of the frame nor clearly pixels.
 _NORMALISED_UP_TO, _PIXELS_FROM = 1.001, 2.0
 _FRAME_FILE = re.compile(r"(?P<video>.+)_(?P<number>\d+)$")
@@ -112,27 +112,16 @@ def normalise(box: Box, coordinates: str, width: int, height: int) -> tuple[floa
 
 
 def _read_csv(path: Path, class_names: Mapping[int, str], fps: int) -> Iterator[Box]:
-    """Yield the rows video,second,x1,y1,x2,y2,class[,person or score]."""
-    with path.open(newline="", encoding="utf-8-sig") as file:
-        for row_number, row in enumerate(csv.reader(file), start=1):
-            where = f"{path}: row {row_number}"
-            if not row:
-                continue
-            if len(row) not in (7, 8):
-                raise UserError(
-                    f"{where}: {len(row)} columns, expected 7 or 8: video,second,x1,y1,x2,y2,class and person or score"
-                )
-            second = _number(row[1], where, "second")
-            if second != int(second):
-                raise UserError(f"{where}: second is {row[1]}, expected a whole number: key frames are whole seconds")
-            corners = tuple(
-                _number(text, where, name) for text, name in zip(row[2:6], ("x1", "y1", "x2", "y2"), strict=True)
-            )
-            class_id = int(_number(row[6] or str(NO_ACTION), where, "class"))
-            if class_id != NO_ACTION and class_id not in class_names:
-                raise UserError(f"{where}: class {row[6]} is not in the class list (ids {_ids(class_names)})")
-            last = row[7].strip() if len(row) == 8 else ""
-            yield Box(row[0].strip(), second, None, corners, (class_id,), last, where)
+    """Yield the rows video,second,x1,y1,x2,y2,class[,person or score]; those of two fields have no box."""
+    for row_number, row in read_rows(path, RowRule(scored=False)):
+        where = f"{path}: row {row_number}"
+        if isinstance(row, FrameRow):
+            continue
+        if row.second != int(row.second):
+            raise UserError(f"{where}: second is {row.second:g}, expected a whole number: key frames are whole seconds")
+        if row.class_id != NO_ACTION and row.class_id not in class_names:
+            raise UserError(f"{where}: class {row.class_id} is not in the class list (ids {_ids(class_names)})")
+        yield Box(row.video, row.second, None, row.corners, (row.class_id,), row.last, where)
 
 
 def _read_cvat(path: Path, class_names: Mapping[int, str], fps: int) -> Iterator[Box]:

@@ -12,9 +12,10 @@ import yaml
 
 from src.ava.box_csv import box_row
 from src.ava.frame_list import write_frame_list
-from src.ava.label_map import read_label_map, write_label_map
+from src.ava.label_map import read_class_list, write_label_map
+from src.ava.rows import NO_ACTION
 from src.datasets.prepare import ava
-from src.datasets.prepare.boxes import NO_ACTION, normalise, read_boxes, tell_coordinates
+from src.datasets.prepare.boxes import normalise, read_boxes, tell_coordinates
 from src.datasets.prepare.frames import count_frames
 from src.datasets.video import VideoInfo, find_videos, probe
 from src.utils.errors import UserError
@@ -87,7 +88,7 @@ def prepare_custom(
     Args:
         videos_folder: folder of videos of any length, rate and size.
         boxes_path: AVA columns (.csv), CVAT (.xml) or COCO-style (.json); a file or a folder of them.
-        labels_path: a label map (.pbtxt), or text with one class name a line.
+        labels_path: class names in any form that `read_class_list` reads.
         out: the data root to make; a run that was stopped goes on.
         detections_path: boxes of a person detector with scores (AVA columns), to validate on; None: the true boxes.
         coordinates: normalised or pixels; None: told from the values.
@@ -102,7 +103,7 @@ def prepare_custom(
     Raises:
         UserError: names the file and row, and what was expected.
     """
-    class_names = read_classes(labels_path)
+    class_names = read_classes(labels_path, boxes_path)
     videos = safe_names(find_videos(videos_folder))
     infos = {name: probe(path) for name, path in videos.items()}
     fps = fps or most_common_rate([info.fps for info in infos.values()])
@@ -147,24 +148,22 @@ def prepare_custom(
     print(f"custom: recipes: {out / 'slowfast.yaml'} and, for a CPU, {out / 'slowfast_small.yaml'}")
 
 
-def read_classes(path: Path) -> dict[int, str]:
-    """Read class names by id (from 1): a label map (.pbtxt), or text with one name a line.
+def read_classes(path: Path, boxes_path: Path) -> dict[int, str]:
+    """Read class names by id (from 1), and tell where ids of the list were counted from 0.
 
     Raises:
-        UserError: the file cannot be read, or has no names or one twice.
+        UserError: see `read_class_list`; or the list counts from 0 and the boxes are AVA's columns, whose class ids may
+            mean either.
     """
-    if path.suffix.lower() == ".pbtxt":
-        return read_label_map(path)
-    try:
-        names = [line.strip() for line in path.read_text(encoding="utf-8-sig").splitlines() if line.strip()]
-    except (OSError, UnicodeDecodeError) as error:
-        raise UserError(f"{path}: cannot read the class names: {error}") from error
-    if not names:
-        raise UserError(f"{path}: holds no class names, expected one a line")
-    for row, name in enumerate(names, start=1):
-        if name in names[: row - 1]:
-            raise UserError(f"{path}: row {row}: class {name!r} is there twice")
-    return dict(enumerate(names, start=1))
+    classes = read_class_list(path)
+    if classes.from_zero:
+        if boxes_path.suffix.lower() == ".csv":
+            raise UserError(
+                f"{path}: counts classes from 0, but class ids of {boxes_path.name} count from 1: write the list with "
+                f"the ids of that file, one in each line, as `1: {next(iter(classes.names.values()))}`"
+            )
+        print(f"custom: {path.name} counts classes from 0; class ids in the files written are one more")
+    return classes.names
 
 
 def safe_names(videos: Mapping[str, Path]) -> dict[str, Path]:

@@ -1,19 +1,20 @@
 """Is a data root fit to train on? Every finding says what is wrong and what to do."""
 
-import csv
 import os
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 import cv2
 import numpy as np
 from fvcore.common.config import CfgNode
 
+from src.ava.box_csv import check_rows, find_row, read_boxes, read_excluded
 from src.ava.frame_list import FRAME_LIST_HEADER, frame_name
 from src.ava.label_map import read_label_map
+from src.ava.rows import RowError, RowRule
 from src.datasets.prepare.frame_records import read_record
 from src.datasets.video import find_videos, probe
 from src.utils.errors import UserError
@@ -42,14 +43,6 @@ class Finding:
 
     def __str__(self) -> str:
         return f"{'HARM' if self.harmful else 'note'}  {self.subject}: {self.what}. {self.advice}."
-
-
-@dataclass
-class _BoxList:
-    """What a box list says of one video: the seconds it names and the row that named each first."""
-
-    rows: int = 0
-    seconds: dict[int, int] = field(default_factory=dict)
 
 
 def verify(cfg: CfgNode, jobs: int) -> list[Finding]:
@@ -113,7 +106,7 @@ def _check_frame_list(path: Path, listed: dict[str, int]) -> Iterator[Finding]:
     """Check the rows of a frame list, and add the number of frames of its videos to `listed`."""
     counts: dict[str, int] = defaultdict(int)
     try:
-        with path.open(encoding="utf-8") as file:
+        with path.open(encoding="utf-8-sig") as file:
             if file.readline().split() != FRAME_LIST_HEADER.split():
                 yield Finding(True, f"{path}: row 1", "is not the header of a frame list", "Run the lists step")
             for number, line in enumerate(file, start=2):
@@ -218,78 +211,65 @@ def _check_boxes(
     path: Path, is_detection: bool, cfg: CfgNode, counts: dict[str, int], boxed: set[str]
 ) -> Iterator[Finding]:
     """Check the rows of a box list against the frames, and add its videos to `boxed`."""
-    videos: dict[str, _BoxList] = defaultdict(_BoxList)
-    faults: dict[str, list[str]] = defaultdict(list)
+    rule = RowRule(is_detection, normalized=True, num_classes=cfg.MODEL.NUM_CLASSES)
     try:
-        with path.open(newline="", encoding="utf-8") as file:
-            for number, row in enumerate(csv.reader(file), start=1):
-                fault = _row_fault(row, is_detection, cfg.MODEL.NUM_CLASSES)
-                if fault:
-                    faults[fault].append(f"row {number}")
-                    continue
-                video = videos[row[0]]
-                video.rows += 1
-                video.seconds.setdefault(int(float(row[1])), number)
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        yield Finding(True, str(path), f"cannot be read ({error})", "Put the box list there, or correct the recipe")
+        table = read_boxes(path, rule)
+    except UserError as error:
+        faults: dict[str, list[int]] = defaultdict(list)
+        for number, row in check_rows(path, rule) if path.is_file() else ():
+            if isinstance(row, RowError):
+                faults[str(row)].append(number)
+            else:
+                boxed.add(row.video)
+        for fault, rows in faults.items():
+            shown = ", ".join(f"row {row}" for row in rows[:_SHOWN_ROWS])
+            shown += f" and {len(rows) - _SHOWN_ROWS} more" if len(rows) > _SHOWN_ROWS else ""
+            yield Finding(True, f"{path}: {shown}", fault, "Correct or remove the rows")
+        if not faults:
+            yield _unreadable(path, error, "Put the box list there, or correct the recipe")
         return
-    for fault, rows in faults.items():
-        shown = ", ".join(rows[:_SHOWN_ROWS]) + (f" and {len(rows) - _SHOWN_ROWS} more" if len(rows) > 3 else "")
-        yield Finding(True, f"{path}: {shown}", fault, "Correct or remove the rows")
+    videos = set(table.video_names)
     if not videos:
-        yield Finding(True, str(path), "holds no usable box", "Put boxes there, or take it out of the recipe")
-    boxed |= set(videos)
-    unknown = sorted(set(videos) - set(counts))
+        yield Finding(True, str(path), "holds no box", "Put boxes there, or take it out of the recipe")
+    boxed |= videos
+    unknown = sorted(videos - set(counts))
     if unknown:
         what = f"{len(unknown)} of its {len(videos)} videos are not among the frames or videos, as {unknown[0]}"
         advice = "Their boxes are left out; prepare the videos to have them"
         yield Finding(len(unknown) == len(videos), str(path), what, advice)
     low, high = cfg.AVA.VALID_SECONDS
-    for name in sorted(set(videos) & set(counts)):
-        seconds = videos[name].seconds
-        outside = [
-            second
-            for second in sorted(seconds)
-            if low <= second <= high and not 0 <= (second - cfg.AVA.FIRST_SECOND) * cfg.AVA.FPS < counts[name]
-        ]
-        if outside:
+    early = 0
+    for number, name in enumerate(table.video_names):
+        seconds = np.unique(table.second[table.video == number])
+        valid = (seconds >= low) & (seconds <= high)
+        early += int((~valid).sum())
+        if name not in counts:
+            continue
+        frames = np.rint((seconds - cfg.AVA.FIRST_SECOND) * cfg.AVA.FPS)
+        outside = seconds[valid & ~((frames >= 0) & (frames < counts[name]))]
+        if len(outside):
             what = (
-                f"{len(outside)} annotated seconds of {name} have no frames, as {outside[0]}; "
+                f"{len(outside)} annotated seconds of {name} have no frames, as {outside[0]:g}; "
                 f"its {counts[name]} frames show the seconds from {cfg.AVA.FIRST_SECOND} "
                 f"to {cfg.AVA.FIRST_SECOND + (counts[name] - 1) // cfg.AVA.FPS}"
             )
             advice = "Extract the frames again if the video is longer, else check AVA.FPS and AVA.FIRST_SECOND"
-            yield Finding(True, f"{path}: row {seconds[outside[0]]}", what, advice)
-    early = sum(second < low or second > high for video in videos.values() for second in video.seconds)
+            yield Finding(True, f"{path}: row {find_row(path, name, outside[0])}", what, advice)
     if early:
         what = f"{early} key frames lie outside AVA.VALID_SECONDS {low} to {high}"
         yield Finding(False, str(path), what, "They are left out; widen AVA.VALID_SECONDS to use them")
 
 
-def _row_fault(row: Sequence[str], is_detection: bool, num_classes: int) -> str:
-    """Say what is wrong with a row of a box list; empty: nothing."""
-    if len(row) != 8 and (is_detection or len(row) != 7):
-        return f"has {len(row)} columns, expected {'8' if is_detection else '7 or 8'}"
-    try:
-        second, x1, y1, x2, y2, class_id = (float(text) for text in [*row[1:6], row[6] or "-1"])
-        if is_detection:
-            float(row[7])
-    except ValueError:
-        return "holds text where a number was expected"
-    if second != int(second):
-        return "the second is not a whole number"
-    if not (0 <= x1 < x2 <= 1 and 0 <= y1 < y2 <= 1):
-        return "the box is not within 0 to 1 with x1 < x2 and y1 < y2"
-    if class_id != -1 and class_id not in range(1, num_classes + 1):
-        return f"the class is not in 1 to {num_classes} (or -1: no action)"
-    return ""
+def _unreadable(path: Path, error: UserError, advice: str) -> Finding:
+    """Return the finding for a file that its reader refused; readers name the file first."""
+    return Finding(True, str(path), str(error).removeprefix(f"{path}: "), advice)
 
 
 def _check_label_map(path: Path, num_classes: int) -> Iterator[Finding]:
     try:
         highest = max(read_label_map(path))
     except UserError as error:
-        yield Finding(True, str(path), str(error), "Put the label map there, or correct the recipe")
+        yield _unreadable(path, error, "Put the label map there, or correct the recipe")
         return
     if highest > num_classes:
         what = f"has class {highest}, but MODEL.NUM_CLASSES is {num_classes}"
@@ -298,11 +278,6 @@ def _check_label_map(path: Path, num_classes: int) -> Iterator[Finding]:
 
 def _check_exclusions(path: Path) -> Iterator[Finding]:
     try:
-        lines = path.read_text(encoding="utf-8").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        yield Finding(True, str(path), f"cannot be read ({error})", 'Put the list there, or set AVA.EXCLUSION_FILE ""')
-        return
-    for number, line in enumerate(lines, start=1):
-        fields = line.split(",")
-        if line and not (len(fields) == 2 and fields[1].isdigit()):
-            yield Finding(True, f"{path}: row {number}", f"is {line!r}, expected video,second", "Correct the row")
+        read_excluded(path)
+    except UserError as error:
+        yield _unreadable(path, error, 'Correct the list, or set AVA.EXCLUSION_FILE ""')

@@ -108,10 +108,10 @@ def test_frames_of_unknown_origin_are_noted(root: Path) -> None:
 @pytest.mark.parametrize(
     ("row", "message"),
     [
-        ("one,1,0.1,0.2,0.5,0.9,2,1", "row 4: the class is not in 1 to 1"),
-        ("one,1,0.5,0.2,0.1,0.9,1,1", "row 4: the box is not within 0 to 1 with x1 < x2 and y1 < y2"),
-        ("one,1,0.1,0.2,0.5,0.9", "row 4: has 6 columns, expected 7 or 8"),
-        ("one,1,0.1,x,0.5,0.9,1,1", "row 4: holds text where a number was expected"),
+        ("one,1,0.1,0.2,0.5,0.9,2,1", "row 4: class id is '2', expected an integer from 1 to 1"),
+        ("one,1,0.5,0.2,0.1,0.9,1,1", "row 4: the box ends before it begins"),
+        ("one,1,0.1,0.2,0.5,0.9", "row 4: 6 columns, expected 7 or 8"),
+        ("one,1,0.1,x,0.5,0.9,1,1", "row 4: y1 is 'x', expected a finite number"),
     ],
 )
 def test_bad_rows(root: Path, row: str, message: str) -> None:
@@ -134,7 +134,7 @@ def test_missing_lists(root: Path) -> None:
         (root / "ava_annotations" / name).unlink()
     text = "\n".join(str(finding) for finding in _findings(root) if finding.harmful)
     for name in ("train.csv", "val_boxes.csv", "labels.pbtxt"):
-        assert f"ava_annotations/{name}: cannot " in text or f"{name}: cannot read" in text
+        assert f"ava_annotations/{name}: cannot " in text or f"{name}: no such file" in text
 
 
 def test_videos_without_frames(root: Path) -> None:

@@ -19,7 +19,7 @@ def main() -> int:
     cfg = load_config(args.cfg, args.overrides)
     if not cfg.TEST.CHECKPOINT_FILE_PATH:
         raise UserError("TEST.CHECKPOINT_FILE_PATH is empty, expected the checkpoint to score")
-    set_up_device(args.device_target, cfg.RNG_SEED)
+    set_up_device(args.device_target, cfg.RNG_SEED, cfg.ALLOW_TF32)
 
     # MindSpore is imported once the device is set up.
     from src.checkpoint.loading import load_into

@@ -18,7 +18,7 @@ from src.utils.logging import get_logger, log_on_main_only
 def main(arguments: Sequence[str] | None = None) -> int:
     args = argument_parser(__doc__).parse_args(arguments)
     cfg = load_config(args.cfg, args.overrides)
-    target = set_up_device(args.device_target, cfg.RNG_SEED)
+    target = set_up_device(args.device_target, cfg.RNG_SEED, cfg.ALLOW_TF32)
 
     # MindSpore is imported once the device is set up.
     from src.checkpoint.loading import load_into

@@ -11,6 +11,9 @@ _C = CfgNode()
 
 # Seed of the weights, of the order of the samples, of augmentation and of dropout. One seed gives one run.
 _C.RNG_SEED = 0
+# Let training and evaluation compute float32 convolutions and matrix products with ten bits of mantissa, which is
+# faster: in TF32 on GPUs, in HF32 on Ascend. False: in full float32. Export always compares in full float32.
+_C.ALLOW_TF32 = False
 # Where checkpoints, logs, plots and evaluation results go; relative to the current folder.
 _C.OUTPUT_DIR = "output"
 # Training writes a json_stats line every so many steps.

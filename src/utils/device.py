@@ -1,54 +1,91 @@
 """The device that the network runs on."""
 
 import importlib.util
+import os
 from pathlib import Path
 
 from src.utils.distributed import local_device
 from src.utils.errors import UserError
+from src.utils.logging import get_logger
 
-# A backend is there if MindSpore brings its library and the machine has its devices: MindSpore's wheel for the CPU
-# brings Ascend's library as well.
-_BACKENDS = {"Ascend": ("libmindspore_ascend.so*", "davinci[0-9]*"), "GPU": ("libmindspore_gpu.so*", "nvidia[0-9]*")}
-
-
-def available_targets() -> list[str]:
-    """Return the device targets that MindSpore and this machine have, the best first; the last is CPU.
-
-    Raises:
-        UserError: MindSpore is not installed.
-    """
-    spec = importlib.util.find_spec("mindspore")
-    if spec is None or spec.origin is None:
-        raise UserError("MindSpore is not installed; run scripts/setup.sh, then use .venv/bin/python")
-    package = Path(spec.origin).parent
-    accelerators = [
-        target
-        for target, (library, device) in _BACKENDS.items()
-        if any(package.glob(f"**/{library}")) and any(Path("/dev").glob(device))
-    ]
-    return [*accelerators, "CPU"]
+# The targets before CPU, the best first: their device files, and what MindSpore's plugin needs beside a device. The
+# wheel for the CPU holds the plugins as well.
+_ACCELERATORS = {
+    "Ascend": ("davinci[0-9]*", "CANN, whose set_env.sh is sourced in this shell"),
+    "GPU": ("nvidia[0-9]*", "CUDA 11.1 or 11.6 with cuDNN 8 on LD_LIBRARY_PATH, and CUDA_HOME with bin/nvcc"),
+}
 
 
-def set_up_device(target: str | None, seed: int) -> str:
+def set_up_device(target: str | None, seed: int, allow_tf32: bool = False) -> str:
     """Choose the device and compile graphs for it; MindSpore is imported here.
 
     Args:
-        target: CPU, GPU or Ascend; None: the best that is there.
+        target: CPU, GPU or Ascend; None: the best that is there and that MindSpore can use.
         seed: of weights and dropout.
+        allow_tf32: compute float32 convolutions and matrix products with ten bits of mantissa, in a GPU's TF32 or
+            Ascend's HF32; where false, in full float32.
 
     Returns:
         The target.
 
     Raises:
-        UserError: MindSpore or the machine has no such device.
+        UserError: the machine has no such device, or MindSpore cannot use it.
     """
-    available = available_targets()
-    target = target or available[0]
-    if target not in available:
-        raise UserError(f"--device_target {target}: MindSpore finds only {', '.join(available)} on this machine")
+    if importlib.util.find_spec("mindspore") is None:
+        raise UserError("MindSpore is not installed; run scripts/setup.sh, then use .venv/bin/python")
+    if target is None:
+        target = _best_target()
+    elif target != "CPU":
+        if not _has_device(target):
+            raise UserError(f"--device_target {target}: this machine has no /dev/{_ACCELERATORS[target][0]}")
+        if missing := _missing(target):
+            raise UserError(f"--device_target {target}: {missing}")
     import mindspore as ms
 
     ms.set_context(mode=ms.GRAPH_MODE)
     ms.set_device(target, local_device())
+    _set_precision(target, allow_tf32)
     ms.set_seed(seed + 1)  # MindSpore refuses 0
     return target
+
+
+def _best_target() -> str:
+    """Return the first accelerator that can be used, else CPU; say why one that is there cannot."""
+    for target in filter(_has_device, _ACCELERATORS):
+        missing = _missing(target)
+        if not missing:
+            return target
+        get_logger().warning("running on the CPU, not on this machine's %s: %s", target, missing)
+    return "CPU"
+
+
+def _has_device(target: str) -> bool:
+    # MindSpore's dry run compiles for devices that are not there.
+    return any(Path("/dev").glob(_ACCELERATORS[target][0])) or "MS_SIMULATION_LEVEL" in os.environ
+
+
+def _missing(target: str) -> str:
+    """Return what MindSpore lacks for an accelerator that is there; empty: nothing."""
+    from mindspore._c_expression import MSContext
+
+    context = MSContext.get_instance()
+    if context.is_pkg_support_device(target):
+        return ""
+    # For example "Load dynamic library: libmindspore_ascend.so.2 failed. libge_runner.so: cannot open ..."
+    errors = [line for line in context.load_plugin_error().splitlines() if target.lower() in line]
+    said = f" ({errors[0].split(' failed. ')[-1].strip()})" if errors else ""
+    return f"MindSpore's plugin does not load{said}; it needs {_ACCELERATORS[target][1]} (docs/compatibility.md)"
+
+
+def _set_precision(target: str, allow_tf32: bool) -> None:
+    from mindspore import device_context
+
+    # Both devices round by default.
+    if target == "GPU":
+        precision = device_context.gpu.op_precision
+        precision.conv_allow_tf32(allow_tf32)
+        precision.matmul_allow_tf32(allow_tf32)
+    elif target == "Ascend":
+        precision = device_context.ascend.op_precision
+        precision.conv_allow_hf32(allow_tf32)
+        precision.matmul_allow_hf32(allow_tf32)

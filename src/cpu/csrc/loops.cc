@@ -1,0 +1,217 @@
+// Compiled with INSTRUCTION_SET avx2 and avx512, see loops.h.
+#include "loops.h"
+
+namespace slowfast {
+namespace INSTRUCTION_SET {
+namespace {
+
+template <typename T>
+void moments(const T* __restrict x, int64_t lines, int64_t width, const float* __restrict base, float* __restrict sum,
+             float* __restrict square) {
+  for (int64_t line = 0; line < lines; line++, x += width)
+    for (int64_t i = 0; i < width; i++) {
+      const float value = load(x + i) - base[i];
+      sum[i] += value;
+      square[i] += value * value;
+    }
+}
+
+template <typename T>
+void normalize(const T* __restrict x, const T* __restrict residual, int64_t lines, int64_t width,
+               const float* __restrict scale, const float* __restrict shift, float low, T* __restrict y) {
+  for (int64_t line = 0; line < lines; line++, x += width, y += width) {
+    if (residual) {
+      for (int64_t i = 0; i < width; i++) {
+        const float value = load(x + i) * scale[i] + shift[i] + load(residual + i);
+        store(y + i, value < low ? low : value);  // keeps NaN
+      }
+      residual += width;
+    } else {
+      for (int64_t i = 0; i < width; i++) {
+        const float value = load(x + i) * scale[i] + shift[i];
+        store(y + i, value < low ? low : value);
+      }
+    }
+  }
+}
+
+template <Mask mask, typename T>
+inline float masked(const T* dy, float x, const T* y, float scale, float shift) {
+  const float d = load(dy);
+  if (mask == Mask::kNone) return d;
+  return (mask == Mask::kFromInput ? x * scale + shift : load(y)) > 0.f ? d : 0.f;
+}
+
+template <Mask mask, typename T>
+void masked_moments(const T* __restrict dy, const T* __restrict x, const T* __restrict y, int64_t lines, int64_t width,
+                    const float* __restrict scale, const float* __restrict shift, const float* __restrict mean,
+                    float* __restrict sum, float* __restrict product) {
+  for (int64_t line = 0; line < lines; line++, dy += width, x += width) {
+    for (int64_t i = 0; i < width; i++) {
+      const float value = load(x + i), d = masked<mask>(dy + i, value, y + i, scale[i], shift[i]);
+      sum[i] += d;
+      product[i] += d * (value - mean[i]);
+    }
+    if (mask == Mask::kFromOutput) y += width;
+  }
+}
+
+template <typename T>
+void gradient_moments(const T* dy, const T* x, const T* y, int64_t lines, int64_t width, const float* scale,
+                      const float* shift, const float* mean, Mask mask, float* sum, float* product) {
+  auto* run = mask == Mask::kNone        ? masked_moments<Mask::kNone, T>
+              : mask == Mask::kFromInput ? masked_moments<Mask::kFromInput, T>
+                                         : masked_moments<Mask::kFromOutput, T>;
+  run(dy, x, y, lines, width, scale, shift, mean, sum, product);
+}
+
+template <Mask mask, typename T>
+void masked_input(const T* __restrict dy, const T* __restrict x, const T* __restrict y, int64_t lines, int64_t width,
+                  const float* __restrict scale, const float* __restrict shift, const float* __restrict slope,
+                  const float* __restrict offset, T* __restrict dx, T* __restrict dresidual) {
+  for (int64_t line = 0; line < lines; line++, dy += width, x += width, dx += width) {
+    if (dresidual) {
+      for (int64_t i = 0; i < width; i++) {
+        const float value = load(x + i), d = masked<mask>(dy + i, value, y + i, scale[i], shift[i]);
+        store(dx + i, scale[i] * d + slope[i] * value + offset[i]);
+        store(dresidual + i, d);
+      }
+      dresidual += width;
+    } else {
+      for (int64_t i = 0; i < width; i++) {
+        const float value = load(x + i), d = masked<mask>(dy + i, value, y + i, scale[i], shift[i]);
+        store(dx + i, scale[i] * d + slope[i] * value + offset[i]);
+      }
+    }
+    if (mask == Mask::kFromOutput) y += width;
+  }
+}
+
+template <typename T>
+void gradient_input(const T* dy, const T* x, const T* y, int64_t lines, int64_t width, const float* scale,
+                    const float* shift, const float* slope, const float* offset, Mask mask, T* dx, T* dresidual) {
+  auto* run = mask == Mask::kNone        ? masked_input<Mask::kNone, T>
+              : mask == Mask::kFromInput ? masked_input<Mask::kFromInput, T>
+                                         : masked_input<Mask::kFromOutput, T>;
+  run(dy, x, y, lines, width, scale, shift, slope, offset, dx, dresidual);
+}
+
+// A line of outputs is numbered sample * output[0] * output[1] + frame * output[1] + row.
+template <typename T>
+void max_pool(const T* __restrict x, const Window& w, int64_t line, float* __restrict best, int32_t* __restrict point,
+              T* __restrict y, uint8_t* __restrict index) {
+  const int64_t c = w.channels, row = line % w.output[1], frame = line / w.output[1] % w.output[0];
+  const int64_t sample = line / (w.output[1] * w.output[0]);
+  y += line * w.output[2] * c;
+  index += line * w.output[2] * c;
+  for (int64_t column = 0; column < w.output[2]; column++, y += c, index += c) {
+    for (int64_t i = 0; i < c; i++) {
+      best[i] = -__builtin_inff();
+      point[i] = 0;
+    }
+    int32_t number = 0;
+    for (int64_t kt = 0; kt < w.kernel[0]; kt++)
+      for (int64_t kh = 0; kh < w.kernel[1]; kh++)
+        for (int64_t kw = 0; kw < w.kernel[2]; kw++, number++) {
+          const int64_t t = frame * w.stride[0] - w.padding[0] + kt, r = row * w.stride[1] - w.padding[1] + kh;
+          const int64_t s = column * w.stride[2] - w.padding[2] + kw;
+          if (t < 0 || r < 0 || s < 0 || t >= w.frames || r >= w.height || s >= w.width) continue;
+          const T* __restrict p = x + (((sample * w.frames + t) * w.height + r) * w.width + s) * c;
+          for (int64_t i = 0; i < c; i++) {
+            const float value = load(p + i);
+            const bool larger = (value > best[i]) | (value != value);
+            point[i] = larger ? number : point[i];
+            best[i] = larger ? value : best[i];
+          }
+        }
+    for (int64_t i = 0; i < c; i++) {
+      store(y + i, best[i]);
+      index[i] = static_cast<uint8_t>(point[i]);
+    }
+  }
+}
+
+// The first and the last window over `position` along an axis are those that start no later and end no earlier.
+inline int64_t first_window(const Window& w, int axis, int64_t position) {
+  const int64_t reach = position + w.padding[axis] - w.kernel[axis] + 1;
+  return reach <= 0 ? 0 : (reach + w.stride[axis] - 1) / w.stride[axis];
+}
+inline int64_t last_window(const Window& w, int axis, int64_t position) {
+  const int64_t last = (position + w.padding[axis]) / w.stride[axis];
+  return last < w.output[axis] ? last : w.output[axis] - 1;
+}
+
+// A line of inputs is numbered sample * frames * height + frame * height + row.
+template <typename T>
+void max_pool_gradient(const T* __restrict dy, const uint8_t* __restrict index, const Window& w, int64_t line,
+                       float* __restrict sum, T* __restrict dx) {
+  const int64_t c = w.channels, row = line % w.height, frame = line / w.height % w.frames;
+  const int64_t sample = line / (w.height * w.frames);
+  dx += line * w.width * c;
+  for (int64_t column = 0; column < w.width; column++, dx += c) {
+    for (int64_t i = 0; i < c; i++) sum[i] = 0.f;
+    for (int64_t t = first_window(w, 0, frame); t <= last_window(w, 0, frame); t++)
+      for (int64_t r = first_window(w, 1, row); r <= last_window(w, 1, row); r++)
+        for (int64_t s = first_window(w, 2, column); s <= last_window(w, 2, column); s++) {
+          const int64_t kt = frame + w.padding[0] - t * w.stride[0], kh = row + w.padding[1] - r * w.stride[1];
+          const int64_t kw = column + w.padding[2] - s * w.stride[2];
+          const int32_t number = static_cast<int32_t>((kt * w.kernel[1] + kh) * w.kernel[2] + kw);
+          const int64_t offset = (((sample * w.output[0] + t) * w.output[1] + r) * w.output[2] + s) * c;
+          const T* __restrict d = dy + offset;
+          const uint8_t* __restrict at = index + offset;
+          for (int64_t i = 0; i < c; i++) sum[i] += at[i] == number ? load(d + i) : 0.f;
+        }
+    for (int64_t i = 0; i < c; i++) store(dx + i, sum[i]);
+  }
+}
+
+template <typename T>
+void interleave(const float* __restrict x, int64_t stride, int64_t channels, int64_t pixels, T* __restrict y) {
+  if (channels == 3) {
+    for (int64_t i = 0; i < pixels; i++)
+      for (int64_t c = 0; c < 3; c++) store(y + 3 * i + c, x[c * stride + i]);
+    return;
+  }
+  for (int64_t c = 0; c < channels; c++)
+    for (int64_t i = 0; i < pixels; i++) store(y + channels * i + c, x[c * stride + i]);
+}
+
+template <typename T>
+void mean(const T* __restrict x, int64_t frames, int64_t size, int64_t begin, int64_t end, float* __restrict y) {
+  for (int64_t i = begin; i < end; i++) y[i] = 0.f;
+  for (int64_t frame = 0; frame < frames; frame++)
+    for (int64_t i = begin; i < end; i++) y[i] += load(x + frame * size + i);
+  for (int64_t i = begin; i < end; i++) y[i] /= static_cast<float>(frames);
+}
+
+template <typename T>
+void scale(const float* __restrict x, int64_t size, float factor, T* __restrict y) {
+  for (int64_t i = 0; i < size; i++) store(y + i, factor * x[i]);
+}
+
+template <typename T>
+void add(const T* __restrict a, const T* __restrict b, int64_t size, T* __restrict y) {
+  for (int64_t i = 0; i < size; i++) store(y + i, load(a + i) + load(b + i));
+}
+
+template <typename T>
+constexpr Loops<T> all() {
+  return {moments<T>,
+          normalize<T>,
+          gradient_moments<T>,
+          gradient_input<T>,
+          max_pool<T>,
+          max_pool_gradient<T>,
+          interleave<T>,
+          mean<T>,
+          scale<T>,
+          add<T>};
+}
+
+}  // namespace
+
+const Loops<float> float_loops = all<float>();
+const Loops<bfloat16> bfloat16_loops = all<bfloat16>();
+
+}  // namespace INSTRUCTION_SET
+}  // namespace slowfast

@@ -1,0 +1,67 @@
+// The inner loops of our own operators: plain C over ranges of memory, for one thread.
+//
+// loops.cc is compiled once for each instruction set, in a namespace of its name; `loops` chooses by the processor. So
+// that no code of a wider set can slip into the rest of the library, loops.cc uses no inline functions of others.
+//
+// A row is one pixel, its channels side by side. Rows of few channels are taken several at a time, as one line of
+// `width` numbers: vectors then are full. What belongs to a channel comes repeated to that width.
+#pragma once
+
+#include <cstdint>
+
+#include "bfloat16.h"
+
+namespace slowfast {
+
+// Where the ReLU behind a normalization let values pass: everywhere without one; where scale * x + shift is positive;
+// where the output, which includes a residual, is positive.
+enum class Mask { kNone, kFromInput, kFromOutput };
+
+// Sizes of max pooling over (frames, height, width), channels last.
+struct Window {
+  int64_t frames, height, width, channels;
+  int64_t kernel[3], stride[3], padding[3], output[3];
+};
+
+template <typename T>
+struct Loops {
+  // sum += x - base, square += (x - base)^2
+  void (*moments)(const T* x, int64_t lines, int64_t width, const float* base, float* sum, float* square);
+  // y = scale * x + shift (+ residual), not below `low`
+  void (*normalize)(const T* x, const T* residual, int64_t lines, int64_t width, const float* scale, const float* shift,
+                    float low, T* y);
+  // With d = dy where the mask lets it pass, else 0: sum += d, product += d * (x - mean)
+  void (*gradient_moments)(const T* dy, const T* x, const T* y, int64_t lines, int64_t width, const float* scale,
+                           const float* shift, const float* mean, Mask mask, float* sum, float* product);
+  // dx = scale * d + slope * x + offset; dresidual = d, if it is not null
+  void (*gradient_input)(const T* dy, const T* x, const T* y, int64_t lines, int64_t width, const float* scale,
+                         const float* shift, const float* slope, const float* offset, Mask mask, T* dx, T* dresidual);
+  // One line of outputs: the maximum of each window and the number of the point in it that holds it.
+  void (*max_pool)(const T* x, const Window& window, int64_t line, float* best, int32_t* point, T* y, uint8_t* index);
+  // One line of inputs: the gradients of the windows whose maximum each is.
+  void (*max_pool_gradient)(const T* dy, const uint8_t* index, const Window& window, int64_t line, float* sum, T* dx);
+  // (channels, pixels), `stride` numbers from channel to channel, to (pixels, channels)
+  void (*interleave)(const float* x, int64_t stride, int64_t channels, int64_t pixels, T* y);
+  // y = mean of `frames` arrays, `size` numbers apart, over [begin, end)
+  void (*mean)(const T* x, int64_t frames, int64_t size, int64_t begin, int64_t end, float* y);
+  // y = factor * x
+  void (*scale)(const float* x, int64_t size, float factor, T* y);
+  // y = a + b
+  void (*add)(const T* a, const T* b, int64_t size, T* y);
+};
+
+// The loops for this processor, or for the one that ONEDNN_MAX_CPU_ISA holds the process to.
+template <typename T>
+const Loops<T>& loops();
+
+// The same, of one instruction set.
+namespace avx2 {
+extern const Loops<float> float_loops;
+extern const Loops<bfloat16> bfloat16_loops;
+}  // namespace avx2
+namespace avx512 {
+extern const Loops<float> float_loops;
+extern const Loops<bfloat16> bfloat16_loops;
+}  // namespace avx512
+
+}  // namespace slowfast

@@ -1,0 +1,65 @@
+#include "onednn.h"
+
+#include <cstdlib>
+#include <new>
+#include <utility>
+
+#include "loops.h"
+#include "oneapi/dnnl/dnnl_threadpool.hpp"
+#include "threads.h"
+
+namespace slowfast {
+
+// None of these is destroyed: an operator may run until the process ends.
+dnnl::engine& cpu_engine() {
+  static auto* engine = new dnnl::engine(dnnl::engine::kind::cpu, 0);
+  return *engine;
+}
+
+dnnl::stream& cpu_stream() {
+  static auto* stream = new dnnl::stream(dnnl::threadpool_interop::make_stream(cpu_engine(), &thread_pool()));
+  return *stream;
+}
+
+dnnl::memory as_memory(const dnnl::memory::desc& description, const void* data) {
+  return dnnl::memory(description, cpu_engine(), const_cast<void*>(data));
+}
+
+void* scratch(Scratch purpose, size_t bytes) {
+  constexpr size_t kPage = 2 << 20;
+  static std::pair<void*, size_t> pieces[2];
+  auto& [data, capacity] = pieces[static_cast<int>(purpose)];
+  if (capacity < bytes) {
+    std::free(data);
+    capacity = (bytes + kPage - 1) / kPage * kPage;
+    data = std::aligned_alloc(kPage, capacity);
+    if (data == nullptr) {
+      capacity = 0;
+      throw std::bad_alloc();
+    }
+  }
+  return data;
+}
+
+namespace {
+
+bool has_avx512() {
+  static const bool value = dnnl::get_effective_cpu_isa() >= dnnl::cpu_isa::avx512_core &&
+                            dnnl::get_effective_cpu_isa() != dnnl::cpu_isa::avx2_vnni &&
+                            dnnl::get_effective_cpu_isa() != dnnl::cpu_isa::avx2_vnni_2;
+  return value;
+}
+
+}  // namespace
+
+template <>
+const Loops<float>& loops() {
+  return has_avx512() ? avx512::float_loops : avx2::float_loops;
+}
+
+template <>
+const Loops<bfloat16>& loops() {
+  return has_avx512() ? avx512::bfloat16_loops : avx2::bfloat16_loops;
+}
+
+}  // namespace slowfast

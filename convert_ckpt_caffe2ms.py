@@ -47,9 +47,10 @@ def _digest(text: str) -> str:
 def network_shapes(cfg_path: Path | None) -> dict[str, tuple[int, ...]]:
     """Return the shape of every parameter of the network that the configuration describes."""
     from src.config.custom_config import load_config
-    from src.models.build import build_model
+    from src.models.build import build_model, plain_layers
 
-    network = build_model(load_config(cfg_path))
+    cfg = load_config(cfg_path)
+    network = build_model(cfg, plain_layers(cfg))
     return {name: tuple(parameter.shape) for name, parameter in network.parameters_dict().items()}
 
 

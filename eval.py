@@ -19,19 +19,21 @@ def main() -> int:
     cfg = load_config(args.cfg, args.overrides)
     if not cfg.TEST.CHECKPOINT_FILE_PATH:
         raise UserError("TEST.CHECKPOINT_FILE_PATH is empty, expected the checkpoint to score")
-    set_up_device(args.device_target, cfg.RNG_SEED, cfg.ALLOW_TF32)
+    target = set_up_device(args.device_target, cfg.RNG_SEED, cfg.ALLOW_TF32)
 
     # MindSpore is imported once the device is set up.
     from src.checkpoint.loading import load_into
     from src.datasets.ava_dataset import AvaDataset
     from src.engine.checkpointer import averaged_weights
     from src.engine.evaluation import evaluate
-    from src.models.build import build_model
+    from src.engine.mixed_precision import to_mixed_precision
+    from src.models.build import build_model, device_layers
 
     group = init_process_group()
     log_on_main_only(group)
     dataset = AvaDataset(cfg, "test")
-    network = build_model(cfg)
+    level = cfg.TEST.AMP_LEVEL
+    network = to_mixed_precision(build_model(cfg, device_layers(cfg, level)), level, target)
     path = cfg.TEST.CHECKPOINT_FILE_PATH
     load_into(network, averaged_weights(path) if cfg.TEST.USE_EMA else path)
     evaluate(cfg, network, dataset, "test", Path(cfg.OUTPUT_DIR), group)

@@ -26,13 +26,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     from src.engine.interrupt import STATUS, StopRequest
     from src.engine.mixed_precision import to_mixed_precision
     from src.engine.trainer import Trainer
-    from src.models.build import build_model
+    from src.models.build import build_model, device_layers
 
     group = init_process_group()
     log_on_main_only(group)
     stop = StopRequest()
     dataset = AvaDataset(cfg, "train")
-    network = to_mixed_precision(build_model(cfg), cfg.TRAIN.AMP_LEVEL, target)
+    level = cfg.TRAIN.AMP_LEVEL
+    network = to_mixed_precision(build_model(cfg, device_layers(cfg, level)), level, target)
     if cfg.TRAIN.CHECKPOINT_FILE_PATH:
         coverage = load_into(network, cfg.TRAIN.CHECKPOINT_FILE_PATH, fresh_head=True)
         get_logger().info("%s: %s", cfg.TRAIN.CHECKPOINT_FILE_PATH, coverage.summary())

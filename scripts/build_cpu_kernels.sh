@@ -57,7 +57,7 @@ compile() {
     for name in threads onednn convolution normalization pooling layout registration; do
         compile "$name" "$name" & pids+=($!)
     done
-    for pid in "${pids[@]}"; do wait "$pid"; done
+    for pid in "${pids[@]}"; do wait "$pid" || exit 1; done
 ) || skip "$compiler cannot compile them (it has to know C++20: g++ 11 or later)"
 "$compiler" -shared "$temporary"/*.o "${more[@]}" "$library" -Wl,-rpath,"$mindspore/lib" -Wl,--no-undefined -pthread \
     -o "$temporary/libslowfast_cpu.so" || skip "$compiler cannot link them"

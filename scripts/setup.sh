@@ -72,3 +72,5 @@ if [[ ! -f $stamp || $(<"$stamp") != "$wanted" ]]; then
     .venv/bin/python -m pip install --disable-pip-version-check --quiet --progress-bar off "${files[@]/#/-r}"
     printf '%s\n' "$wanted" >"$stamp"
 fi
+
+bash scripts/build_cpu_kernels.sh

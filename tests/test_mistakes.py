@@ -131,4 +131,4 @@ def test_fewer_clips_than_a_batch(data, capsys):
 
 
 def test_mixed_precision_on_the_cpu(data, capsys):
-    assert "TRAIN.AMP_LEVEL O2" in refuse(data, capsys, "TRAIN.AMP_LEVEL", "O2")
+    assert "AMP_LEVEL O2" in refuse(data, capsys, "TRAIN.AMP_LEVEL", "O2")

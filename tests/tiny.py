@@ -25,7 +25,7 @@ class TinyNetwork(nn.Cell):
 
     def __init__(self, cfg: CfgNode, layers: Layers | None = None):
         super().__init__()
-        layers = layers or Layers(cfg.BN.EPSILON, cfg.BN.MOMENTUM)
+        layers = Layers(cfg.BN.EPSILON, cfg.BN.MOMENTUM)  # its own operators are MindSpore's, so the head's are too
         self.frames = (cfg.DATA.NUM_FRAMES // cfg.SLOWFAST.ALPHA, cfg.DATA.NUM_FRAMES)
         self.conv = nn.Conv2d(3, CHANNELS, 3, stride=2, weight_init="HeUniform")
         self.bn = layers.batch_norm(CHANNELS)

@@ -17,6 +17,7 @@ _CHOICES = {
     "DETECTION.ROI_END_MODE": (0, 1),
     "SOLVER.LR_POLICY": ("steps_with_relative_lrs", "cosine"),
     "TRAIN.AMP_LEVEL": ("O0", "O2", "O3", "bf16"),
+    "TEST.AMP_LEVEL": ("O0", "O2", "O3", "bf16"),
     "EXPORT.FORMAT": ("MINDIR", "MINDIR_V1", "ONNX", "AIR"),
     "EXPORT.CLIP_DTYPE": ("float32", "float16"),
 }

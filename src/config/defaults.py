@@ -36,8 +36,9 @@ _C.TRAIN.AUTO_RESUME = False
 # Weights to start from: a MindSpore checkpoint; empty: from scratch. A head of another size is left fresh.
 _C.TRAIN.CHECKPOINT_FILE_PATH = ""
 # O0: float32. O2: float16 but for batch norm and the head. O3: float16 but for box pooling. bf16: bfloat16 like O2.
+# A CPU has O0, and with the kernels for CPUs (docs/performance.md) and AVX-512 also bf16.
 _C.TRAIN.AMP_LEVEL = "O0"
-# Multiplier of the loss under mixed precision, against gradients too small for float16.
+# Multiplier of the loss under O2 and O3, against gradients too small for float16.
 _C.TRAIN.LOSS_SCALE = 1024.0
 # Dynamic loss scale: doubled after so many steps with finite gradients, halved where they are not (such a step is left
 # out); 0: the scale stays.
@@ -58,6 +59,8 @@ _C.TEST.BATCH_SIZE = 8
 _C.TEST.CHECKPOINT_FILE_PATH = ""
 # eval.py scores the averages that a training with TRAIN.EMA_DECAY left in its checkpoint beside the weights.
 _C.TEST.USE_EMA = False
+# What eval.py computes in, see TRAIN.AMP_LEVEL. (Validation between epochs computes as training does.)
+_C.TEST.AMP_LEVEL = "O0"
 
 # ------------------------------------------------------------------------------------------------------- the network
 _C.MODEL = CfgNode()

@@ -14,7 +14,7 @@ from src.deploy.manifest import describe_files, describe_graph, tensor_specs
 from src.deploy.mindir import read_mindir, write_mindir_v1
 from src.deploy.onnx_model import write_onnx
 from src.deploy.shards import NotRunnableError, run_once
-from src.models.build import build_model
+from src.models.build import build_model, plain_layers
 from src.models.common import Conv3d, ConvBn
 from src.utils.errors import UserError
 from src.utils.files import write_atomic
@@ -63,7 +63,7 @@ def export(cfg: CfgNode, checkpoint: Path, output: Path) -> None:
     """
     description = describe_graph(cfg)
     inputs = random_inputs(description)
-    network, folded = build_model(cfg), build_model(cfg)
+    network, folded = (build_model(cfg, plain_layers(cfg)) for _ in range(2))
     for one in (network, folded):
         load_into(one, checkpoint)
         one.set_train(False)

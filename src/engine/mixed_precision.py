@@ -1,4 +1,4 @@
-"""Mixed precision, on devices that have it."""
+"""Mixed precision."""
 
 import mindspore as ms
 from fvcore.common.config import CfgNode
@@ -10,7 +10,7 @@ from src.utils.errors import UserError
 
 
 def to_mixed_precision(network: nn.Cell, level: str, target: str) -> nn.Cell:
-    """Let a network compute in the precision of TRAIN.AMP_LEVEL; its parameters stay float32.
+    """Let a network compute in the precision of TRAIN.AMP_LEVEL or TEST.AMP_LEVEL; its parameters stay float32.
 
     Boxes are pooled in float32 at every level: coordinates of some hundred pixels have no fraction in float16.
 
@@ -18,15 +18,16 @@ def to_mixed_precision(network: nn.Cell, level: str, target: str) -> nn.Cell:
         network: a `SlowFast`.
         level: O0 float32; O2 float16 with batch norm and the head in float32; O3 float16 with only box pooling in
             float32; bf16 as O2 in bfloat16.
-        target: CPU, GPU or Ascend.
+        target: CPU, GPU or Ascend. On a CPU, bf16 is a matter of the network's operators
+            (`src.models.build.device_layers`), and nothing is to be done here.
 
     Raises:
-        UserError: the device computes in float32 only.
+        UserError: the device does not compute in float16.
     """
-    if level == "O0":
+    if level == "O0" or (target == "CPU" and level == "bf16"):
         return network
     if target == "CPU":
-        raise UserError(f"TRAIN.AMP_LEVEL {level} needs a GPU or an Ascend device; on the CPU use O0")
+        raise UserError(f"AMP_LEVEL {level} needs a GPU or an Ascend device; on a CPU use O0 or bf16")
     dtype = ms.bfloat16 if level == "bf16" else ms.float16
     # Not the network as a whole, which would cast the boxes.
     for cell in network.cells():
@@ -41,8 +42,11 @@ def to_mixed_precision(network: nn.Cell, level: str, target: str) -> nn.Cell:
 
 
 def build_scaler(cfg: CfgNode) -> ms.amp.LossScaler | None:
-    """Return the loss scale of TRAIN: none in float32, else fixed, or dynamic with TRAIN.LOSS_SCALE_WINDOW."""
-    if cfg.TRAIN.AMP_LEVEL == "O0":
+    """Return the loss scale of TRAIN for float16: fixed, or dynamic with TRAIN.LOSS_SCALE_WINDOW.
+
+    float32 and bfloat16, whose range is float32's, need none.
+    """
+    if cfg.TRAIN.AMP_LEVEL in ("O0", "bf16"):
         return None
     if cfg.TRAIN.LOSS_SCALE_WINDOW:
         return ms.amp.DynamicLossScaler(cfg.TRAIN.LOSS_SCALE, 2, cfg.TRAIN.LOSS_SCALE_WINDOW)

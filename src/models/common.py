@@ -56,6 +56,7 @@ class Conv3d(nn.Cell):
         self.weight = ms.Parameter(initializer(HeNormal(mode="fan_out", nonlinearity="relu"), shape), name="weight")
         self.bias = ms.Parameter(initializer("zeros", (out_channels,)), name="bias") if has_bias else None
         self.frames = frames
+        self.stride, self.dilation = tuple(stride), dilation
         self.kernel_t, kernel_h, kernel_w = kernel
         self.stride_t, stride_h, stride_w = stride
         if self.stride_t > 1:
@@ -213,6 +214,11 @@ class BlockMaxPool(nn.Cell):
         return ops.amax(x.reshape(n, blocks, self.block_t, c * h * w), 2).reshape(n * blocks, c, h, w)
 
 
+def fork(x: ms.Tensor) -> tuple[ms.Tensor, ms.Tensor]:
+    """Return `x` for two readers."""
+    return x, x
+
+
 def concat_channels(a: ms.Tensor, b: ms.Tensor) -> ms.Tensor:
     """Put the channels of `b` behind those of `a`."""
     return ops.concat((a, b), 1)
@@ -241,9 +247,11 @@ class Layers:
 
     A library for a device stands in as a subclass that overrides what it does otherwise. It may keep folded frames in
     whatever layout and type it likes: the network hands them from one of these operators to the next, and neither
-    looks at their shape nor computes with them. At the ends, `fold` takes clips (n, c, t, h, w), and `mean_over_time`
-    gives float32 (n, c, h, w). The parameters are always held by a plain `Conv3d` and `nn.BatchNorm2d`, whose names,
-    initial values, statistics and files are so the same everywhere; `conv_bn` computes with them.
+    looks at their shape nor computes with them. Where two operators read the same frames, each gets its own from
+    `fork`, by which a library may add their gradients. At the ends, `fold` takes clips (n, c, t, h, w), and
+    `mean_over_time` gives float32 (n, c, h, w). The parameters are always held by a plain `Conv3d` and
+    `nn.BatchNorm2d`, whose names, initial values, statistics and files are so the same everywhere; `conv_bn` computes
+    with them.
 
     Args:
         epsilon: batch norm's.
@@ -251,6 +259,7 @@ class Layers:
     """
 
     fold = staticmethod(fold)
+    fork = staticmethod(fork)
     concat_channels = staticmethod(concat_channels)
     mean_over_time = staticmethod(mean_over_time)
     to_positions = staticmethod(to_positions)

@@ -27,6 +27,7 @@ class Nonlocal(nn.Cell):
         inner = channels // 2
         self.frames, self.thinned_frames = frames, frames // pool[0]
         self.softmax = instantiation == "softmax"
+        self.fork = layers.fork
         self.to_positions, self.from_positions = layers.to_positions, layers.from_positions
         self.conv_theta = Conv3d(channels, inner, (1, 1, 1), frames, has_bias=True)
         self.conv_phi = Conv3d(channels, inner, (1, 1, 1), self.thinned_frames, has_bias=True)
@@ -41,13 +42,15 @@ class Nonlocal(nn.Cell):
 
     def construct(self, x: ms.Tensor) -> ms.Tensor:
         """Map folded frames to folded frames of the same shape."""
-        thinned = self.pool(x)
+        x, shortcut = self.fork(x)
+        x, to_thin = self.fork(x)
+        thinned, also_thinned = self.fork(self.pool(to_thin))
         query = self.to_positions(self.query(x), self.frames)
         key = self.to_positions(self.key(thinned), self.thinned_frames)
-        value = self.to_positions(self.value(thinned), self.thinned_frames)
+        value = self.to_positions(self.value(also_thinned), self.thinned_frames)
         affinity = ops.bmm(query, key.transpose(0, 2, 1))  # (n, positions, thinned positions)
         if self.softmax:
             affinity = ops.softmax(affinity * query.shape[2] ** -0.5, -1)
         else:
             affinity = affinity / key.shape[1]
-        return self.output(self.from_positions(ops.bmm(affinity, value), x), x)
+        return self.output(self.from_positions(ops.bmm(affinity, value), shortcut), shortcut)

@@ -77,10 +77,12 @@ class ResBlock(nn.Cell):
             self.branch1_bn = layers.batch_norm(out_channels)
             self.project = layers.conv_bn(self.branch1, self.branch1_bn, relu=False)
         self.branch2 = Bottleneck(layers, in_channels, inner_channels, kernel_t, frames, stride, dilation, zero_init)
+        self.fork = layers.fork
 
     def construct(self, x: ms.Tensor) -> ms.Tensor:
         """Map folded frames in x h x w to out x h / stride x w / stride."""
-        return self.branch2(x, self.project(x) if self.projects else x)
+        x, shortcut = self.fork(x)
+        return self.branch2(x, self.project(shortcut) if self.projects else shortcut)
 
 
 @dataclass(frozen=True)

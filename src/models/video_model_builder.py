@@ -36,11 +36,12 @@ class FuseFastToSlow(nn.Cell):
         self.conv_f2s = Conv3d(channels, out_channels, (kernel_t, 1, 1), frames, stride=(alpha, 1, 1))
         self.bn = layers.batch_norm(out_channels) if norm else None
         self.fuse = layers.conv_bn(self.conv_f2s, self.bn, relu=norm)
-        self.concat_channels = layers.concat_channels
+        self.fork, self.concat_channels = layers.fork, layers.concat_channels
 
-    def construct(self, slow: ms.Tensor, fast: ms.Tensor) -> ms.Tensor:
-        """Return the Slow frames with the fused channels behind their own."""
-        return self.concat_channels(slow, self.fuse(fast))
+    def construct(self, slow: ms.Tensor, fast: ms.Tensor) -> tuple[ms.Tensor, ms.Tensor]:
+        """Return the Slow frames with the fused channels behind their own, and the Fast frames."""
+        fast, lateral = self.fork(fast)
+        return self.concat_channels(slow, self.fuse(lateral)), fast
 
 
 class PathwayStems(nn.Cell):
@@ -137,8 +138,8 @@ class SlowFast(nn.Cell):
     ) -> ms.Tensor:
         """Score every box, before the activation; arguments as `construct` and `RoIHead.construct`."""
         slow, fast = self.s1(self.fold(slow), self.fold(fast))
-        slow, fast = self.s2(self.s1_fuse(slow, fast), fast)
-        slow, fast = self.s3(self.s2_fuse(slow, fast), fast)
-        slow, fast = self.s4(self.s3_fuse(slow, fast), fast)
-        slow, fast = self.s5(self.s4_fuse(slow, fast), fast)
+        slow, fast = self.s2(*self.s1_fuse(slow, fast))
+        slow, fast = self.s3(*self.s2_fuse(slow, fast))
+        slow, fast = self.s4(*self.s3_fuse(slow, fast))
+        slow, fast = self.s5(*self.s4_fuse(slow, fast))
         return self.head(slow, fast, boxes_px, dropout)

@@ -13,6 +13,10 @@ struct ConvolutionShape {
   int64_t kernel_t, kernel_h, kernel_w, stride_t, stride_h, stride_w, dilation;
   int64_t out_frames, out_height, out_width;
 
+  int64_t input_size() const { return samples * frames * height * width * in_channels; }
+  int64_t output_size() const { return samples * out_frames * out_height * out_width * out_channels; }
+  int64_t weight_size() const { return out_channels * in_channels * kernel_t * kernel_h * kernel_w; }
+
   // Args: shapes of the input (n * t, h, w, in) and the weight (out, in, t, h, w); frames of a sample; steps.
   ConvolutionShape(const int64_t* input, const int64_t* weight, int64_t frames, const int64_t* stride,
                    int64_t dilation);

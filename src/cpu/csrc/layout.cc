@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cstring>
+#include <type_traits>
 
 #include "loops.h"
 #include "threads.h"
@@ -74,6 +75,21 @@ void add(int64_t size, const T* a, const T* b, T* y) {
     loops<T>().add(a + from, b + from, std::min(end * kChunk, size) - from, y + from);
   });
 }
+
+template <typename From, typename To>
+void convert(int64_t size, const From* x, To* y) {
+  parallel(chunks(size), [&](int64_t begin, int64_t end, int) {
+    const int64_t from = begin * kChunk, length = std::min(end * kChunk, size) - from;
+    if constexpr (std::is_same_v<From, float>) {
+      loops<To>().scale(x + from, length, 1.f, y + from);
+    } else {
+      loops<From>().mean(x, 1, size, from, from + length, y);
+    }
+  });
+}
+template void convert(int64_t, const float*, float*);
+template void convert(int64_t, const float*, bfloat16*);
+template void convert(int64_t, const bfloat16*, float*);
 
 #define INSTANTIATE(T)                                                               \
   template void fold(int64_t, int64_t, int64_t, int64_t, const float*, T*);          \

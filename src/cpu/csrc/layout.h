@@ -19,6 +19,10 @@ void temporal_mean(int64_t samples, int64_t frames, int64_t size, const T* x, fl
 template <typename T>
 void temporal_mean_gradient(int64_t samples, int64_t frames, int64_t size, const float* dy, T* dx);
 
+// y = x in another type
+template <typename From, typename To>
+void convert(int64_t size, const From* x, To* y);
+
 template <typename T>
 void add(int64_t size, const T* a, const T* b, T* y);
 

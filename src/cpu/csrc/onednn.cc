@@ -27,7 +27,7 @@ dnnl::memory as_memory(const dnnl::memory::desc& description, const void* data) 
 
 void* scratch(Scratch purpose, size_t bytes) {
   constexpr size_t kPage = 2 << 20;
-  static std::pair<void*, size_t> pieces[2];
+  static std::pair<void*, size_t> pieces[6];
   auto& [data, capacity] = pieces[static_cast<int>(purpose)];
   if (capacity < bytes) {
     std::free(data);

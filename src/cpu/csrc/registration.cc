@@ -54,7 +54,8 @@ class Tensors {
     for (int i = 0; i < count; i++) {
       text += i ? ", " : "";
       text += types_[i];
-      for (int axis = 0; axis < ranks_[i]; axis++) text.append(axis ? "x" : " ").append(std::to_string(shapes_[i][axis]));
+      for (int axis = 0; axis < ranks_[i]; axis++)
+        text.append(axis ? "x" : " ").append(std::to_string(shapes_[i][axis]));
     }
     return text;
   }
@@ -262,21 +263,21 @@ OPERATOR(ConcatGrad) {
   });
 }
 
-// folded frames (n * t, h, w, c) -> mean over time (n, h, w, c) float32
+// (n, t, h, w, c) -> mean over time (n, h, w, c) float32
 OPERATOR(TemporalMean) {
   return run_typed("TemporalMean", TENSORS, 0, [](const Tensors& t, auto type) {
     using T = decltype(type);
-    const int64_t samples = t.shape(1)[0];
-    temporal_mean(samples, t.shape(0)[0] / samples, t.size(1) / samples, t.as<T>(0), t.floats(1));
+    const int64_t samples = t.shape(0)[0];
+    temporal_mean(samples, t.shape(0)[1], t.size(1) / samples, t.as<T>(0), t.floats(1));
   });
 }
 
-// dy (n, h, w, c) float32, x (n * t, h, w, c) -> dx; of x only the shape is used
+// dy (n, h, w, c) float32, x (n, t, h, w, c) -> dx; of x only the shape is used
 OPERATOR(TemporalMeanGrad) {
   return run_typed("TemporalMeanGrad", TENSORS, 1, [](const Tensors& t, auto type) {
     using T = decltype(type);
     const int64_t samples = t.shape(0)[0];
-    temporal_mean_gradient(samples, t.shape(1)[0] / samples, t.size(0) / samples, t.floats(0), t.as<T>(2));
+    temporal_mean_gradient(samples, t.shape(1)[1], t.size(0) / samples, t.floats(0), t.as<T>(2));
   });
 }
 

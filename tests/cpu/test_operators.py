@@ -1,0 +1,311 @@
+"""Every compiled operator against its definition in NumPy, over random shapes, in float32 and bfloat16.
+
+In bfloat16 inputs are rounded beforehand, so results may differ by their own rounding, 2^-8, and by that of weights.
+"""
+
+import numpy as np
+import pytest
+from hypothesis import assume, given
+from hypothesis import settings as hypothesis_settings
+from hypothesis import strategies as st
+
+from src.cpu import library
+from tests.cpu.numpy_operators import (
+    BFLOAT16,
+    call,
+    conv3d,
+    conv3d_gradients,
+    max_pool3d,
+    max_pool3d_gradient,
+    settings,
+    to_bfloat16,
+    to_float,
+)
+
+TOLERANCE = {np.float32: 2e-6, BFLOAT16: 6e-3}
+examples = hypothesis_settings(max_examples=200, deadline=None)
+
+
+@st.composite
+def types(draw):
+    """float32, or bfloat16 where the processor has it."""
+    return draw(st.sampled_from([np.float32, BFLOAT16] if library.computes_bfloat16() else [np.float32]))
+
+
+def activations(rng: np.random.Generator, dtype: type, *shape: int) -> np.ndarray:
+    x = rng.normal(size=shape).astype(np.float32)
+    return to_bfloat16(x) if dtype == BFLOAT16 else x
+
+
+def wide(x: np.ndarray) -> np.ndarray:
+    """What an array of activations says, in float64."""
+    return to_float(x).astype(np.float64)
+
+
+def rounded(x: np.ndarray, dtype: type) -> np.ndarray:
+    """Round parameters to what the operator computes with."""
+    return wide(to_bfloat16(x)) if dtype == BFLOAT16 else x.astype(np.float64)
+
+
+def assert_close(actual: np.ndarray, expected: np.ndarray, dtype: type, factor: float = 1.0) -> None:
+    error = np.abs(wide(actual) - expected).max()
+    assert error <= factor * TOLERANCE[dtype] * max(np.abs(expected).max(), 1.0)
+
+
+@st.composite
+def convolutions(draw):
+    """Shapes, steps and a seed of a convolution."""
+    kernel = draw(st.sampled_from([(1, 1, 1), (1, 3, 3), (3, 1, 1), (5, 1, 1), (7, 1, 1), (5, 7, 7), (3, 3, 3)]))
+    spatial = kernel[1] > 1
+    stride_t = draw(st.sampled_from([1, 1, 2, 4])) if not spatial else 1
+    step = draw(st.sampled_from([1, 1, 2])) if stride_t == 1 else 1
+    return {
+        "samples": draw(st.integers(1, 3)),
+        "frames": draw(st.sampled_from([1, 2, 4, 5, 8])),
+        "size": (draw(st.integers(1, 12)), draw(st.integers(1, 12))),
+        "channels": (draw(st.sampled_from([1, 2, 3, 8, 17, 32])), draw(st.sampled_from([1, 2, 8, 16, 19, 64]))),
+        "kernel": kernel,
+        "stride": (stride_t, step, step),
+        "dilation": draw(st.sampled_from([1, 2])) if spatial and step == 1 else 1,
+        "seed": draw(st.integers(0, 2**32 - 1)),
+    }
+
+
+@examples
+@given(convolutions(), types(), st.booleans())
+def test_convolution(shape, dtype, has_bias):
+    rng = np.random.default_rng(shape["seed"])
+    (ic, oc), t = shape["channels"], shape["frames"]
+    x = activations(rng, dtype, shape["samples"] * t, *shape["size"], ic)
+    weight = rng.normal(size=(oc, ic, *shape["kernel"])).astype(np.float32) / np.float32(np.sqrt(ic))
+    bias = rng.normal(size=oc).astype(np.float32)
+    geometry = t, shape["stride"], shape["dilation"]
+    expected = conv3d(wide(x), rounded(weight, dtype), *geometry) + (bias if has_bias else 0.0)
+    y = np.empty(expected.shape, dtype)
+    inputs = (x, weight, bias) if has_bias else (x, weight)
+    assert call("Conv3d", *inputs, settings(t, *shape["stride"], shape["dilation"]), y) == 0
+    assert_close(y, expected, dtype)
+
+
+@examples
+@given(convolutions(), types())
+def test_gradients_of_a_convolution(shape, dtype):
+    rng = np.random.default_rng(shape["seed"])
+    (ic, oc), t = shape["channels"], shape["frames"]
+    x = activations(rng, dtype, shape["samples"] * t, *shape["size"], ic)
+    weight = rng.normal(size=(oc, ic, *shape["kernel"])).astype(np.float32) / np.float32(np.sqrt(oc))
+    geometry = t, shape["stride"], shape["dilation"]
+    dy = activations(rng, dtype, *conv3d(wide(x), weight, *geometry).shape)
+    expected_dx, expected_dweight = conv3d_gradients(wide(dy), wide(x), rounded(weight, dtype), *geometry)
+    at_last = settings(t, *shape["stride"], shape["dilation"])
+    dx, dweight, dbias = np.empty_like(x), np.empty_like(weight), np.empty(oc, np.float32)
+    assert call("Conv3dGradInput", dy, x, weight, at_last, dx) == 0
+    assert call("Conv3dGradWeight", dy, x, weight, at_last, dweight) == 0
+    assert call("Conv3dGradBias", dy, dbias) == 0
+    assert_close(dx, expected_dx, dtype)
+    # Sums of exact products in float32, whatever the type of the activations.
+    assert_close(dweight, expected_dweight, np.float32)
+    assert_close(dbias, wide(dy).sum((0, 1, 2)), np.float32)
+
+
+@examples
+@given(convolutions(), types(), st.booleans(), st.booleans(), st.booleans())
+def test_convolution_with_batch_norm_residual_and_relu(shape, dtype, has_bias, has_residual, relu):
+    rng = np.random.default_rng(shape["seed"])
+    (ic, oc), t = shape["channels"], shape["frames"]
+    x = activations(rng, dtype, shape["samples"] * t, *shape["size"], ic)
+    weight = rng.normal(size=(oc, ic, *shape["kernel"])).astype(np.float32) / np.float32(np.sqrt(ic))
+    gamma, beta, mean, bias = (rng.normal(size=oc).astype(np.float32) for _ in range(4))
+    variance = rng.uniform(0.5, 2.0, oc).astype(np.float32)
+    scale = gamma / np.sqrt(variance + np.float32(1e-5))
+    geometry = t, shape["stride"], shape["dilation"]
+    expected = conv3d(wide(x), rounded(weight * scale.reshape(-1, 1, 1, 1, 1), dtype), *geometry)
+    expected += beta - mean * scale.astype(np.float64) + (bias * scale if has_bias else 0.0)
+    residual = activations(rng, dtype, *expected.shape)
+    if has_residual:
+        expected += wide(residual)
+    if relu:
+        expected = np.maximum(expected, 0.0)
+    y = np.empty(expected.shape, dtype)
+    inputs = [x, weight, gamma, beta, mean, variance, *[bias] * has_bias, *[residual] * has_residual]
+    at_last = settings(t, *shape["stride"], shape["dilation"], 1e-5, relu, has_bias)
+    assert call("Conv3dBatchNorm", *inputs, at_last, y) == 0
+    # The scale multiplies weights before they are rounded: an ulp of float32 may be one of bfloat16.
+    assert_close(y, expected, dtype, factor=2.0)
+
+
+@st.composite
+def normalizations(draw):
+    return {
+        "shape": (*(draw(st.integers(1, n)) for n in (6, 9, 9)), draw(st.sampled_from([1, 3, 8, 64, 200]))),
+        "relu": draw(st.booleans()),
+        "residual": draw(st.booleans()),
+        "frozen": draw(st.booleans()),
+        "offset": draw(st.sampled_from([0.0, 100.0])),
+        "seed": draw(st.integers(0, 2**32 - 1)),
+    }
+
+
+@examples
+@given(normalizations(), types())
+def test_batch_norm_and_its_gradients(case, dtype):
+    rng = np.random.default_rng(case["seed"])
+    channels, rows = case["shape"][-1], int(np.prod(case["shape"][:-1]))
+    assume(rows > 1)
+    # A mean far from zero loses no digits of the variance; bfloat16 itself would.
+    offset = case["offset"] if dtype == np.float32 else 0.0
+    x = activations(rng, dtype, *case["shape"])
+    x = x + np.float32(offset) if offset else x
+    residual = activations(rng, dtype, *case["shape"])
+    gamma, beta, old_mean = (rng.normal(size=channels).astype(np.float32) for _ in range(3))
+    old_variance = rng.uniform(0.5, 2.0, channels).astype(np.float32)
+    flat = wide(x).reshape(rows, channels)
+    if case["frozen"]:
+        mean, variance = old_mean.astype(np.float64), old_variance.astype(np.float64)
+    else:
+        mean, variance = flat.mean(0), flat.var(0)
+    assume(variance.min() > 1e-2)
+    deviation = np.sqrt(variance + 1e-5)
+    normal = (flat - mean) / deviation
+    before_relu = gamma * normal + beta + (wide(residual).reshape(rows, channels) if case["residual"] else 0.0)
+    expected = np.maximum(before_relu, 0.0) if case["relu"] else before_relu
+    running_mean, running_variance = old_mean.copy(), old_variance.copy()
+    y = np.empty_like(x)
+    kept_mean, kept_inverse = np.empty(channels, np.float32), np.empty(channels, np.float32)
+    at_last = settings(1e-5, 0.1, case["relu"], case["frozen"])
+    inputs = [x, gamma, beta, running_mean, running_variance, *[residual] * case["residual"]]
+    assert call("BatchNorm3d", *inputs, at_last, y, kept_mean, kept_inverse) == 0
+    factor = 1.0 if not offset else 100.0
+    assert_close(y, expected.reshape(x.shape), dtype, factor)
+    moved = (
+        (0.0, 0.0) if case["frozen"] else (0.1 * (mean - old_mean), 0.1 * (variance * rows / (rows - 1) - old_variance))
+    )
+    assert_close(running_mean, old_mean + moved[0], np.float32)
+    assert_close(running_variance, old_variance + moved[1], np.float32, factor)
+
+    dy = activations(rng, dtype, *case["shape"])
+    # Where a value is as good as zero, rounding decides whether the ReLU is open.
+    d = wide(dy).reshape(rows, channels)
+    if case["relu"]:
+        assume(np.abs(before_relu).min() > 1e-3 if dtype == np.float32 else True)
+        signs = wide(y).reshape(rows, channels) if case["residual"] else before_relu
+        d = np.where(signs > 0.0, d, 0.0)
+    dbeta, dgamma = d.sum(0), (d * normal).sum(0)
+    dx = gamma / deviation * (d if case["frozen"] else d - dbeta / rows - normal * dgamma / rows)
+    actual = np.empty_like(x), np.empty(channels, np.float32), np.empty(channels, np.float32), np.empty_like(x)
+    gradient_inputs = [dy, x, gamma, beta, kept_mean, kept_inverse, *[y] * case["residual"], at_last]
+    outputs = actual if case["residual"] else actual[:3]
+    assert call("BatchNorm3dGrad", *gradient_inputs, *outputs) == 0
+    for one, other, kind in ((actual[0], dx.reshape(x.shape), dtype), (actual[1], dgamma, np.float32)):
+        assert_close(one, other, kind, 4.0 * factor)
+    assert_close(actual[2], dbeta, np.float32)
+    if case["residual"]:
+        assert_close(actual[3], d.reshape(x.shape), dtype)
+
+
+@st.composite
+def windows(draw):
+    kernel = tuple(draw(st.integers(1, 3)) for _ in range(3))
+    return {
+        "kernel": kernel,
+        "stride": tuple(draw(st.integers(1, 3)) for _ in range(3)),
+        "padding": tuple(draw(st.integers(0, k // 2)) for k in kernel),
+        "size": tuple(draw(st.integers(k, 7)) for k in kernel),
+        "samples": draw(st.integers(1, 2)),
+        "channels": draw(st.sampled_from([1, 3, 8, 20])),
+        "seed": draw(st.integers(0, 2**32 - 1)),
+    }
+
+
+@examples
+@given(windows(), types())
+def test_max_pooling_and_its_gradient(case, dtype):
+    rng = np.random.default_rng(case["seed"])
+    t = case["size"][0]
+    # Few values, so that windows hold equal ones.
+    values = rng.integers(-3, 4, (case["samples"] * t, *case["size"][1:], case["channels"])).astype(np.float32)
+    x = to_bfloat16(values) if dtype == BFLOAT16 else values
+    geometry = t, case["kernel"], case["stride"], case["padding"]
+    expected, expected_index = max_pool3d(values.astype(np.float64), *geometry)
+    y, index = np.empty(expected.shape, dtype), np.empty(expected.shape, np.uint8)
+    at_last = settings(t, *case["kernel"], *case["stride"], *case["padding"])
+    assert call("MaxPool3d", x, at_last, y, index) == 0
+    np.testing.assert_array_equal(wide(y), expected)
+    # Padding counts as a point that is never a maximum, here and in the definition.
+    np.testing.assert_array_equal(index, expected_index)
+    dy = activations(rng, dtype, *expected.shape)
+    dx = np.empty_like(x)
+    assert call("MaxPool3dGrad", dy, index, x, at_last, dx) == 0
+    assert_close(dx, max_pool3d_gradient(wide(dy), index, values, *geometry), dtype)
+
+
+@examples
+@given(st.tuples(*(st.integers(1, n) for n in (3, 4, 5, 6, 7))), types(), st.integers(0, 2**32 - 1))
+def test_folding_a_clip(shape, dtype, seed):
+    n, c, t, h, w = shape
+    clip = np.random.default_rng(seed).normal(size=shape).astype(np.float32)
+    y = np.empty((n * t, h, w, c), dtype)
+    assert call("Fold", clip, y) == 0
+    expected = clip.transpose(0, 2, 3, 4, 1).reshape(y.shape)
+    np.testing.assert_array_equal(y, to_bfloat16(expected) if dtype == BFLOAT16 else expected)
+
+
+@examples
+@given(st.tuples(*(st.integers(1, 5) for _ in range(5))), types(), st.integers(0, 2**32 - 1))
+def test_putting_channels_side_by_side_and_apart(shape, dtype, seed):
+    rng = np.random.default_rng(seed)
+    a, b = activations(rng, dtype, *shape[:4]), activations(rng, dtype, *shape[:3], shape[4])
+    y = np.empty((*shape[:3], shape[3] + shape[4]), dtype)
+    assert call("Concat", a, b, y) == 0
+    np.testing.assert_array_equal(y, np.concatenate((a, b), 3))
+    again_a, again_b = np.empty_like(a), np.empty_like(b)
+    assert call("ConcatGrad", y, a, b, again_a, again_b) == 0
+    np.testing.assert_array_equal(again_a, a)
+    np.testing.assert_array_equal(again_b, b)
+
+
+@examples
+@given(st.tuples(*(st.integers(1, n) for n in (3, 5, 4, 4, 130))), types(), st.integers(0, 2**32 - 1))
+def test_mean_over_time_and_its_gradient(shape, dtype, seed):
+    rng = np.random.default_rng(seed)
+    x = activations(rng, dtype, *shape)
+    y = np.empty((shape[0], *shape[2:]), np.float32)
+    assert call("TemporalMean", x, y) == 0
+    assert_close(y, wide(x).mean(1), np.float32)
+    dy = rng.normal(size=y.shape).astype(np.float32)
+    dx = np.empty_like(x)
+    assert call("TemporalMeanGrad", dy, x, dx) == 0
+    assert_close(dx, np.broadcast_to(dy[:, None] / np.float64(shape[1]), shape), dtype)
+
+
+@examples
+@given(st.integers(1, 5000), types(), st.integers(0, 2**32 - 1))
+def test_sum_of_gradients(size, dtype, seed):
+    rng = np.random.default_rng(seed)
+    a, b = activations(rng, dtype, 1, 1, 1, size), activations(rng, dtype, 1, 1, 1, size)
+    y = np.empty_like(a)
+    assert call("Add", a, b, y) == 0
+    np.testing.assert_array_equal(y, to_bfloat16(to_float(a) + to_float(b)) if dtype == BFLOAT16 else a + b)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, BFLOAT16])
+def test_what_is_not_a_number_stays_so(dtype):
+    x = np.full((1, 4, 4, 8), np.nan, np.float32)
+    x = np.full(x.shape, 0x7FC0, BFLOAT16) if dtype == BFLOAT16 else x
+    one, zero = np.ones(8, np.float32), np.zeros(8, np.float32)
+    y = np.empty_like(x)
+    statistics = np.empty(8, np.float32), np.empty(8, np.float32)
+    assert call("BatchNorm3d", x, one, zero, zero.copy(), one.copy(), settings(1e-5, 0.1, 1, 0), y, *statistics) == 0
+    assert np.isnan(to_float(y)).all()
+    pooled, index = np.empty((1, 2, 2, 8), dtype), np.empty((1, 2, 2, 8), np.uint8)
+    assert call("MaxPool3d", x, settings(1, 1, 3, 3, 1, 2, 2, 0, 1, 1), pooled, index) == 0
+    assert np.isnan(to_float(pooled)).all()
+
+
+def test_an_error_is_one_line_and_a_status(capfd):
+    x, weight = np.zeros((4, 5, 5, 3), np.float32), np.zeros((8, 2, 1, 1, 1), np.float32)
+    assert call("Conv3d", x, weight, settings(4, 1, 1, 1, 1), np.zeros((4, 5, 5, 8), np.float32)) == 1
+    assert capfd.readouterr().err == (
+        "error: slowfast_cpu: Conv3d(float32 4x5x5x3, float32 8x2x1x1x1, float32 5, float32 4x5x5x8): "
+        "input and weight differ in channels\n"
+    )

@@ -255,14 +255,15 @@ class TemporalMean(nn.Cell):
         super().__init__(auto_prefix=False)
         grad = _operator("TemporalMeanGrad", lambda dy, x: x, lambda dy, x: x)
 
-        def bprop(x, y, dy):
-            return (grad(dy, x),)
+        def bprop(x, frames, y, dy):
+            return grad(dy, x), zeros_like(frames)
 
-        self.operator = _operator("TemporalMean", lambda x: [x[0], *x[2:]], _F32, bprop)
+        # The number of frames comes as the length of a tensor: that is what output shapes can be inferred from.
+        self.operator = _operator("TemporalMean", lambda x, frames: [x[0] // frames[0], *x[1:]], _F32, bprop)
 
-    def construct(self, x: ms.Tensor) -> ms.Tensor:
-        """Average (n, t, h, w, c) to (n, h, w, c)."""
-        return self.operator(x)
+    def construct(self, x: ms.Tensor, frames: int) -> ms.Tensor:
+        """Average (n * t, h, w, c), `frames` of them a sample, to (n, h, w, c)."""
+        return self.operator(x, ops.zeros((frames,), _F32))
 
 
 class Fork(nn.Cell):

@@ -45,7 +45,7 @@ class CpuConvBn(ConvBn):
 def _to_positions(x: ms.Tensor, frames: int) -> ms.Tensor:
     """Turn folded frames (n * t, h, w, c) into rows of features (n, t * h * w, c), float32."""
     nt, h, w, c = x.shape
-    return x.reshape(nt // frames, frames * h * w, c).astype(ms.float32)
+    return x.astype(ms.float32).reshape(nt // frames, frames * h * w, c)
 
 
 class _FromPositions(nn.Cell):
@@ -68,8 +68,7 @@ class _MeanOverTime(nn.Cell):
         self.mean = operators.TemporalMean()
 
     def construct(self, x: ms.Tensor, frames: int) -> ms.Tensor:
-        nt, h, w, c = x.shape
-        return self.mean(x.reshape(nt // frames, frames, h, w, c)).transpose(0, 3, 1, 2)
+        return self.mean(x, frames).transpose(0, 3, 1, 2)
 
 
 class CpuLayers(Layers):

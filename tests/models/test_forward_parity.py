@@ -13,9 +13,9 @@ from tests.models.reference_network import load_reference, pad_boxes, reference_
 TOLERANCE = 2e-4
 
 
-def assert_logits_equal(name: str) -> None:
+def assert_logits_equal(name: str, plain: bool = False) -> None:
     reference, cfg = load_reference(name, "MODEL.HEAD_ACT", "none")
-    network = reference_network(cfg)
+    network = reference_network(cfg, plain)
     network.set_train(False)
     boxes, real = pad_boxes(reference)
     slow, fast = reference_clip(reference, cfg, reference["clip_seed"])
@@ -24,8 +24,9 @@ def assert_logits_equal(name: str) -> None:
     assert np.abs(logits - expected).max() <= TOLERANCE * np.abs(expected).max()
 
 
-def test_logits_of_a_tiny_network_with_two_clips_and_padded_boxes():
-    assert_logits_equal("tiny")
+@pytest.mark.parametrize("plain", [False, True])
+def test_logits_of_a_tiny_network_with_two_clips_and_padded_boxes(plain):
+    assert_logits_equal("tiny", plain)
 
 
 def test_logits_with_alpha_8_and_fusion_kernel_5(eager):
@@ -60,13 +61,13 @@ def test_names_and_shapes_of_the_parameters_are_pyslowfasts(name):
 
 def test_every_stage_has_pyslowfasts_statistics(eager):
     reference, cfg = load_reference("tiny")
-    network = reference_network(cfg)
+    network = reference_network(cfg, plain=True)
     network.set_train(False)
     slow, fast = (fold(clip) for clip in reference_clip(reference, cfg, reference["clip_seed"]))
     slow, fast = network.s1(slow, fast)
     found = {"s1_pathway0": slow, "s1_pathway1": fast}
     for stage in (2, 3, 4, 5):
-        slow = getattr(network, f"s{stage - 1}_fuse")(slow, fast)
+        slow, fast = getattr(network, f"s{stage - 1}_fuse")(slow, fast)
         found |= {f"s{stage - 1}_fuse_pathway0": slow, f"s{stage - 1}_fuse_pathway1": fast}
         slow, fast = getattr(network, f"s{stage}")(slow, fast)
         found |= {f"s{stage}_pathway0": slow, f"s{stage}_pathway1": fast}

@@ -263,21 +263,21 @@ OPERATOR(ConcatGrad) {
   });
 }
 
-// (n, t, h, w, c) -> mean over time (n, h, w, c) float32
+// x (n * t, h, w, c), frames (t,) -> mean over time (n, h, w, c) float32; of frames only the shape is used
 OPERATOR(TemporalMean) {
   return run_typed("TemporalMean", TENSORS, 0, [](const Tensors& t, auto type) {
     using T = decltype(type);
-    const int64_t samples = t.shape(0)[0];
-    temporal_mean(samples, t.shape(0)[1], t.size(1) / samples, t.as<T>(0), t.floats(1));
+    const int64_t samples = t.shape(2)[0];
+    temporal_mean(samples, t.shape(1)[0], t.size(2) / samples, t.as<T>(0), t.floats(2));
   });
 }
 
-// dy (n, h, w, c) float32, x (n, t, h, w, c) -> dx; of x only the shape is used
+// dy (n, h, w, c) float32, x (n * t, h, w, c) -> dx; of x only the shape is used
 OPERATOR(TemporalMeanGrad) {
   return run_typed("TemporalMeanGrad", TENSORS, 1, [](const Tensors& t, auto type) {
     using T = decltype(type);
     const int64_t samples = t.shape(0)[0];
-    temporal_mean_gradient(samples, t.shape(1)[1], t.size(0) / samples, t.floats(0), t.as<T>(2));
+    temporal_mean_gradient(samples, t.shape(1)[0] / samples, t.size(0) / samples, t.floats(0), t.as<T>(2));
   });
 }
 

@@ -1,6 +1,7 @@
 """The sample data set: laid out as AVA, the same for the same seed, and telling actions apart by motion alone."""
 
 import csv
+import json
 import subprocess
 import sys
 from pathlib import Path
@@ -103,7 +104,16 @@ def test_one_seed_gives_one_data_set(data: Path, tmp_path: Path) -> None:
     sample.make_sample(tmp_path / "again", train_videos=2, val_videos=1, seed=3)
     for path in sorted(data.rglob("*")):
         if path.is_file():
-            assert path.read_bytes() == (tmp_path / "again" / path.relative_to(data)).read_bytes(), path.name
+            assert _content(path) == _content(tmp_path / "again" / path.relative_to(data)), path.name
+
+
+def _content(path: Path) -> object:
+    """Return what a file holds; of the record of a video's frames, all but when the video was written."""
+    if path.suffix != ".json":
+        return path.read_bytes()
+    record = json.loads(path.read_text())
+    del record["source"]["time"]
+    return record
 
 
 def _run(*arguments: str) -> subprocess.CompletedProcess:

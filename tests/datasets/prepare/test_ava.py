@@ -109,7 +109,7 @@ def test_from_download_to_lists(site: tuple[str, Path], prepare: Callable, tmp_p
     # The recipe's person boxes and label map are not on this server.
     result = prepare("verify", "--root", root)
     assert result.returncode == 1
-    assert "ava_detection_val_boxes_and_labels.csv: cannot be read" in result.stdout
+    assert "ava_detection_val_boxes_and_labels.csv: no such file, expected a CSV file" in result.stdout
     # Nothing is done twice.
     for step in ("download", "cut", "frames"):
         again = prepare(step, "--root", root, *(places if step == "download" else []))

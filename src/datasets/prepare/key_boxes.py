@@ -1,0 +1,320 @@
+"""Which annotated boxes stand for which key frames, with an account of every box."""
+
+import math
+import unicodedata
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from fractions import Fraction
+from pathlib import Path, PureWindowsPath
+
+import numpy as np
+
+from src.datasets.prepare.boxes import NO_ACTION, Box, Classes, in_shares, tell_units
+from src.datasets.video import VideoInfo
+from src.utils.errors import UserError
+
+# A box this close to a key frame, as a share of the time between two, stands for it however it was annotated.
+_SLACK = Fraction(1, 10)
+# Annotation is regular if so many of its steps are within a twentieth of the usual one.
+_REGULAR_SHARE = 0.8
+_WARNING_SHARE = 0.1
+_BETWEEN, _AFTER, _OUTSIDE = "between key frames", "after the last frame", "outside of the frame"
+_REMEDIES = {
+    _BETWEEN: "--key-every 0.2, say, makes key frames denser, and --annotation-fps states the rate of images",
+    _AFTER: "is it the video that was annotated?",
+    _OUTSIDE: "are the coordinates in other units (--coordinates)?",
+}
+
+
+@dataclass(frozen=True)
+class KeyBox:
+    """A box that is ready to be written: safe name, number of the key frame, corners in [0, 1]."""
+
+    name: str
+    second: int
+    corners: tuple[float, float, float, float]
+    classes: tuple[int, ...]
+    last: str
+    where: str
+
+
+@dataclass(frozen=True)
+class Timing:
+    """How times in box files become key frames.
+
+    Attributes:
+        fps: frames a second that are extracted.
+        first_second: the second that AVA's columns give to a video's first frame.
+        key_every: seconds between two key frames.
+        annotation_fps: rate of the extracted images that were annotated; 0: told from their numbers, else `fps`.
+    """
+
+    fps: int
+    first_second: int = 0
+    key_every: Fraction = Fraction(1)
+    annotation_fps: Fraction = Fraction(0)
+
+    def frame_of(self, key: int) -> int:
+        """Return the frame, from 0, of key frame `key`, counted from a video's start."""
+        return math.floor(key * self.key_every * self.fps + Fraction(1, 2))
+
+
+@dataclass
+class Account:
+    """What became of the boxes of one file; the numbers add up.
+
+    Attributes:
+        read: boxes in the file.
+        taken: boxes that are written.
+        merged: boxes that stood there twice.
+        left_out: by reason.
+        without_action: of the taken ones.
+    """
+
+    read: int = 0
+    taken: int = 0
+    merged: int = 0
+    left_out: Counter = field(default_factory=Counter)
+    without_action: int = 0
+
+    def __str__(self) -> str:
+        reasons = ", ".join(f"{count} {reason}" for reason, count in self.left_out.most_common())
+        text = f"{self.read} boxes read: {self.taken} taken"
+        text += f" ({self.without_action} of them without an action)" if self.without_action else ""
+        return f"{text}, {self.merged} merged, {self.left_out.total()} left out" + (f" ({reasons})" if reasons else "")
+
+
+@dataclass(frozen=True)
+class _Timed:
+    """A box of a known video at a known time, with the file that it stands in."""
+
+    file: Path
+    box: Box
+    name: str
+    time: Fraction
+
+
+def select_key_boxes(
+    files: Mapping[Path, Sequence[Box]],
+    source: Path,
+    videos: Mapping[str, Path],
+    infos: Mapping[str, VideoInfo],
+    timing: Timing,
+    coordinates: str | None,
+) -> tuple[list[KeyBox], dict[Path, Account]]:
+    """Keep the boxes at key frames, for each key frame those of the annotated frame that is nearest.
+
+    Args:
+        files: boxes by file.
+        source: what was read, for messages.
+        videos: path by safe name.
+        infos: of the same videos.
+        timing: how times are meant.
+        coordinates: shares or pixels; None: told from the values where files do not say.
+
+    Raises:
+        UserError: naming file and row, for a box of no video, at no time of its video, or beyond its frame.
+    """
+    accounts = {file: Account(read=len(boxes)) for file, boxes in files.items()}
+    open_units = [box for boxes in files.values() for box in boxes if box.units is None]
+    units = coordinates or (tell_units(open_units, source) if open_units else "shares")
+    timed = _timed(files, videos, infos, timing, accounts)
+    chosen = _nearest(timed, infos, timing, accounts)
+    if not chosen:
+        raise UserError(
+            f"{source}: no box lies at a key frame, one every {float(timing.key_every):g} s; "
+            f"annotate such frames, or: {_REMEDIES[_BETWEEN]}"
+        )
+    result: dict[tuple, KeyBox] = {}
+    for key, entry in chosen:
+        info, account = infos[entry.name], accounts[entry.file]
+        corners = in_shares(entry.box, units, (info.width, info.height), info.display_size)
+        if corners is None:
+            account.left_out[_OUTSIDE] += 1
+            continue
+        first = timing.first_second if timing.key_every == 1 else 0
+        key_box = KeyBox(entry.name, key + first, corners, entry.box.classes, entry.box.last, entry.box.where)
+        identity = (key_box.name, key_box.second, corners, key_box.classes, key_box.last)
+        if identity in result:
+            account.merged += 1
+            continue
+        result[identity] = key_box
+        account.taken += 1
+        account.without_action += key_box.classes == (NO_ACTION,)
+    return list(result.values()), accounts
+
+
+def report(accounts: Mapping[Path, Account], classes: Classes) -> None:
+    """Print what became of the boxes of each file, and warn where it is much or strange."""
+    for file, account in accounts.items():
+        print(f"custom: {file.name}: {account}")
+    total = Account(
+        *(sum(getattr(account, name) for account in accounts.values()) for name in ("read", "taken", "merged")),
+        sum((account.left_out for account in accounts.values()), Counter()),
+        sum(account.without_action for account in accounts.values()),
+    )
+    if len(accounts) > 1:
+        print(f"custom: {len(accounts)} files: {total}")
+    if total.left_out.total() > _WARNING_SHARE * total.read:
+        reason = total.left_out.most_common(1)[0][0]
+        share = f"{total.left_out.total()} of {total.read} boxes are left out"
+        print(f"custom: warning: {share}, most {reason}: {_REMEDIES[reason]}")
+    for (value, name), count in sorted(classes.near_misses.items()):
+        print(f"custom: warning: {count} boxes say {value!r}, which is no class and counts as none; is {name!r} meant?")
+    if classes.empty_rows:
+        print(f"custom: {classes.empty_rows} rows say that a key frame shows nobody; they are left out")
+
+
+def lost_classes(
+    files: Mapping[Path, Sequence[Box]], kept: Iterable[KeyBox], class_names: Mapping[int, str]
+) -> list[str]:
+    """Return the names of classes that have boxes in the files, but none among those that are kept."""
+    named = {class_id for boxes in files.values() for box in boxes for class_id in box.classes}
+    left = {class_id for box in kept for class_id in box.classes}
+    return [class_names[class_id] for class_id in sorted(named - left - {NO_ACTION})]
+
+
+def _timed(
+    files: Mapping[Path, Sequence[Box]],
+    videos: Mapping[str, Path],
+    infos: Mapping[str, VideoInfo],
+    timing: Timing,
+    accounts: Mapping[Path, Account],
+) -> list[_Timed]:
+    """Find the video and the time of every box."""
+    known = {alias: name for name, video in videos.items() for alias in (video.name, video.stem, name)}
+    known = {unicodedata.normalize("NFC", alias): name for alias, name in known.items()}
+    named = []
+    for file, boxes in files.items():
+        for box in boxes:
+            # Paths of Windows as well: both kinds of slash part folders.
+            name = known.get(unicodedata.normalize("NFC", PureWindowsPath(box.video).name))
+            if name is None:
+                raise UserError(f"{box.where}: there is no video {box.video!r} among the {len(videos)} videos")
+            named.append((file, box, name))
+    image_rate = _image_rate(named, infos, timing)
+    result = []
+    for file, box, name in named:
+        time = _time(box, infos[name], timing, image_rate)
+        if time is None:
+            accounts[file].left_out[_AFTER] += 1
+        else:
+            result.append(_Timed(file, box, name, time))
+    return result
+
+
+def _image_rate(named: Sequence[tuple[Path, Box, str]], infos: Mapping[str, VideoInfo], timing: Timing) -> Fraction:
+    """Return the rate of the extracted images that boxes name.
+
+    Without `--annotation-fps` it is the rate of extraction, unless images are numbered without gaps and their numbers
+    run through the videos at a lower one.
+    """
+    if timing.annotation_fps:
+        return timing.annotation_fps
+    images = defaultdict(set)
+    for _, box, name in named:
+        if box.image is not None:
+            images[name].add(box.image)
+    rates = set()
+    for name, found in images.items():
+        duration, highest = infos[name].duration, max(found)
+        rate = round(highest / duration) if duration else 0
+        is_gapless = len(found) >= 3 and len(found) >= 0.9 * highest
+        is_through = rate and abs(highest - rate * duration) <= 1
+        rates.add(rate if is_gapless and is_through else timing.fps)
+    if len(rates) != 1 or max(rates) >= timing.fps:
+        return Fraction(timing.fps)
+    (rate,) = rates
+    print(
+        f"custom: images are numbered without gaps, and at {rate} a second they run through the videos: so they are "
+        "taken (--annotation-fps says otherwise)"
+    )
+    return Fraction(rate)
+
+
+def _time(box: Box, info: VideoInfo, timing: Timing, image_rate: Fraction) -> Fraction | None:
+    """Return the time of a box in its video, in seconds; None: a little after its last frame.
+
+    Raises:
+        UserError: it lies far outside of the video.
+    """
+    if box.frame is not None:
+        count = len(info.times)
+        if box.frames and abs(box.frames - count) > 1:
+            # The tool played the video at a rate of its own.
+            return box.frame * info.times.duration / box.frames
+        if 0 <= box.frame < count:
+            return info.times.time_of(box.frame)
+        if count <= box.frame <= count + 1:
+            return None
+        raise UserError(
+            f"{box.where}: the video {info.path.name} has {count} frames; is it the one that was annotated?"
+        )
+    if box.image is not None:
+        time = (box.image - 1) / image_rate
+    else:
+        # Decimal places of seconds are meant as they are written.
+        time = Fraction(box.second).limit_denominator(10**6) - (timing.first_second if box.is_ava else 0)
+    if not 0 <= time <= info.times.duration:
+        raise UserError(
+            f"{box.where}: lies at {float(time):g} s of the video {info.path.stem}, which lasts {info.duration:g} s"
+            + ("; do seconds begin elsewhere (--first-second)?" if box.image is None else "; see --annotation-fps")
+        )
+    return time
+
+
+def _nearest(
+    timed: Sequence[_Timed], infos: Mapping[str, VideoInfo], timing: Timing, accounts: Mapping[Path, Account]
+) -> list[tuple[int, _Timed]]:
+    """Return (key frame, box) for the boxes of the annotated frame that is nearest to each key frame."""
+    every = timing.key_every
+    times = defaultdict(set)
+    for entry in timed:
+        times[entry.name].add(entry.time)
+    tolerance = {name: _tolerance(sorted(found), every) for name, found in times.items()}
+    at_key: dict[tuple[str, int], list[_Timed]] = defaultdict(list)
+    for entry in timed:
+        key = math.floor(entry.time / every + Fraction(1, 2))
+        count = infos[entry.name].times.count(timing.fps)
+        is_near = abs(entry.time - key * every) <= tolerance[entry.name]
+        if timing.frame_of(key) < count:
+            if is_near:
+                at_key[entry.name, key].append(entry)
+            else:
+                accounts[entry.file].left_out[_BETWEEN] += 1
+        elif entry.box.second is not None and is_near:
+            raise UserError(
+                f"{entry.box.where}: second {entry.box.second:g} is not in the video, which has {count} frames"
+            )
+        else:
+            accounts[entry.file].left_out[_BETWEEN] += 1
+    result, farthest, shifted = [], Fraction(0), 0
+    for (_, key), entries in sorted(at_key.items()):
+        # Of two that are equally near, the earlier.
+        best = min({entry.time for entry in entries}, key=lambda time: (abs(time - key * every), time))
+        distance = abs(best - key * every)
+        shifted, farthest = shifted + (distance > _SLACK * every), max(farthest, distance)
+        for entry in entries:
+            if entry.time == best:
+                result.append((key, entry))
+            else:
+                accounts[entry.file].left_out[_BETWEEN] += 1
+    if shifted:
+        print(
+            f"custom: {shifted} of {len(at_key)} key frames take boxes that were annotated up to {float(farthest):.2f} "
+            "s away: frames are annotated regularly, but not at key frames"
+        )
+    return result
+
+
+def _tolerance(times: Sequence[Fraction], every: Fraction) -> Fraction:
+    """Return how far from a key frame a video's boxes may lie: half of the annotation's step, if that is regular."""
+    least = _SLACK * every
+    steps = np.diff(np.array([float(time) for time in times]))
+    if len(steps) < 2:
+        return least
+    usual = float(np.median(steps))
+    if np.mean(np.abs(steps / usual - 1) < 0.05) < _REGULAR_SHARE:
+        return least
+    return min(max(Fraction(usual) / 2, least), every / 2)

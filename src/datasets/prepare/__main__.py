@@ -3,6 +3,7 @@
 import argparse
 import os
 import sys
+from fractions import Fraction
 from pathlib import Path
 
 from src.config.custom_config import load_config
@@ -70,7 +71,7 @@ def _verify(args: argparse.Namespace) -> int:
     if not args.root.is_dir():
         raise UserError(f"{args.root}: there is no such folder")
     cfg = load_config(recipe, ["DATA.PATH_TO_DATA_DIR", str(args.root)])
-    return report(verify(cfg, args.jobs), str(args.root))
+    return report(verify(cfg, args.jobs), str(args.root), to_train=bool(cfg.AVA.TRAIN_GT_BOX_LISTS))
 
 
 def _custom(args: argparse.Namespace) -> None:
@@ -85,6 +86,8 @@ def _custom(args: argparse.Namespace) -> None:
         coordinates=args.coordinates,
         fps=args.fps,
         first_second=args.first_second,
+        key_every=args.key_every,
+        annotation_fps=args.annotation_fps,
         val_share=args.val_share,
         seed=args.seed,
         short_side=args.short_side,
@@ -127,16 +130,21 @@ def _parse() -> argparse.Namespace:
         type=Path,
         required=True,
         metavar="FILE",
-        help="AVA columns (.csv), CVAT (.xml) or COCO-style (.json); or a folder of such files",
+        help="AVA columns, VIA (.csv), CVAT, Pascal VOC (.xml), COCO, Label Studio, VIA 3 (.json), MOT, YOLO (.txt), "
+        "or a folder of such files",
     )
     step.add_argument(
-        "--labels", type=Path, required=True, metavar="FILE", help="label map (.pbtxt), or text with one class a line"
+        "--labels",
+        type=Path,
+        required=True,
+        metavar="FILE",
+        help="class names: one a line, `ID: name`, .pbtxt, .json or .yaml",
     )
     step.add_argument("--out", type=Path, required=True, metavar="DIR", help="the data root to make")
     step.add_argument(
         "--detections",
         type=Path,
-        metavar="CSV",
+        metavar="FILE",
         help="boxes of a person detector with scores, to validate on (default: the true boxes)",
     )
     step.add_argument(
@@ -157,6 +165,21 @@ def _parse() -> argparse.Namespace:
         help="the second that AVA columns give to the first frame of a video (default: 0)",
     )
     step.add_argument(
+        "--key-every",
+        type=seconds,
+        default=Fraction(1),
+        metavar="S",
+        help="seconds between key frames (default: 1); less for acts that last less than a second, as 0.2",
+    )
+    step.add_argument(
+        "--annotation-fps",
+        type=seconds,
+        default=Fraction(0),
+        metavar="N",
+        help="rate at which the images were extracted that were annotated, NAME_000031.jpg (default: told from their "
+        "numbers, else that of --fps)",
+    )
+    step.add_argument(
         "--val-share",
         type=float,
         default=0.2,
@@ -168,6 +191,17 @@ def _parse() -> argparse.Namespace:
     _add_short_side(step)
     _add_jobs(step)
     return parser.parse_args()
+
+
+def seconds(text: str) -> Fraction:
+    """Parse a positive number, exactly: as 0.2 or 1/3."""
+    try:
+        value = Fraction(text)
+    except (ValueError, ZeroDivisionError):
+        value = Fraction(0)
+    if not 0 < value <= 1000:
+        raise argparse.ArgumentTypeError(f"{text!r} is no number above 0")
+    return value
 
 
 def _add_jobs(parser: argparse.ArgumentParser) -> None:

@@ -1,226 +1,639 @@
-"""What every reader of box annotations gives: boxes of persons, and where their corners lie in the frame."""
+"""Readers of box files, one for each program's format; `read_boxes` tells which it is from suffix and content."""
 
-import difflib
+import csv
+import io
+import json
 import math
-from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
-from pathlib import Path
+import re
+import xml.etree.ElementTree as ElementTree
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path, PureWindowsPath
 
+import pydantic
+
+from src.ava.box_csv import read_rows
+from src.ava.rows import NO_ACTION, FrameRow, RowRule
+from src.ava.text_files import read_text
+from src.checkpoint.safe_pickle import as_array, read_pickle
+from src.datasets.prepare.box import Box, Classes, enclosing, number, whole_number
 from src.utils.errors import UserError
 
-NO_ACTION = -1
-# Between these a largest coordinate is neither clearly a share of the frame nor clearly pixels.
-_SHARES_UP_TO, _PIXELS_FROM = 1.001, 2.0
-# Detectors and hand-drawn boxes reach a little over the edge; more is a mistake, unless the file states its size.
-_EDGE_SLACK = 0.05
-# Widths and heights are whole numbers: so far may two sizes of one shape differ.
-_SHAPE_SLACK = 0.02
+_IMAGE_NAME = re.compile(r"(?P<video>.+)_(?P<number>\d+)$")
+_CVAT_FRAME_NAME = re.compile(r"frame_(\d+)$")
 
 
 @dataclass(frozen=True)
-class Box:
-    """One annotated person.
-
-    One of `second`, `frame` and `image` says when.
+class _Format:
+    """One program's way of writing boxes.
 
     Attributes:
-        video: name of the video as the file gives it.
-        corners: x1 y1 x2 y2, as in the file.
-        classes: class ids; (-1,) for a person without an action.
-        last: person or score, as in the file.
-        where: file and row, for messages.
-        second: of the video; counted from `--first-second` where `is_ava`.
-        frame: frame of the video, from 0.
-        image: number of an extracted image, from 1.
-        frames: how many frames the tool counted in the video; None: not said.
-        size: width and height of the images that were annotated, in pixels; None: not said.
-        units: shares or pixels; None: told from the values.
-        is_ava: whether it stands in AVA's columns.
+        name: for people.
+        suffix: of its files.
+        fits: whether content is of this format; content is parsed JSON, the outermost XML element, or text.
+        read: from path, content and classes to boxes.
     """
 
-    video: str
-    corners: tuple[float, float, float, float]
-    classes: tuple[int, ...]
-    last: str
-    where: str
-    second: float | None = None
-    frame: int | None = None
-    image: int | None = None
-    frames: int | None = None
-    size: tuple[int, int] | None = None
-    units: str | None = None
-    is_ava: bool = False
+    name: str
+    suffix: str
+    fits: Callable[[object], bool]
+    read: Callable[[Path, object, Classes], Iterator[Box]]
 
 
-@dataclass
-class Classes:
-    """The classes by name, and what was nearly one of them.
-
-    Attributes:
-        names: class name by id (from 1).
-        near_misses: how often each (value, class name that it resembles) was met.
-        images: of a COCO file, by id, which a file of results refers to.
-        empty_rows: how many rows say that a key frame shows nobody.
-    """
-
-    names: Mapping[int, str]
-    near_misses: Counter = field(default_factory=Counter)
-    images: dict = field(default_factory=dict)
-    empty_rows: int = 0
-
-    def __post_init__(self) -> None:
-        self._ids = {name: class_id for class_id, name in self.names.items()}
-        self._plain = {_plain(name): name for name in self.names.values()}
-
-    def named(self, label: str | None, attributes: Mapping[str, str], where: str) -> tuple[int, ...]:
-        """Return the classes that a label, the values of its attributes, and its ticked checkboxes name.
-
-        Returns:
-            Class ids; (-1,) where attributes name none.
-
-        Raises:
-            UserError: there are no attributes, and the label is no class.
-        """
-        values = [label, *attributes.values(), *(name for name, value in attributes.items() if value.lower() == "true")]
-        found = {self._ids[value] for value in values if value in self._ids}
-        if found:
-            return tuple(sorted(found))
-        if not attributes:
-            raise UserError(
-                f"{where}: label {label!r} is not in the class list; the nearest class is {self._nearest(str(label))!r}"
-            )
-        for value in attributes.values():
-            near = self._plain.get(_plain(value)) or next(
-                iter(difflib.get_close_matches(value.lower(), self._ids, n=1, cutoff=0.6)), None
-            )
-            if near is not None:
-                self.near_misses[value, near] += 1
-        return (NO_ACTION,)
-
-    def numbered(self, text: str, where: str) -> int:
-        """Return a class id that is given as text; nothing is no action.
-
-        Raises:
-            UserError: it is no whole number, or not in the class list.
-        """
-        if not text.strip():
-            return NO_ACTION
-        class_id = whole_number(text, where, "class")
-        if class_id != NO_ACTION and class_id not in self.names:
-            ids = f"{min(self.names)} to {max(self.names)}"
-            raise UserError(f"{where}: class {text.strip()} is not in the class list (ids {ids})")
-        return class_id
-
-    def _nearest(self, label: str) -> str:
-        return difflib.get_close_matches(label, self._ids, n=1, cutoff=0.0)[0]
-
-
-def _plain(name: str) -> str:
-    return "".join(character for character in name.casefold() if character.isalnum())
-
-
-def number(value: object, where: str, what: str) -> float:
-    """Return a finite number that is given as a number or text.
+def read_boxes(path: Path, classes: Classes) -> dict[Path, list[Box]]:
+    """Read a box file, or all of a folder and the folders below it; returns boxes by file.
 
     Raises:
-        UserError: it is not one.
+        UserError: naming file and row, for what cannot be read or is not in the class list.
+    """
+    if path.is_dir():
+        files = sorted(
+            file for file in path.rglob("*") if file.suffix.lower() in _SUFFIXES and not file.name.startswith(".")
+        )
+        files = [file for file in files if file.name not in ("classes.txt", "labels.txt", "obj.names", "train.txt")]
+        if not files:
+            raise UserError(f"{path}: holds no box files; {_TAKEN}")
+    else:
+        files = [path]
+    boxes: dict[Path, list[Box]] = {}
+    for file in files:
+        try:
+            boxes[file] = list(_read_file(file, classes))
+        except OSError as error:
+            raise UserError(f"{file}: cannot read the boxes: {error.strerror}") from error
+    if not any(boxes.values()):
+        raise UserError(f"{path}: holds no boxes")
+    return boxes
+
+
+def read_json(path: Path) -> object:
+    """Return the content of a JSON file.
+
+    Raises:
+        UserError: it is none.
     """
     try:
-        result = float(value) if isinstance(value, int | float | str) and not isinstance(value, bool) else math.nan
-    except (ValueError, OverflowError):
-        result = math.nan
-    if not math.isfinite(result):
-        raise UserError(f"{where}: {what} is {_shortened(value)}, expected a number")
-    return result
+        return json.loads(read_text(path, "JSON file"))
+    except (ValueError, RecursionError) as error:
+        raise UserError(f"{path}: not a JSON file: {error}") from error
 
 
-def whole_number(value: object, where: str, what: str) -> int:
-    """Return a whole number that is given as a number or text.
+def _read_file(path: Path, classes: Classes) -> Iterator[Box]:
+    suffix = path.suffix.lower()
+    if suffix not in _SUFFIXES:
+        raise UserError(f"{path}: cannot tell the format from its suffix; {_TAKEN}")
+    content = _PARSERS[suffix](path)
+    for entry in _FORMATS:
+        if entry.suffix == suffix and entry.fits(content):
+            return entry.read(path, content, classes)
+    raise UserError(f"{path}: {_looks_like(content)}; {_TAKEN}")
 
-    Raises:
-        UserError: it is not one.
+
+def _looks_like(content: object) -> str:
+    """Say what unknown content looks like."""
+    if isinstance(content, dict):
+        return f"is an object with {', '.join(map(repr, list(content)[:4])) or 'nothing'}, which no known tool writes"
+    if isinstance(content, list):
+        first = content[0] if content else None
+        inside = f" of objects with {', '.join(map(repr, list(first)[:4]))}" if isinstance(first, dict) else ""
+        return f"is a list{inside}, which no known tool writes"
+    if isinstance(content, ElementTree.Element):
+        return f"the outermost element is <{content.tag}>, expected <annotations> (CVAT) or <annotation> (Pascal VOC)"
+    return f"begins with {str(content)[:40]!r}, which is no known form"
+
+
+def _parse_xml(path: Path) -> ElementTree.Element:
+    try:
+        return ElementTree.fromstring(read_text(path, "XML file").encode())
+    except (ElementTree.ParseError, ValueError, LookupError) as error:
+        raise UserError(f"{path}: not an XML file: {error}") from error
+
+
+# AVA's columns ------------------------------------------------------------------------------------------------------
+
+
+def _read_csv(path: Path, content: str, classes: Classes) -> Iterator[Box]:
+    """Yield the rows video,second,x1,y1,x2,y2,class[,person or score]; those of two fields have no box."""
+    for row_number, row in read_rows(path, RowRule(scored=False)):
+        where = f"{path}: row {row_number}"
+        if isinstance(row, FrameRow):
+            classes.empty_rows += 1
+            continue
+        classes.check_id(row.class_id, where)
+        yield Box(row.video, row.corners, (row.class_id,), row.last, where, second=row.second, is_ava=True)
+
+
+def _rows(path: Path, content: str) -> Iterator[tuple[int, list[str]]]:
+    rows = csv.reader(io.StringIO(content))
+    try:
+        for row in rows:
+            if row:
+                yield rows.line_num, row
+    except csv.Error as error:
+        raise UserError(f"{path}: row {rows.line_num}: not a CSV row: {error}") from error
+
+
+# CVAT ---------------------------------------------------------------------------------------------------------------
+
+_CVAT_SHAPES = ("box", "polygon", "polyline", "points", "ellipse", "mask")
+
+
+def _read_cvat(path: Path, root: ElementTree.Element, classes: Classes) -> Iterator[Box]:
+    """Yield the boxes of `CVAT for video 1.1` and `CVAT for images 1.1`, of a task, a job or a project.
+
+    A box stands for the classes that its label, the values of its attributes, and its ticked checkboxes name; other
+    shapes and turned boxes count as the box that encloses them.
     """
-    result = number(value, where, what)
-    if result != int(result) or abs(result) > 1e12:
-        raise UserError(f"{where}: {what} is {_shortened(value)}, expected a whole number")
-    return int(result)
+    tasks = {task.findtext("id"): _cvat_video(task) for task in root.iterfind("meta/project/tasks/task")}
+    source = next(filter(None, (_cvat_video(root.find(f"meta/{kind}")) for kind in ("task", "job", ""))), None)
+    size = _cvat_size(root.find("meta//original_size"))
+    sizes = {task.findtext("id"): _cvat_size(task.find("original_size")) for task in root.iterfind("meta//task")}
+    for count, track in enumerate(root.iter("track"), start=1):
+        where = f"{path}: track {track.get('id', count)}"
+        video = source or path.stem
+        if tasks:
+            video = tasks.get(track.get("task_id"))
+            if video is None:
+                raise UserError(f"{where}: belongs to task {track.get('task_id')!r}, which meta/project does not name")
+        for element in track:
+            if element.tag not in _CVAT_SHAPES or element.get("outside") == "1":
+                continue
+            place = f"{where}, frame {element.get('frame')}"
+            frame = whole_number(element.get("frame"), place, "frame")
+            named = classes.named(track.get("label"), _cvat_attributes(element), place)
+            yield Box(
+                video,
+                _cvat_corners(element, place),
+                named,
+                track.get("id", str(count)),
+                place,
+                frame=frame,
+                size=sizes.get(track.get("task_id")) or size,
+                units="pixels",
+            )
+    for image in root.iter("image"):
+        where = f"{path}: image {image.get('name')}"
+        video = tasks.get(image.get("task_id")) if tasks else source
+        time = _cvat_time(image.get("name") or "", video, where)
+        for person, element in enumerate(shape for shape in image if shape.tag in _CVAT_SHAPES):
+            named = classes.named(element.get("label"), _cvat_attributes(element), where)
+            size = _size(image.get("width"), image.get("height"), where)
+            corners = _cvat_corners(element, where)
+            yield Box(corners=corners, classes=named, last=str(person), where=where, size=size, units="pixels", **time)
 
 
-def _shortened(value: object) -> str:
-    text = repr(value)
-    return text if len(text) <= 60 else f"{text[:57]}..."
+def _cvat_video(element: ElementTree.Element | None) -> str | None:
+    """Return the video of a task or job: its source file, else its name if that is a file's."""
+    if element is None:
+        return None
+    return element.findtext("source") or (element.findtext("name") if element.tag == "task" else None)
 
 
-def tell_units(boxes: Sequence[Box], source: Path) -> str:
-    """Return "shares" or "pixels", whichever the coordinates of boxes must be.
+def _cvat_size(element: ElementTree.Element | None) -> tuple[int, int] | None:
+    if element is None or not (element.findtext("width") and element.findtext("height")):
+        return None
+    return _size(element.findtext("width"), element.findtext("height"), "meta/original_size")
 
-    Raises:
-        UserError: it cannot be told.
-    """
-    largest = max(max(box.corners) for box in boxes)
-    if largest <= _SHARES_UP_TO:
-        return "shares"
-    if largest > _PIXELS_FROM:
-        return "pixels"
-    raise UserError(
-        f"{source}: the largest coordinate is {largest:g}, which may be a share of the frame or pixels; "
-        "say --coordinates normalised or --coordinates pixels"
+
+def _cvat_time(name: str, video: str | None, where: str) -> dict[str, object]:
+    """Tell video and time of an image: CVAT names those of a video frame_000030, from 0."""
+    match = _CVAT_FRAME_NAME.fullmatch(Path(name).stem)
+    if match and video:
+        return {"video": video, "frame": int(match[1])}
+    return _image_time(name, where)
+
+
+def _cvat_corners(element: ElementTree.Element, where: str) -> tuple[float, float, float, float]:
+    """Return the corners of a shape, or of the box that encloses it."""
+
+    def value(name: str) -> float:
+        return number(element.get(name), where, name)
+
+    if element.tag == "box":
+        corners = tuple(value(name) for name in ("xtl", "ytl", "xbr", "ybr"))
+        angle = math.radians(number(element.get("rotation", "0"), where, "rotation"))
+        return _turned(corners, angle) if angle else corners
+    if element.tag == "ellipse":
+        x, y, rx, ry = (value(name) for name in ("cx", "cy", "rx", "ry"))
+        angle = math.radians(number(element.get("rotation", "0"), where, "rotation"))
+        width = math.hypot(rx * math.cos(angle), ry * math.sin(angle))
+        height = math.hypot(rx * math.sin(angle), ry * math.cos(angle))
+        return x - width, y - height, x + width, y + height
+    if element.tag == "mask":
+        x, y, width, height = (value(name) for name in ("left", "top", "width", "height"))
+        return x, y, x + width, y + height
+    points = [pair.split(",") for pair in (element.get("points") or "").split(";")]
+    if any(len(pair) != 2 for pair in points):
+        raise UserError(f"{where}: points are {element.get('points')!r}, expected x,y;x,y and so on")
+    return enclosing((number(x, where, "x"), number(y, where, "y")) for x, y in points)
+
+
+def _turned(corners: tuple[float, float, float, float], angle: float) -> tuple[float, float, float, float]:
+    """Return the box that encloses a box turned about its middle."""
+    x1, y1, x2, y2 = corners
+    x, y = (x1 + x2) / 2, (y1 + y2) / 2
+    cos, sin = math.cos(angle), math.sin(angle)
+    return enclosing(
+        (x + (px - x) * cos - (py - y) * sin, y + (px - x) * sin + (py - y) * cos) for px in (x1, x2) for py in (y1, y2)
     )
 
 
-def in_shares(
-    box: Box, units: str, size: tuple[int, int], shown_size: tuple[int, int]
-) -> tuple[float, float, float, float] | None:
-    """Return the corners of a box as shares of the frame, in [0, 1]; None if it lies outside of the frame.
+def _cvat_attributes(element: ElementTree.Element) -> dict[str, str]:
+    return {attribute.get("name", ""): attribute.text or "" for attribute in element.iter("attribute")}
 
-    Args:
-        box: a box.
-        units: of its corners, shares or pixels, where it does not say.
-        size: width and height of the video's upright frames.
-        shown_size: the same as a player shows them, where pixels are not square.
 
-    Raises:
-        UserError: the box is empty, reaches far beyond the frame, is given in other units, or was drawn on images of
-            another shape.
+# COCO ---------------------------------------------------------------------------------------------------------------
+
+
+class _CocoModel(pydantic.BaseModel):
+    """Numbers may stand in quotes, but must be finite."""
+
+    model_config = pydantic.ConfigDict(allow_inf_nan=False, coerce_numbers_to_str=True)
+
+
+class _CocoImage(_CocoModel):
+    id: str
+    file_name: str = ""
+    video: str | None = None
+    second: float | None = None
+    frame: int | None = None
+    width: int | None = pydantic.Field(None, gt=0)
+    height: int | None = pydantic.Field(None, gt=0)
+
+
+class _CocoCategory(_CocoModel):
+    id: str
+    name: str
+
+
+class _CocoAnnotation(_CocoModel):
+    image_id: str
+    category_id: str
+    bbox: tuple[float, float, float, float]
+    score: float | None = None
+    track_id: str | None = None
+    attributes: dict[str, object] | list[object] | None = None
+
+
+def _read_coco(path: Path, content: dict, classes: Classes) -> Iterator[Box]:
+    """Yield the boxes of a COCO-style file.
+
+    An image's `video` and `second` (or `frame`, from 0) say what it shows; without them its file name does, as
+    extracted images are named: NAME_000031.jpg.
     """
-    x1, y1, x2, y2 = box.corners
-    if not (x1 < x2 and y1 < y2):
-        raise UserError(f"{box.where}: box {_show(box.corners)}, expected x1 < x2 and y1 < y2")
-    width, height = box.size or size
-    if (box.units or units) == "pixels":
-        if box.size and not any(_same_shape(box.size, other) for other in (size, shown_size)):
-            turned = _same_shape(box.size[::-1], size)
-            raise UserError(
-                f"{box.where}: was drawn on images of {width} x {height}, but the video's frames are {size[0]} x "
-                f"{size[1]}; {'annotate the video upright' if turned else 'is it the video that was annotated?'}"
-            )
-        if x2 - x1 < 1 or y2 - y1 < 1:
-            raise UserError(
-                f"{box.where}: box {_show(box.corners)} is smaller than a pixel; the other boxes are in pixels"
-            )
-        x1, y1, x2, y2 = x1 / width, y1 / height, x2 / width, y2 / height
-    clipped = tuple(min(max(value, 0.0), 1.0) for value in (x1, y1, x2, y2))
-    if not (clipped[0] < clipped[2] and clipped[1] < clipped[3]):
-        return None
-    if not box.size and (min(x1, y1) < -_EDGE_SLACK or max(x2, y2) > 1 + _EDGE_SLACK):
-        raise UserError(
-            f"{box.where}: box {_show(box.corners)} in {box.units or units} reaches beyond the frame of {width} x "
-            f"{height}; is it the video that was annotated?"
+    for key in ("images", "annotations", "categories"):
+        if not isinstance(content[key], list):
+            raise UserError(f"{path}: {key} is no list")
+    images = [_validated(_CocoImage, entry, f"{path}: image {index}") for index, entry in enumerate(content["images"])]
+    classes.images.update({image.id: image for image in images})
+    categories = {
+        category.id: category.name
+        for index, entry in enumerate(content["categories"])
+        for category in [_validated(_CocoCategory, entry, f"{path}: category {index}")]
+    }
+    for index, entry in enumerate(content["annotations"]):
+        where = f"{path}: annotation {entry.get('id', index) if isinstance(entry, dict) else index}"
+        annotation = _validated(_CocoAnnotation, entry, where)
+        if annotation.image_id not in classes.images:
+            raise UserError(f"{where}: there is no image {annotation.image_id!r}")
+        if annotation.category_id not in categories:
+            raise UserError(f"{where}: there is no category {annotation.category_id!r}")
+        attributes = _coco_attributes(annotation.attributes)
+        named = classes.named(categories[annotation.category_id], attributes, where)
+        person = annotation.track_id or attributes.get("track_id") or str(index)
+        last = person if annotation.score is None else str(annotation.score)
+        yield _coco_box(annotation, classes.images[annotation.image_id], named, last, where)
+
+
+def _read_coco_results(path: Path, content: list, classes: Classes) -> Iterator[Box]:
+    """Yield the boxes of COCO's results: a list of image_id, category_id, bbox and score.
+
+    Images are those of the COCO file that was read before; without one the image's id must be its file name.
+    """
+    for index, entry in enumerate(content):
+        where = f"{path}: result {index}"
+        annotation = _validated(_CocoAnnotation, entry, where)
+        if annotation.score is None:
+            raise UserError(f"{where}: has no score")
+        image = classes.images.get(annotation.image_id)
+        if image is None:
+            image = _CocoImage(id=annotation.image_id, file_name=annotation.image_id)
+        yield _coco_box(annotation, image, (NO_ACTION,), str(annotation.score), where)
+
+
+def _coco_box(annotation: _CocoAnnotation, image: _CocoImage, named: tuple[int, ...], last: str, where: str) -> Box:
+    x, y, width, height = annotation.bbox
+    if image.video is not None and image.second is not None:
+        time = {"video": image.video, "second": image.second}
+    elif image.video is not None and image.frame is not None:
+        time = {"video": image.video, "frame": image.frame}
+    else:
+        time = _image_time(image.file_name, where)
+    return Box(
+        corners=(x, y, x + width, y + height),
+        classes=named,
+        last=last,
+        where=where,
+        size=(image.width, image.height) if image.width and image.height else None,
+        units="pixels" if image.width and image.height and max(annotation.bbox) > 1 else None,
+        **time,
+    )
+
+
+def _coco_attributes(attributes: dict[str, object] | list[object] | None) -> dict[str, str]:
+    """Return attributes as text by name; a list holds values without names."""
+    named = dict(enumerate(attributes)) if isinstance(attributes, list) else attributes or {}
+    return {str(name): "" if value is None else str(value) for name, value in named.items()}
+
+
+def _validated(model: type[_CocoModel], entry: object, where: str) -> _CocoModel:
+    try:
+        return model.model_validate(entry)
+    except pydantic.ValidationError as error:
+        first = error.errors()[0]
+        field = ".".join(map(str, first["loc"]))
+        raise UserError(f"{where}: {field + ': ' if field else ''}{first['msg']}") from error
+
+
+# Label Studio -------------------------------------------------------------------------------------------------------
+
+
+def _read_label_studio(path: Path, content: list, classes: Classes) -> Iterator[Box]:
+    """Yield the boxes of Label Studio's video rectangles, those between its key frames by interpolation."""
+    for index, task in enumerate(content):
+        where = f"{path}: task {index}"
+        data = _typed(task, dict, where).get("data")
+        video = next((value for value in _typed(data, dict, f"{where}: data").values() if _is_file(value)), None)
+        if video is None:
+            raise UserError(f"{where}: data names no video")
+        regions = [
+            region
+            for annotation in _typed(task.get("annotations"), list, f"{where}: annotations")
+            for region in _typed(_typed(annotation, dict, where).get("result"), list, f"{where}: result")
+        ]
+        for person, region in enumerate(regions):
+            if _typed(region, dict, where).get("type") == "videorectangle":
+                yield from _label_studio_track(region, Path(video).name, str(person), classes, f"{where}: {person}")
+
+
+def _label_studio_track(region: dict, video: str, person: str, classes: Classes, where: str) -> Iterator[Box]:
+    value = _typed(region.get("value"), dict, where)
+    labels = [str(label) for label in _typed(value.get("labels", []), list, f"{where}: labels")]
+    named = tuple(sorted({class_id for label in labels for class_id in classes.named(label, {}, where)}))
+    frames = value.get("framesCount")
+    frames = None if frames is None else whole_number(frames, where, "framesCount")
+    steps = [
+        (
+            whole_number(step.get("frame"), where, "frame") - 1,
+            tuple(number(step.get(key), where, key) / 100 for key in ("x", "y", "width", "height")),
+            step.get("enabled", True) is True,
+            number(step.get("rotation", 0), where, "rotation"),
         )
-    return clipped
+        for step in (_typed(step, dict, where) for step in _typed(value.get("sequence"), list, f"{where}: sequence"))
+    ]
+    if any(angle for *_, angle in steps):
+        raise UserError(f"{where}: a turned rectangle in shares of the frame cannot be read; draw it upright")
+    steps.sort(key=lambda step: step[0])
+    for (frame, shape, is_on, _), following in zip(steps, [*steps[1:], None], strict=True):
+        end = following[0] if following and is_on else frame + 1
+        for at in range(frame, min(max(end, frame + 1), frame + 1_000_000)):
+            part = (at - frame) / (end - frame) if following and is_on and end > frame else 0.0
+            target = following[1] if following else shape
+            x, y, width, height = (a + (b - a) * part for a, b in zip(shape, target, strict=True))
+            yield Box(
+                video,
+                (x, y, x + width, y + height),
+                named or (NO_ACTION,),
+                person,
+                f"{where}, frame {at}",
+                frame=at,
+                frames=frames,
+                units="shares",
+            )
 
 
-def enclosing(points: Iterable[tuple[float, float]]) -> tuple[float, float, float, float]:
-    """Return the corners of the box that encloses some points."""
-    xs, ys = zip(*points, strict=True)
-    return min(xs), min(ys), max(xs), max(ys)
+# VIA ----------------------------------------------------------------------------------------------------------------
 
 
-def _same_shape(first: tuple[int, int], second: tuple[int, int]) -> bool:
-    ratio = first[0] * second[1] / (first[1] * second[0])
-    return abs(ratio - 1) < _SHAPE_SLACK
+def _read_via_project(path: Path, content: dict, classes: Classes) -> Iterator[Box]:
+    """Yield the rectangles of a project of the VGG Image or Video Annotator 3."""
+    attributes = _typed(content.get("attribute", {}), dict, f"{path}: attribute")
+    files = _typed(content.get("file"), dict, f"{path}: file")
+    views = _typed(content.get("view"), dict, f"{path}: view")
+    for person, (key, entry) in enumerate(_typed(content["metadata"], dict, f"{path}: metadata").items()):
+        where = f"{path}: metadata {key}"
+        entry = _typed(entry, dict, where)
+        shape = _typed(entry.get("xy"), list, f"{where}: xy")
+        if not shape:
+            continue  # a span of time without a place
+        view = _typed(views.get(entry.get("vid")), dict, f"{where}: view")
+        fid = next(iter(_typed(view.get("fid_list"), list, f"{where}: fid_list")), None)
+        name = _typed(files.get(str(fid)), dict, f"{where}: file").get("fname")
+        values = {}
+        for attribute, value in _typed(entry.get("av", {}), dict, f"{where}: av").items():
+            known = _typed(attributes.get(attribute, {}), dict, where)
+            options = _typed(known.get("options", {}), dict, where)
+            values[str(known.get("aname", attribute))] = str(options.get(str(value), value))
+        yield _via_box(name, entry.get("z"), shape, values, str(person), classes, where)
 
 
-def _show(corners: Sequence[float]) -> str:
-    return " ".join(f"{value:g}" for value in corners)
+def _read_via_csv(path: Path, content: str, classes: Classes) -> Iterator[Box]:
+    """Yield the rectangles of a CSV export of VIA 2 or 3."""
+    for row_number, row in _rows(path, content):
+        where = f"{path}: row {row_number}"
+        if row[0].startswith("#") or row[0] == "filename":
+            continue
+        if len(row) not in (6, 7):
+            raise UserError(f"{where}: {len(row)} columns, expected the 6 of VIA 3 or the 7 of VIA 2")
+        try:
+            fields = [json.loads(text) for text in (row[1:] if len(row) == 6 else row[5:])]
+        except (ValueError, RecursionError) as error:
+            raise UserError(f"{where}: not as VIA writes it: {error}") from error
+        if len(row) == 6:
+            names, _, times, shape, values = fields
+            name = next(iter(_typed(names, list, where)), None)
+        else:
+            shape_fields, values = (_typed(entry, dict, where) for entry in fields)
+            if shape_fields.get("name") != "rect":
+                raise UserError(f"{where}: shape is {shape_fields.get('name')!r}, expected rect")
+            name, times = row[0], []
+            shape = [2, *(shape_fields.get(key) for key in ("x", "y", "width", "height"))]
+        if not shape:
+            continue
+        values = {str(key): str(value) for key, value in _typed(values, dict, where).items()}
+        if any(value.isdigit() for value in values.values()):
+            raise UserError(f"{where}: holds numbers of options instead of their names; export the project as JSON")
+        yield _via_box(name, times, _typed(shape, list, where), values, str(row_number), classes, where)
+
+
+def _via_box(
+    name: object, times: object, shape: list, values: dict[str, str], person: str, classes: Classes, where: str
+) -> Box:
+    if len(shape) != 5 or shape[0] != 2:
+        raise UserError(f"{where}: shape is {shape}, expected a rectangle [2, x, y, width, height]")
+    x, y, width, height = (number(value, where, "coordinate") for value in shape[1:])
+    name = _typed(name, str, f"{where}: file name")
+    if isinstance(times, list) and times:
+        time = {"video": Path(name).name, "second": number(times[0], where, "time")}
+    else:
+        time = _image_time(name, where)
+    named = classes.named(None, values or {"": ""}, where)
+    return Box(corners=(x, y, x + width, y + height), classes=named, last=person, where=where, units="pixels", **time)
+
+
+# MOT, YOLO, Pascal VOC, proposals -----------------------------------------------------------------------------------
+
+
+def _read_mot(path: Path, content: str, classes: Classes) -> Iterator[Box]:
+    """Yield the boxes of MOT Challenge's text: frame (from 1), id, left, top, width, height, confidence and more.
+
+    The video is named as the file, or as the folder around `gt/gt.txt`. Its classes are kinds of objects, no actions.
+    """
+    video = path.parents[1].name if path.parent.name in ("gt", "det") and len(path.parents) > 1 else path.stem
+    for row_number, row in _rows(path, content):
+        where = f"{path}: row {row_number}"
+        if len(row) < 6:
+            raise UserError(f"{where}: {len(row)} columns, expected frame,id,left,top,width,height and confidence")
+        x, y, width, height = (number(text, where, "coordinate") for text in row[2:6])
+        frame = whole_number(row[0], where, "frame") - 1
+        is_detection = row[1].strip() == "-1"
+        last = (row[6].strip() if len(row) > 6 else "1") if is_detection else row[1].strip()
+        yield Box(video, (x, y, x + width, y + height), (NO_ACTION,), last, where, frame=frame, units="pixels")
+
+
+def _read_yolo(path: Path, content: str, classes: Classes) -> Iterator[Box]:
+    """Yield the boxes of one image's text file: class (from 0), middle, width and height in shares, perhaps a score.
+
+    NAME_31.txt is frame 31 (from 1) of the video, as YOLO numbers them; NAME_000031.txt an extracted image.
+    """
+    match = _IMAGE_NAME.match(path.stem)
+    if not match:
+        raise UserError(f"{path}: cannot tell video and time from its name, expected one as NAME_31.txt")
+    padded = match["number"].startswith("0")
+    time = {"image": int(match["number"])} if padded else {"frame": int(match["number"]) - 1}
+    for row, line in enumerate(content.splitlines(), start=1):
+        where = f"{path}: row {row}"
+        fields = line.split()
+        if not fields:
+            continue
+        if len(fields) not in (5, 6):
+            raise UserError(f"{where}: {len(fields)} fields, expected class, x, y, width, height and perhaps a score")
+        class_id = whole_number(fields[0], where, "class") + 1
+        x, y, width, height = (number(text, where, "coordinate") for text in fields[1:5])
+        corners = (x - width / 2, y - height / 2, x + width / 2, y + height / 2)
+        last = fields[5] if len(fields) == 6 else str(row)
+        named = (class_id,) if len(fields) == 5 else (NO_ACTION,)
+        classes.check_id(named[0], where)
+        yield Box(match["video"], corners, named, last, where, units="shares", **time)
+
+
+def _read_voc(path: Path, root: ElementTree.Element, classes: Classes) -> Iterator[Box]:
+    """Yield the boxes of one image's Pascal VOC file."""
+    name = root.findtext("filename") or path.name
+    time = _image_time(name, str(path))
+    size = root.find("size")
+    size = None if size is None else _size(size.findtext("width"), size.findtext("height"), str(path))
+    for person, element in enumerate(root.iter("object")):
+        where = f"{path}: object {person}"
+        corners = tuple(
+            number(element.findtext(f"bndbox/{key}"), where, key) for key in ("xmin", "ymin", "xmax", "ymax")
+        )
+        named = classes.named(element.findtext("name"), {}, where)
+        yield Box(corners=corners, classes=named, last=str(person), where=where, size=size, units="pixels", **time)
+
+
+def _read_proposals(path: Path, content: object, classes: Classes) -> Iterator[Box]:
+    """Yield the boxes of mmaction2's proposals: arrays of x1 y1 x2 y2 score by "video,second"."""
+    if not isinstance(content, Mapping):
+        raise UserError(f"{path}: expected boxes by 'video,second', as mmaction2's dense_proposals_*.pkl")
+    for key, value in content.items():
+        where = f"{path}: {key}"
+        video, _, second = str(key).rpartition(",")
+        second = whole_number(second, where, "second")
+        array = as_array(value, str(path))
+        if getattr(array, "ndim", 0) != 2 or array.shape[1] not in (4, 5):
+            raise UserError(f"{where}: expected an array of rows x1 y1 x2 y2 score")
+        for index, row in enumerate(array.tolist()):
+            x1, y1, x2, y2, score = (number(entry, where, "value") for entry in (*row, 1.0)[:5])
+            yield Box(
+                video,
+                (x1, y1, x2, y2),
+                (NO_ACTION,),
+                str(score),
+                f"{where}: {index}",
+                second=second,
+                units="shares",
+                is_ava=True,
+            )
+
+
+# What they share ----------------------------------------------------------------------------------------------------
+
+
+def _image_time(file_name: str, where: str) -> dict[str, object]:
+    """Read video and number off the name of an extracted image, NAME_000031.jpg."""
+    match = _IMAGE_NAME.match(PureWindowsPath(file_name).stem)
+    if not match or int(match["number"]) < 1 or len(match["number"]) > 12:
+        raise UserError(f"{where}: cannot tell video and time from {file_name!r}, expected a name as NAME_000031.jpg")
+    return {"video": match["video"], "image": int(match["number"])}
+
+
+def _size(width: str | None, height: str | None, where: str) -> tuple[int, int] | None:
+    """Return a stated width and height; VOC writes 0 where it does not know."""
+    if not width or not height:
+        return None
+    size = whole_number(width, where, "width"), whole_number(height, where, "height")
+    return size if min(size) > 0 else None
+
+
+def _typed(value: object, kind: type, where: str) -> object:
+    if not isinstance(value, kind):
+        words = {dict: "an object", list: "a list", str: "text"}
+        raise UserError(f"{where}: expected {words[kind]}, found {str(value)[:40]!r}")
+    return value
+
+
+def _is_file(value: object) -> bool:
+    return isinstance(value, str) and "." in Path(value).name
+
+
+def _is_list_of(*keys: str) -> Callable[[object], bool]:
+    return lambda content: (
+        isinstance(content, list) and bool(content) and isinstance(content[0], dict) and set(keys) <= set(content[0])
+    )
+
+
+def _is_object_with(*keys: str) -> Callable[[object], bool]:
+    return lambda content: isinstance(content, dict) and set(keys) <= set(content)
+
+
+def _has_root(tag: str) -> Callable[[object], bool]:
+    return lambda content: content.tag == tag
+
+
+def _is_via_csv(content: str) -> bool:
+    return content.startswith(("# Exported using VGG", "filename,file_size,file_attributes"))
+
+
+_FORMATS = (
+    _Format("CVAT", ".xml", _has_root("annotations"), _read_cvat),
+    _Format("Pascal VOC", ".xml", _has_root("annotation"), _read_voc),
+    _Format("COCO", ".json", _is_object_with("images", "annotations", "categories"), _read_coco),
+    _Format("COCO results", ".json", _is_list_of("image_id", "bbox"), _read_coco_results),
+    _Format("Label Studio", ".json", _is_list_of("data", "annotations"), _read_label_studio),
+    _Format("VIA 3 project", ".json", _is_object_with("metadata", "view", "file"), _read_via_project),
+    _Format("VIA", ".csv", _is_via_csv, _read_via_csv),
+    _Format("AVA's columns", ".csv", lambda _: True, _read_csv),
+    _Format("MOT", ".txt", lambda content: "," in content.partition("\n")[0], _read_mot),
+    _Format("YOLO", ".txt", lambda content: "," not in content.partition("\n")[0], _read_yolo),
+    _Format("mmaction2's proposals", ".pkl", lambda _: True, _read_proposals),
+)
+_SUFFIXES = {entry.suffix for entry in _FORMATS}
+_TAKEN = "taken are " + ", ".join(f"{entry.name} ({entry.suffix})" for entry in _FORMATS)
+_PARSERS = {
+    ".xml": _parse_xml,
+    ".json": read_json,
+    ".csv": lambda path: read_text(path, "CSV file"),
+    ".txt": lambda path: read_text(path, "text file"),
+    ".pkl": lambda path: read_pickle(path.read_bytes(), str(path)),
+}

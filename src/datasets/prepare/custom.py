@@ -1,10 +1,11 @@
 """The user's own videos and boxes, made into a data root and a recipe."""
 
 import collections
+import functools
+import math
 import re
-import unicodedata
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from fractions import Fraction
 from pathlib import Path
 
 import numpy as np
@@ -15,14 +16,27 @@ from src.ava.frame_list import write_frame_list
 from src.ava.label_map import read_class_list, write_label_map
 from src.ava.rows import NO_ACTION
 from src.datasets.prepare import ava
-from src.datasets.prepare.boxes import normalise, read_boxes, tell_coordinates
+from src.datasets.prepare.box import Classes, number
+from src.datasets.prepare.boxes import read_boxes
 from src.datasets.prepare.frames import count_frames
+from src.datasets.prepare.key_boxes import (
+    KeyBox,
+    Timing,
+    lost_classes,
+    report,
+    select_key_boxes,
+)
+from src.datasets.prepare.outputs import Outputs, check_apart
 from src.datasets.video import VideoInfo, find_videos, probe
 from src.utils.errors import UserError
-from src.utils.files import write_atomic
 
-# Key frames are whole seconds; a box within this distance of one stands for it.
-KEY_FRAME_SLACK_SECONDS = 0.1
+_FOLDERS = ("frames", "frame_records", "ava_annotations", "videos", "output")
+_ANNOTATIONS, _LINKS = "ava_annotations", "videos"
+_RECIPES = ("slowfast.yaml", "slowfast_small.yaml")
+_NAMES = "videos.csv"
+_UNITS = {None: None, "normalised": "shares", "pixels": "pixels"}
+# Of the published recipe; stated in the recipe that is written, because detectors differ.
+_SCORE_THRESHOLD = 0.8
 _MOST_FPS = 30
 _LABEL_MAP = "label_map.pbtxt"
 
@@ -54,18 +68,6 @@ _SMALL_SETTINGS = {
 }
 
 
-@dataclass(frozen=True)
-class KeyBox:
-    """A box that is ready to be written: safe name, whole second, corners in [0, 1]."""
-
-    name: str
-    second: int
-    corners: tuple[float, float, float, float]
-    classes: tuple[int, ...]
-    last: str
-    where: str
-
-
 def prepare_custom(
     videos_folder: Path,
     boxes_path: Path,
@@ -76,6 +78,8 @@ def prepare_custom(
     coordinates: str | None,
     fps: int,
     first_second: int,
+    key_every: Fraction,
+    annotation_fps: Fraction,
     val_share: float,
     seed: int,
     short_side: int,
@@ -83,17 +87,19 @@ def prepare_custom(
 ) -> None:
     """Write frames, lists, label map and recipes for the videos that have boxes.
 
-    Everything that can be checked is checked before the first frame is extracted.
+    Everything that can be checked is checked before the first file is written.
 
     Args:
         videos_folder: folder of videos of any length, rate and size.
-        boxes_path: AVA columns (.csv), CVAT (.xml) or COCO-style (.json); a file or a folder of them.
+        boxes_path: boxes in any form that `read_boxes` reads; a file or a folder of them.
         labels_path: class names in any form that `read_class_list` reads.
         out: the data root to make; a run that was stopped goes on.
-        detections_path: boxes of a person detector with scores (AVA columns), to validate on; None: the true boxes.
+        detections_path: boxes of a person detector with scores, to validate on; None: the true boxes.
         coordinates: normalised or pixels; None: told from the values.
         fps: frames a second to extract; 0: the most common rate of the videos, at most 30.
-        first_second: the second that annotations give to a video's first frame.
+        first_second: the second that AVA's columns give to a video's first frame.
+        key_every: seconds between two key frames.
+        annotation_fps: rate of the extracted images that were annotated; 0: told from their numbers, else `fps`.
         val_share: share of the videos to validate on; 0: validate on the training videos; 1: nothing to train on, and
             boxes need no class.
         seed: another seed splits otherwise.
@@ -103,49 +109,128 @@ def prepare_custom(
     Raises:
         UserError: names the file and row, and what was expected.
     """
+    inputs = {"--videos": videos_folder, "--boxes": boxes_path, "--labels": labels_path}
+    inputs |= {"--detections": detections_path} if detections_path else {}
+    check_apart(inputs, [out / name for name in (*_FOLDERS, *_RECIPES, _NAMES)])
     class_names = read_classes(labels_path, boxes_path)
     videos = safe_names(find_videos(videos_folder))
-    infos = {name: probe(path) for name, path in videos.items()}
+    infos, faults = _infos(videos)
     fps = fps or most_common_rate([info.fps for info in infos.values()])
-    boxes = _key_boxes(boxes_path, class_names, videos, infos, coordinates, fps, first_second)
+    images: dict = {}
+    key_boxes = functools.partial(
+        _key_boxes,
+        class_names=class_names,
+        videos=videos,
+        infos=infos,
+        coordinates=coordinates,
+        fps=fps,
+        first_second=first_second,
+        key_every=key_every,
+        annotation_fps=annotation_fps,
+        images=images,
+        faults=faults,
+    )
+    boxes = key_boxes(boxes_path, keep_classes=val_share < 1)
     if val_share < 1 and not any(class_id != NO_ACTION for box in boxes for class_id in box.classes):
         raise UserError(f"{boxes_path}: no box names a class of {labels_path} (to only score videos: --val-share 1)")
     detections = None
     if detections_path is not None:
-        detections = _key_boxes(detections_path, class_names, videos, infos, coordinates, fps, first_second)
-        for box in detections:
-            _check_score(box)
+        detections = key_boxes(detections_path)
+        _check_scores(detections)
     annotated = {box.name for box in boxes}
+    left_out = sorted(set(videos) - annotated)
+    if left_out:
+        print(f"custom: {len(left_out)} videos of which no box is taken are left out: {', '.join(left_out[:5])}")
+    for name in sorted(set(left_out) & set(faults)):
+        print(f"custom: note: {faults[name]}")
     videos = {name: path for name, path in videos.items() if name in annotated}
-    if len(annotated) < len(infos):
-        left_out = sorted(set(infos) - annotated)
-        print(f"custom: {len(left_out)} videos without boxes are left out: {', '.join(left_out[:5])}")
     splits = split_videos(boxes, val_share, seed)
+    outputs = Outputs(out)
+    _check_same_dataset(outputs, videos)
+    links = {f"{_LINKS}/{name}{video.suffix}": video for name, video in videos.items()}
+    outputs.check_links_free(links)
+    outputs.check_free([*_annotation_files(splits), *_RECIPES, _NAMES])
 
     ava.extract_all(out, videos, fps=fps, short_side=short_side, jobs=jobs, dry_run=False)
     counts = {name: count_frames(out / "frames" / name) for name in videos}
-    for box in [*boxes, *(detections or [])]:
-        if box.name in counts and not 0 <= (box.second - first_second) * fps < counts[box.name]:
-            raise UserError(
-                f"{box.where}: second {box.second} is not in the video, which has {counts[box.name]} frames"
-            )
-    annotations = out / "ava_annotations"
-    if "train" not in splits:
-        for old in annotations.glob("train*.csv"):  # of an earlier run with another share
-            old.unlink()
+    has_links = outputs.link(links)
+    if not has_links:
+        print("custom: this file system has no symbolic links; the recipe names the folder of the videos instead")
+    recipe = _recipe(
+        out, class_names, boxes, fps, first_second, None if has_links else videos_folder.resolve(), "train" in splits
+    )
+    writers = _list_writers(boxes, detections, splits, counts)
+    writers |= {
+        f"{_ANNOTATIONS}/{_LABEL_MAP}": lambda path: write_label_map(path, class_names),
+        _NAMES: lambda path: path.write_text(_names(videos, splits), encoding="utf-8"),
+        _RECIPES[0]: lambda path: path.write_text(recipe, encoding="utf-8"),
+        _RECIPES[1]: lambda path: path.write_text(_small_recipe(), encoding="utf-8"),
+    }
+    outputs.write(writers, videos)
     for split, names in splits.items():
-        members = set(names)
-        truth = [box for box in boxes if box.name in members]
-        found = truth if detections is None else [box for box in detections if box.name in members]
-        write_frame_list(annotations / f"{split}.csv", {name: counts[name] for name in names})
-        write_atomic(annotations / f"{split}_boxes.csv", _truth_rows(truth))
-        write_atomic(annotations / f"{split}_detections.csv", _detection_rows(found, scored=detections is not None))
-        print(f"custom: {split}: {len(names)} videos, {len({(b.name, b.second) for b in truth})} key frames")
-    write_label_map(annotations / _LABEL_MAP, class_names)
-    _write_names(out / "videos.csv", videos, splits)
-    _link_videos(out / "videos", videos)
-    _write_recipes(out, class_names, boxes, fps, first_second)
-    print(f"custom: recipes: {out / 'slowfast.yaml'} and, for a CPU, {out / 'slowfast_small.yaml'}")
+        keys = {(box.name, box.second) for box in boxes if box.name in names}
+        print(f"custom: {split}: {len(names)} videos, {len(keys)} key frames")
+    print(f"custom: recipes: {out / _RECIPES[0]} and, for a CPU, {out / _RECIPES[1]}")
+
+
+def _infos(videos: Mapping[str, Path]) -> tuple[dict[str, VideoInfo], dict[str, UserError]]:
+    """Read the headers of videos; return them, and what is wrong with the other videos, by name."""
+    infos, faults = {}, {}
+    for name, path in videos.items():
+        try:
+            info = probe(path)
+            if info.is_truncated:
+                raise UserError(info.truncation)
+            infos[name] = info
+        except UserError as error:
+            faults[name] = error
+    if not infos:
+        raise next(iter(faults.values()))
+    return infos, faults
+
+
+def _key_boxes(
+    path: Path,
+    class_names: Mapping[int, str],
+    videos: Mapping[str, Path],
+    infos: Mapping[str, VideoInfo],
+    coordinates: str | None,
+    fps: int,
+    first_second: int,
+    *,
+    key_every: Fraction = Fraction(1),
+    annotation_fps: Fraction = Fraction(0),
+    images: dict | None = None,
+    faults: Mapping[str, UserError] | None = None,
+    keep_classes: bool = False,
+) -> list[KeyBox]:
+    """Read box files, keep what lies at key frames, and print an account of it.
+
+    Args:
+        images: what a COCO file says of its images, for the COCO results that are read later.
+        faults: of videos that cannot be read, by name; they are raised if boxes name them.
+        keep_classes: every class that has boxes must keep one.
+    """
+    classes = Classes(class_names, images=images if images is not None else {})
+    files = read_boxes(path, classes)
+    timing = Timing(fps, first_second, key_every, annotation_fps)
+    boxes, accounts = select_key_boxes(files, path, videos, infos, timing, _UNITS[coordinates], faults or {})
+    report(accounts, classes)
+    lost = lost_classes(files, boxes, class_names) if keep_classes else []
+    if lost:
+        raise UserError(
+            f"{path}: no box of {', '.join(lost)} is left, as told above; if acts are that short, make key frames "
+            "denser with --key-every 0.2, say, or take the classes out of the list"
+        )
+    return boxes
+
+
+def _check_same_dataset(outputs: Outputs, videos: Mapping[str, Path]) -> None:
+    """Raise if the folder holds what was made of other videos."""
+    files = {str(path.resolve()) for path in videos.values()}
+    if outputs.videos and not files & set(outputs.videos.values()):
+        names = ", ".join(list(outputs.videos)[:3])
+        raise UserError(f"{outputs.root}: holds the dataset of other videos ({names}); choose another --out")
 
 
 def read_classes(path: Path, boxes_path: Path) -> dict[int, str]:
@@ -224,64 +309,46 @@ def split_videos(boxes: Sequence[KeyBox], val_share: float, seed: int) -> dict[s
     return {"train": train, "val": sorted(val)}
 
 
-def _key_boxes(
-    path: Path,
-    class_names: Mapping[int, str],
-    videos: Mapping[str, Path],
-    infos: Mapping[str, VideoInfo],
-    coordinates: str | None,
-    fps: int,
-    first_second: int,
-) -> list[KeyBox]:
-    """Read a box file and keep what lies at whole seconds, of each second the annotated frame that is nearest."""
-    boxes = read_boxes(path, class_names, fps)
-    coordinates = coordinates or tell_coordinates(boxes, path)
-    known = {alias: name for name, video in videos.items() for alias in (video.name, video.stem, name)}
-    known = {unicodedata.normalize("NFC", alias): name for alias, name in known.items()}
-    at_second: dict[tuple[str, int], list[tuple[float, KeyBox]]] = collections.defaultdict(list)
-    between = 0
+def _check_scores(boxes: Sequence[KeyBox]) -> None:
+    """Check that detections have scores, and tell how many evaluation will not take."""
+    scores = []
     for box in boxes:
-        name = known.get(unicodedata.normalize("NFC", Path(box.video).name))
-        if name is None:
-            raise UserError(f"{box.where}: there is no video {box.video!r} among the {len(videos)} videos")
-        info = infos[name]
-        # A second of AVA's columns counts from first_second; frames and frame names from the start of the video.
-        offset = first_second if box.frame is None and path.suffix.lower() == ".csv" else 0
-        time = (box.second if box.frame is None else box.frame / info.fps) - offset
-        if not -0.5 / info.fps <= time <= info.duration:
-            raise UserError(
-                f"{box.where}: lies at {time:g} s of the video {name}, which lasts {info.duration:g} s"
-                + ("; do seconds begin elsewhere (--first-second)?" if box.frame is None else "")
-            )
-        second = round(time)
-        distance = abs(time - second)
-        if distance > KEY_FRAME_SLACK_SECONDS:
-            between += 1
-            continue
-        corners = normalise(box, coordinates, info.width, info.height)
-        key_box = KeyBox(name, second + first_second, corners, box.classes, box.last, box.where)
-        at_second[name, second].append((distance, key_box))
-    if not at_second:
-        raise UserError(
-            f"{path}: no box lies within {KEY_FRAME_SLACK_SECONDS} s of a whole second, where key frames are; "
-            "annotate one frame a second, at whole seconds"
+        score = number(box.last, box.where, "score")
+        if not 0 <= score <= 1:
+            raise UserError(f"{box.where}: score is {box.last!r}, expected a number in [0, 1]")
+        scores.append(score)
+    low = sum(score < _SCORE_THRESHOLD for score in scores)
+    if low:
+        print(
+            f"custom: warning: {low} of {len(scores)} detections score below {_SCORE_THRESHOLD:g}, the threshold "
+            "AVA.DETECTION_SCORE_THRESH, and do not count; the recipe states it: lower it there to take them"
         )
-    if between:
-        print(f"custom: {path.name}: {between} of {len(boxes)} boxes lie between key frames and are left out")
-    result = []
-    for key in sorted(at_second):
-        nearest = min(distance for distance, _ in at_second[key])
-        result += [box for distance, box in at_second[key] if distance == nearest]
-    return result
 
 
-def _check_score(box: KeyBox) -> None:
-    try:
-        valid = 0 <= float(box.last) <= 1
-    except ValueError:
-        valid = False
-    if not valid:
-        raise UserError(f"{box.where}: score is {box.last!r}, expected a number in [0, 1] in the eighth column")
+def _annotation_files(splits: Mapping[str, Sequence[str]]) -> list[str]:
+    lists = [f"{_ANNOTATIONS}/{split}{part}.csv" for split in splits for part in ("", "_boxes", "_detections")]
+    return [*lists, f"{_ANNOTATIONS}/{_LABEL_MAP}"]
+
+
+def _list_writers(
+    boxes: Sequence[KeyBox],
+    detections: Sequence[KeyBox] | None,
+    splits: Mapping[str, Sequence[str]],
+    counts: Mapping[str, int],
+) -> dict[str, Callable[[Path], object]]:
+    """Return what writes the lists of each split, by path."""
+    writers: dict[str, Callable[[Path], object]] = {}
+    for split, names in splits.items():
+        truth = _truth_rows([box for box in boxes if box.name in names])
+        chosen = [box for box in (boxes if detections is None else detections) if box.name in names]
+        rows = _detection_rows(chosen, scored=detections is not None)
+        frames = {name: counts[name] for name in names}
+        writers[f"{_ANNOTATIONS}/{split}.csv"] = functools.partial(write_frame_list, frame_counts=frames)
+        writers[f"{_ANNOTATIONS}/{split}_boxes.csv"] = functools.partial(Path.write_text, data=truth, encoding="utf-8")
+        writers[f"{_ANNOTATIONS}/{split}_detections.csv"] = functools.partial(
+            Path.write_text, data=rows, encoding="utf-8"
+        )
+    return writers
 
 
 def _truth_rows(boxes: Sequence[KeyBox]) -> str:
@@ -300,28 +367,26 @@ def _detection_rows(boxes: Sequence[KeyBox], *, scored: bool) -> str:
     return "".join(box_row(name, second, corners, NO_ACTION, score) for (name, second, corners), score in rows.items())
 
 
-def _write_names(path: Path, videos: Mapping[str, Path], splits: Mapping[str, Sequence[str]]) -> None:
-    """Record which file each safe name stands for."""
+def _names(videos: Mapping[str, Path], splits: Mapping[str, Sequence[str]]) -> str:
+    """Say which file each safe name stands for."""
     rows = ["video,split,file\n"]
     for name, video in videos.items():
         split = "+".join(split for split, names in splits.items() if name in names)
         file = video.name.replace('"', '""')
         rows.append(f'{name},{split},"{file}"\n')
-    write_atomic(path, "".join(rows))
+    return "".join(rows)
 
 
-def _link_videos(folder: Path, videos: Mapping[str, Path]) -> None:
-    """Link the videos under their safe names, so that clips can be read straight from them."""
-    folder.mkdir(parents=True, exist_ok=True)
-    for name, video in videos.items():
-        link = folder / f"{name}{video.suffix}"
-        link.unlink(missing_ok=True)
-        link.symlink_to(video.resolve())
-
-
-def _write_recipes(
-    out: Path, class_names: Mapping[int, str], boxes: Sequence[KeyBox], fps: int, first_second: int
-) -> None:
+def _recipe(
+    out: Path,
+    class_names: Mapping[int, str],
+    boxes: Sequence[KeyBox],
+    fps: int,
+    first_second: int,
+    videos: Path | None,
+    has_training: bool,
+) -> str:
+    """Return the recipe; `videos` is the folder to take in the place of links."""
     seconds = [box.second for box in boxes]
     settings = {
         "OUTPUT_DIR": str(out / "output"),
@@ -329,19 +394,23 @@ def _write_recipes(
         "MODEL": {"NUM_CLASSES": max(class_names)},
         "DATA": {"PATH_TO_DATA_DIR": str(out)},
         "AVA": {
-            "VIDEO_DIR": "videos",
-            "TRAIN_GT_BOX_LISTS": ["train_boxes.csv"],
+            "VIDEO_DIR": str(videos or _LINKS),
+            "TRAIN_LISTS": ["train.csv"] if has_training else [],
+            "TRAIN_GT_BOX_LISTS": ["train_boxes.csv"] if has_training else [],
             "TEST_PREDICT_BOX_LISTS": ["val_detections.csv"],
+            "DETECTION_SCORE_THRESH": _SCORE_THRESHOLD,
             "GROUNDTRUTH_FILE": "val_boxes.csv",
             "EXCLUSION_FILE": "",
             "LABEL_MAP_FILE": _LABEL_MAP,
             "FPS": fps,
             "FIRST_SECOND": first_second,
-            "VALID_SECONDS": [min(seconds), max(seconds)],
+            "VALID_SECONDS": [math.floor(min(seconds)), math.ceil(max(seconds))],
             "FULL_TEST_ON_VAL": True,
         },
         "SOLVER": {"AUTO_SCALE_LR": True},
     }
-    write_atomic(out / "slowfast.yaml", _FULL_RECIPE + yaml.safe_dump(settings, sort_keys=False, allow_unicode=True))
-    small = {"_BASE_": "slowfast.yaml", **_SMALL_SETTINGS}
-    write_atomic(out / "slowfast_small.yaml", _SMALL_RECIPE + yaml.safe_dump(small, sort_keys=False))
+    return _FULL_RECIPE + yaml.safe_dump(settings, sort_keys=False, allow_unicode=True)
+
+
+def _small_recipe() -> str:
+    return _SMALL_RECIPE + yaml.safe_dump({"_BASE_": _RECIPES[0], **_SMALL_SETTINGS}, sort_keys=False)

@@ -10,7 +10,8 @@ from pathlib import Path, PureWindowsPath
 
 import numpy as np
 
-from src.datasets.prepare.boxes import NO_ACTION, Box, Classes, in_shares, tell_units
+from src.ava.rows import NO_ACTION
+from src.datasets.prepare.box import Box, Classes, in_shares, tell_units
 from src.datasets.video import VideoInfo
 from src.utils.errors import UserError
 
@@ -29,10 +30,10 @@ _REMEDIES = {
 
 @dataclass(frozen=True)
 class KeyBox:
-    """A box that is ready to be written: safe name, number of the key frame, corners in [0, 1]."""
+    """A box that is ready to be written: safe name, second of the key frame, corners in [0, 1]."""
 
     name: str
-    second: int
+    second: float
     corners: tuple[float, float, float, float]
     classes: tuple[int, ...]
     last: str
@@ -102,6 +103,7 @@ def select_key_boxes(
     infos: Mapping[str, VideoInfo],
     timing: Timing,
     coordinates: str | None,
+    faults: Mapping[str, UserError],
 ) -> tuple[list[KeyBox], dict[Path, Account]]:
     """Keep the boxes at key frames, for each key frame those of the annotated frame that is nearest.
 
@@ -109,9 +111,10 @@ def select_key_boxes(
         files: boxes by file.
         source: what was read, for messages.
         videos: path by safe name.
-        infos: of the same videos.
+        infos: of those that can be read.
         timing: how times are meant.
         coordinates: shares or pixels; None: told from the values where files do not say.
+        faults: of the videos that cannot be read, by name.
 
     Raises:
         UserError: naming file and row, for a box of no video, at no time of its video, or beyond its frame.
@@ -119,7 +122,7 @@ def select_key_boxes(
     accounts = {file: Account(read=len(boxes)) for file, boxes in files.items()}
     open_units = [box for boxes in files.values() for box in boxes if box.units is None]
     units = coordinates or (tell_units(open_units, source) if open_units else "shares")
-    timed = _timed(files, videos, infos, timing, accounts)
+    timed = _timed(files, videos, infos, timing, accounts, faults)
     chosen = _nearest(timed, infos, timing, accounts)
     if not chosen:
         raise UserError(
@@ -133,8 +136,8 @@ def select_key_boxes(
         if corners is None:
             account.left_out[_OUTSIDE] += 1
             continue
-        first = timing.first_second if timing.key_every == 1 else 0
-        key_box = KeyBox(entry.name, key + first, corners, entry.box.classes, entry.box.last, entry.box.where)
+        second = float(key * timing.key_every + timing.first_second)
+        key_box = KeyBox(entry.name, second, corners, entry.box.classes, entry.box.last, entry.box.where)
         identity = (key_box.name, key_box.second, corners, key_box.classes, key_box.last)
         if identity in result:
             account.merged += 1
@@ -181,17 +184,20 @@ def _timed(
     infos: Mapping[str, VideoInfo],
     timing: Timing,
     accounts: Mapping[Path, Account],
+    faults: Mapping[str, UserError],
 ) -> list[_Timed]:
     """Find the video and the time of every box."""
-    known = {alias: name for name, video in videos.items() for alias in (video.name, video.stem, name)}
+    known = {alias: name for name, video in videos.items() for alias in (name, video.stem, video.name)}
     known = {unicodedata.normalize("NFC", alias): name for alias, name in known.items()}
     named = []
     for file, boxes in files.items():
         for box in boxes:
-            # Paths of Windows as well: both kinds of slash part folders.
+            # Without folders, those of Windows as well.
             name = known.get(unicodedata.normalize("NFC", PureWindowsPath(box.video).name))
             if name is None:
                 raise UserError(f"{box.where}: there is no video {box.video!r} among the {len(videos)} videos")
+            if name in faults:
+                raise faults[name]
             named.append((file, box, name))
     image_rate = _image_rate(named, infos, timing)
     result = []

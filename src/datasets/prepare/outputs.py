@@ -153,7 +153,7 @@ class Outputs:
 
     def _is_own_link(self, path: str) -> bool:
         target = self.root / path
-        return target.is_symlink() and os.readlink(target) == self._record.links.get(path)
+        return target.is_symlink() and str(target.readlink()) == self._record.links.get(path)
 
     def _save(self) -> None:
         write_atomic(self._path, self._record.model_dump_json(indent=1) + "\n")

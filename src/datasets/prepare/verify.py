@@ -15,7 +15,7 @@ from src.ava.box_csv import check_rows, find_row, read_boxes, read_excluded
 from src.ava.frame_list import FRAME_LIST_HEADER, frame_name
 from src.ava.label_map import read_label_map
 from src.ava.rows import RowError, RowRule
-from src.datasets.prepare.frame_records import read_record
+from src.datasets.prepare.frame_records import FileState, read_record
 from src.datasets.video import find_videos, probe
 from src.utils.errors import UserError
 
@@ -70,6 +70,8 @@ def verify(cfg: CfgNode, jobs: int) -> list[Finding]:
         for name in [*cfg.AVA.TRAIN_LISTS, *cfg.AVA.TEST_LISTS]:
             findings += _check_frame_list(list_dir / name, listed)
         check, names = (lambda name: _check_frames(root, frame_dir, name, listed[name], cfg.AVA.FPS)), list(listed)
+        for name in listed:
+            findings += _check_source(root, name, root / cfg.AVA.VIDEO_DIR)
     with ThreadPoolExecutor(jobs) as pool:
         for name, (count, found) in zip(names, pool.map(check, names), strict=True):
             counts[name] = count
@@ -90,15 +92,22 @@ def verify(cfg: CfgNode, jobs: int) -> list[Finding]:
     return sorted(findings, key=lambda finding: not finding.harmful)
 
 
-def report(findings: Sequence[Finding], subject: str) -> int:
-    """Print findings and return the exit status: 1 if one is harmful."""
+def report(findings: Sequence[Finding], subject: str, *, to_train: bool) -> int:
+    """Print findings and return the exit status: 1 if one is harmful.
+
+    Args:
+        findings: of `verify`.
+        subject: what was verified.
+        to_train: whether the recipe names lists to train on; else it is there to score.
+    """
     for finding in findings:
         print(finding)
     harmful = sum(finding.harmful for finding in findings)
     if harmful:
-        print(f"verify: {subject}: {harmful} findings would harm training, {len(findings) - harmful} notes")
+        purpose = "training" if to_train else "scoring"
+        print(f"verify: {subject}: {harmful} findings would harm {purpose}, {len(findings) - harmful} notes")
         return 1
-    print(f"verify: {subject}: fit to train on, {len(findings)} notes")
+    print(f"verify: {subject}: fit to {'train on' if to_train else 'score'}, {len(findings)} notes")
     return 0
 
 
@@ -185,6 +194,21 @@ def _check_record(root: Path, name: str, count: int, fps: int, subject: str, aga
             "faults were concealed; others may show what came out of those"
         )
         yield Finding(False, subject, what, "Look at the frames, or fetch or copy the video again")
+
+
+def _check_source(root: Path, name: str, links: Path) -> Iterator[Finding]:
+    """Compare the record of a video's frames with the video, where a link to it lies in the data root."""
+    record = read_record(root, name)
+    if record is None or record.source is None:
+        return
+    link = links / (name + Path(record.video).suffix)
+    if not link.is_symlink():
+        return
+    if not link.exists():
+        what = f"the link leads nowhere: {link.readlink()} is gone"
+        yield Finding(False, str(link), what, "Frames on disk still serve; DATA.SOURCE video does not")
+    elif FileState.of(link) != record.source:
+        yield Finding(True, str(link), "has changed since its frames were extracted", "Run `custom` again")
 
 
 def _check_pictures(folder: Path, numbers: Sequence[int], again: str) -> Iterator[Finding]:

@@ -1,0 +1,222 @@
+"""What every reader of box annotations gives: boxes of persons, and where their corners lie in the frame."""
+
+import difflib
+import math
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from src.ava.rows import NO_ACTION
+from src.utils.errors import UserError
+
+# Between these a largest coordinate is neither clearly a share of the frame nor clearly pixels.
+_SHARES_UP_TO, _PIXELS_FROM = 1.001, 2.0
+# Detectors and hand-drawn boxes reach a little over the edge; more is a mistake, unless the file states its size.
+_EDGE_SLACK = 0.05
+# Widths and heights are whole numbers: so far may two sizes of one shape differ.
+_SHAPE_SLACK = 0.02
+
+
+@dataclass(frozen=True)
+class Box:
+    """One annotated person.
+
+    One of `second`, `frame` and `image` says when.
+
+    Attributes:
+        video: name of the video as the file gives it.
+        corners: x1 y1 x2 y2, as in the file.
+        classes: class ids; (-1,) for a person without an action.
+        last: person or score, as in the file.
+        where: file and row, for messages.
+        second: of the video; counted from `--first-second` where `is_ava`.
+        frame: frame of the video, from 0.
+        image: number of an extracted image, from 1.
+        frames: how many frames the tool counted in the video; None: not said.
+        size: width and height of the images that were annotated, in pixels; None: not said.
+        units: shares or pixels; None: told from the values.
+        is_ava: whether it stands in AVA's columns.
+    """
+
+    video: str
+    corners: tuple[float, float, float, float]
+    classes: tuple[int, ...]
+    last: str
+    where: str
+    second: float | None = None
+    frame: int | None = None
+    image: int | None = None
+    frames: int | None = None
+    size: tuple[int, int] | None = None
+    units: str | None = None
+    is_ava: bool = False
+
+
+@dataclass
+class Classes:
+    """The classes by name, and what was nearly one of them.
+
+    Attributes:
+        names: class name by id (from 1).
+        near_misses: how often each (value, class name that it resembles) was met.
+        images: of a COCO file, by id, which a file of results refers to.
+        empty_rows: how many rows say that a key frame shows nobody.
+    """
+
+    names: Mapping[int, str]
+    near_misses: Counter = field(default_factory=Counter)
+    images: dict = field(default_factory=dict)
+    empty_rows: int = 0
+
+    def __post_init__(self) -> None:
+        self._ids = {name: class_id for class_id, name in self.names.items()}
+        self._plain = {_plain(name): name for name in self.names.values()}
+
+    def named(self, label: str | None, attributes: Mapping[str, str], where: str) -> tuple[int, ...]:
+        """Return the classes that a label, the values of its attributes, and its ticked checkboxes name.
+
+        Returns:
+            Class ids; (-1,) where attributes name none.
+
+        Raises:
+            UserError: there are no attributes, and the label is no class.
+        """
+        values = [label, *attributes.values(), *(name for name, value in attributes.items() if value.lower() == "true")]
+        found = {self._ids[value] for value in values if value in self._ids}
+        if found:
+            return tuple(sorted(found))
+        if not attributes:
+            raise UserError(
+                f"{where}: label {label!r} is not in the class list; the nearest class is {self._nearest(str(label))!r}"
+            )
+        for value in attributes.values():
+            near = self._plain.get(_plain(value)) or next(
+                iter(difflib.get_close_matches(value.lower(), self._ids, n=1, cutoff=0.6)), None
+            )
+            if near is not None:
+                self.near_misses[value, near] += 1
+        return (NO_ACTION,)
+
+    def check_id(self, class_id: int, where: str) -> None:
+        """Check that a class id is in the class list, or stands for no action.
+
+        Raises:
+            UserError: it is not.
+        """
+        if class_id != NO_ACTION and class_id not in self.names:
+            ids = f"{min(self.names)} to {max(self.names)}"
+            raise UserError(f"{where}: class {class_id} is not in the class list (ids {ids})")
+
+    def _nearest(self, label: str) -> str:
+        return difflib.get_close_matches(label, self._ids, n=1, cutoff=0.0)[0]
+
+
+def _plain(name: str) -> str:
+    return "".join(character for character in name.casefold() if character.isalnum())
+
+
+def number(value: object, where: str, what: str) -> float:
+    """Return a finite number that is given as a number or text.
+
+    Raises:
+        UserError: it is not one.
+    """
+    try:
+        result = float(value) if isinstance(value, int | float | str) and not isinstance(value, bool) else math.nan
+    except (ValueError, OverflowError):
+        result = math.nan
+    if not math.isfinite(result):
+        raise UserError(f"{where}: {what} is {_shortened(value)}, expected a number")
+    return result
+
+
+def whole_number(value: object, where: str, what: str) -> int:
+    """Return a whole number that is given as a number or text.
+
+    Raises:
+        UserError: it is not one.
+    """
+    result = number(value, where, what)
+    if result != int(result) or abs(result) > 1e12:
+        raise UserError(f"{where}: {what} is {_shortened(value)}, expected a whole number")
+    return int(result)
+
+
+def _shortened(value: object) -> str:
+    text = repr(value)
+    return text if len(text) <= 60 else f"{text[:57]}..."
+
+
+def tell_units(boxes: Sequence[Box], source: Path) -> str:
+    """Return "shares" or "pixels", whichever the coordinates of boxes must be.
+
+    Raises:
+        UserError: it cannot be told.
+    """
+    largest = max(max(box.corners) for box in boxes)
+    if largest <= _SHARES_UP_TO:
+        return "shares"
+    if largest > _PIXELS_FROM:
+        return "pixels"
+    raise UserError(
+        f"{source}: the largest coordinate is {largest:g}, which may be a share of the frame or pixels; "
+        "say --coordinates normalised or --coordinates pixels"
+    )
+
+
+def in_shares(
+    box: Box, units: str, size: tuple[int, int], shown_size: tuple[int, int]
+) -> tuple[float, float, float, float] | None:
+    """Return the corners of a box as shares of the frame, in [0, 1]; None if it lies outside of the frame.
+
+    Args:
+        box: a box.
+        units: of its corners, shares or pixels, where it does not say.
+        size: width and height of the video's upright frames.
+        shown_size: the same as a player shows them, where pixels are not square.
+
+    Raises:
+        UserError: the box is empty, reaches far beyond the frame, is given in other units, or was drawn on images of
+            another shape.
+    """
+    x1, y1, x2, y2 = box.corners
+    if not (x1 < x2 and y1 < y2):
+        raise UserError(f"{box.where}: box {_show(box.corners)}, expected x1 < x2 and y1 < y2")
+    width, height = box.size or size
+    if (box.units or units) == "pixels":
+        if box.size and not any(_same_shape(box.size, other) for other in (size, shown_size)):
+            turned = _same_shape(box.size[::-1], size)
+            raise UserError(
+                f"{box.where}: was drawn on images of {width} x {height}, but the video's frames are {size[0]} x "
+                f"{size[1]}; {'annotate the video upright' if turned else 'is it the video that was annotated?'}"
+            )
+        if x2 - x1 < 1 or y2 - y1 < 1:
+            raise UserError(
+                f"{box.where}: box {_show(box.corners)} is smaller than a pixel; the other boxes are in pixels"
+            )
+        x1, y1, x2, y2 = x1 / width, y1 / height, x2 / width, y2 / height
+    clipped = tuple(min(max(value, 0.0), 1.0) for value in (x1, y1, x2, y2))
+    if not (clipped[0] < clipped[2] and clipped[1] < clipped[3]):
+        return None
+    if not box.size and (min(x1, y1) < -_EDGE_SLACK or max(x2, y2) > 1 + _EDGE_SLACK):
+        raise UserError(
+            f"{box.where}: box {_show(box.corners)} in {box.units or units} reaches beyond the frame of {width} x "
+            f"{height}; is it the video that was annotated?"
+        )
+    return clipped
+
+
+def enclosing(points: Iterable[tuple[float, float]]) -> tuple[float, float, float, float]:
+    """Return the corners of the box that encloses some points."""
+    xs, ys = zip(*points, strict=True)
+    return min(xs), min(ys), max(xs), max(ys)
+
+
+def _same_shape(first: tuple[int, int], second: tuple[int, int]) -> bool:
+    ratio = first[0] * second[1] / (first[1] * second[0])
+    return abs(ratio - 1) < _SHAPE_SLACK
+
+
+def _show(corners: Sequence[float]) -> str:
+    return " ".join(f"{value:g}" for value in corners)

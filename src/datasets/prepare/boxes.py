@@ -20,6 +20,7 @@ from src.datasets.prepare.box import Box, Classes, enclosing, number, whole_numb
 from src.utils.errors import UserError
 
 _IMAGE_NAME = re.compile(r"(?P<video>.+)_(?P<number>\d+)$")
+_SHOWN_BYTES = 200
 _CVAT_FRAME_NAME = re.compile(r"frame_(\d+)$")
 
 
@@ -46,15 +47,7 @@ def read_boxes(path: Path, classes: Classes) -> dict[Path, list[Box]]:
     Raises:
         UserError: naming file and row, for what cannot be read or is not in the class list.
     """
-    if path.is_dir():
-        files = sorted(
-            file for file in path.rglob("*") if file.suffix.lower() in _SUFFIXES and not file.name.startswith(".")
-        )
-        files = [file for file in files if file.name not in ("classes.txt", "labels.txt", "obj.names", "train.txt")]
-        if not files:
-            raise UserError(f"{path}: holds no box files; {_TAKEN}")
-    else:
-        files = [path]
+    files = _box_files(path) if path.is_dir() else [path]
     boxes: dict[Path, list[Box]] = {}
     for file in files:
         try:
@@ -64,6 +57,30 @@ def read_boxes(path: Path, classes: Classes) -> dict[Path, list[Box]]:
     if not any(boxes.values()):
         raise UserError(f"{path}: holds no boxes")
     return boxes
+
+
+def _box_files(folder: Path) -> list[Path]:
+    """Return the box files of a folder; texts that are no boxes are told and passed over."""
+    files = []
+    for path in sorted(folder.rglob("*")):
+        if path.suffix.lower() not in _SUFFIXES or path.name.startswith(".") or not path.is_file():
+            continue
+        if path.suffix.lower() == ".txt" and not (_IMAGE_NAME.match(path.stem) or _is_mot(_first_line(path))):
+            print(f"custom: note: {path} is passed over: neither its name nor its content is that of a box file")
+            continue
+        files.append(path)
+    if not files:
+        raise UserError(f"{folder}: holds no box files; {_TAKEN}")
+    return files
+
+
+def _first_line(path: Path) -> str:
+    with path.open("rb") as file:
+        return file.readline(_SHOWN_BYTES).decode("utf-8", "replace")
+
+
+def _is_mot(content: str) -> bool:
+    return re.match(r"\s*\d+\s*,", content) is not None
 
 
 def read_json(path: Path) -> object:
@@ -624,8 +641,8 @@ _FORMATS = (
     _Format("VIA 3 project", ".json", _is_object_with("metadata", "view", "file"), _read_via_project),
     _Format("VIA", ".csv", _is_via_csv, _read_via_csv),
     _Format("AVA's columns", ".csv", lambda _: True, _read_csv),
-    _Format("MOT", ".txt", lambda content: "," in content.partition("\n")[0], _read_mot),
-    _Format("YOLO", ".txt", lambda content: "," not in content.partition("\n")[0], _read_yolo),
+    _Format("MOT", ".txt", _is_mot, _read_mot),
+    _Format("YOLO", ".txt", lambda content: re.match(r"\s*(\d+\s+[-\d.]|$)", content) is not None, _read_yolo),
     _Format("mmaction2's proposals", ".pkl", lambda _: True, _read_proposals),
 )
 _SUFFIXES = {entry.suffix for entry in _FORMATS}

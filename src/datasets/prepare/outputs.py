@@ -31,6 +31,13 @@ class _Record(pydantic.BaseModel):
     links: dict[str, str] = {}
     videos: dict[str, str] = {}
 
+    @pydantic.field_validator("files", "links")
+    @classmethod
+    def _stay_inside(cls, paths: dict) -> dict:
+        if any(Path(path).is_absolute() or ".." in Path(path).parts for path in paths):
+            raise ValueError("a path leads out of the folder")
+        return paths
+
 
 class Outputs:
     """The files and links of one data root that this package wrote, as a record in it says.
@@ -50,7 +57,8 @@ class Outputs:
         except FileNotFoundError:
             self._record = _Record()
         except (OSError, pydantic.ValidationError) as error:
-            raise UserError(f"{self._path}: cannot read the record of what was written here: {error}") from error
+            reason = error.strerror if isinstance(error, OSError) else error.errors()[0]["msg"]
+            raise UserError(f"{self._path}: cannot read the record of what was written here: {reason}") from error
 
     @property
     def videos(self) -> Mapping[str, str]:

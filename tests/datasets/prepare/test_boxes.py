@@ -1,104 +1,239 @@
-"""Box files of three tools: read to the same boxes, and every mistake named with its row."""
+"""Box files of every tool: read to the same boxes, and every mistake named with its row."""
 
 import json
+import pickle
 from pathlib import Path
 
+import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from src.datasets.prepare.boxes import Box, normalise, read_boxes, tell_coordinates
+from src.datasets.prepare.box import Box, Classes, in_shares, tell_units
+from src.datasets.prepare.boxes import read_boxes
 from src.utils.errors import UserError
 
 CLASSES = {1: "walk", 2: "wave", 3: "sit"}
+# One person, 20 20 to 60 80 in frames of 160 x 96, a second after the start of one.mp4 with 30 frames a second.
+CORNERS = (20.0, 20.0, 60.0, 80.0)
+SHARES = (0.125, 20 / 96, 0.375, 80 / 96)
 
 
-def _write(path: Path, text: str) -> Path:
-    path.write_text(text, encoding="utf-8")
+def _write(path: Path, content: object) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    if isinstance(content, bytes):
+        path.write_bytes(content)
+    else:
+        path.write_text(content if isinstance(content, str) else json.dumps(content), encoding="utf-8")
     return path
 
 
-def _summary(boxes: list[Box]) -> list[tuple]:
-    return [(box.video, box.second, box.frame, box.corners, box.classes, box.last) for box in boxes]
+def _read(path: Path, classes: Classes | None = None) -> list[Box]:
+    return [box for boxes in read_boxes(path, classes or Classes(CLASSES)).values() for box in boxes]
 
 
-def test_ava_columns(tmp_path: Path) -> None:
-    path = _write(
-        tmp_path / "boxes.csv",
-        "clip one.mp4,0902,0.1,0.2,0.5,0.9,1,7\nclip one.mp4,903,0.1,0.2,0.5,0.9,,7\nä,3,0.1,0.2,0.5,0.9,-1,\n",
-    )
-    corners = (0.1, 0.2, 0.5, 0.9)
-    assert _summary(read_boxes(path, CLASSES, 30)) == [
-        ("clip one.mp4", 902.0, None, corners, (1,), "7"),
-        ("clip one.mp4", 903.0, None, corners, (-1,), "7"),
-        ("ä", 3.0, None, corners, (-1,), ""),
-    ]
+def _when(box: Box) -> tuple:
+    return (box.second, box.frame, box.image)
 
 
-CVAT_VIDEO = """<?xml version="1.0" encoding="utf-8"?>
-<annotations><version>1.1</version>
-  <meta><task><name>first</name></task><source>clip.mp4</source></meta>
-  <track id="4" label="person">
-    <box frame="25" outside="0" occluded="0" keyframe="1" xtl="10.5" ytl="20" xbr="110" ybr="200">
-      <attribute name="action">walk</attribute><attribute name="wave">true</attribute>
-      <attribute name="sit">false</attribute></box>
-    <box frame="50" outside="0" occluded="0" keyframe="1" xtl="10" ytl="20" xbr="110" ybr="200">
-      <attribute name="action">__undefined__</attribute></box>
-    <box frame="75" outside="1" occluded="0" keyframe="1" xtl="10" ytl="20" xbr="110" ybr="200"></box>
-  </track>
-  <track id="5" label="sit"><box frame="0" outside="0" xtl="1" ytl="2" xbr="3" ybr="4"></box></track>
-</annotations>"""
-
-
-def test_cvat_for_video(tmp_path: Path) -> None:
-    boxes = read_boxes(_write(tmp_path / "boxes.xml", CVAT_VIDEO), CLASSES, 30)
-    assert _summary(boxes) == [
-        ("clip.mp4", None, 25, (10.5, 20.0, 110.0, 200.0), (1, 2), "4"),
-        ("clip.mp4", None, 50, (10.0, 20.0, 110.0, 200.0), (-1,), "4"),
-        ("clip.mp4", None, 0, (1.0, 2.0, 3.0, 4.0), (3,), "5"),
-    ]
-
-
-def test_cvat_for_images(tmp_path: Path) -> None:
-    path = _write(
-        tmp_path / "boxes.xml",
-        '<annotations><image id="0" name="clip/clip_000061.jpg" width="640" height="480">'
-        '<box label="walk" xtl="1" ytl="2" xbr="30" ybr="40"/></image></annotations>',
-    )
-    assert _summary(read_boxes(path, CLASSES, 30)) == [("clip", 2.0, None, (1.0, 2.0, 30.0, 40.0), (1,), "0")]
-
-
-def test_coco(tmp_path: Path) -> None:
-    content = {
-        "images": [
-            {"id": 1, "file_name": "clip_000031.jpg", "width": 640, "height": 480},
-            {"id": 2, "file_name": "x.jpg", "video": "other.mp4", "second": 4},
-            {"id": 3, "file_name": "x.jpg", "video": "other.mp4", "frame": 50},
-        ],
-        "categories": [{"id": 7, "name": "wave"}, {"id": 8, "name": "person"}],
-        "annotations": [
-            {"id": 1, "image_id": 1, "category_id": 7, "bbox": [10, 20, 30, 40], "track_id": 5},
+CVAT_BOX = 'xtl="20" ytl="20" xbr="60" ybr="80" occluded="0"'
+CVAT_TRACK = f'<track id="4" label="walk"><box frame="30" outside="0" {CVAT_BOX}/></track>'
+CVAT_IMAGE = f'<image id="30" name="{{}}" width="160" height="96"><box label="walk" {CVAT_BOX}/></image>'
+LABEL_STUDIO_STEPS = [
+    {"frame": 31, "enabled": True, "x": 12.5, "y": 100 * 20 / 96, "width": 25, "height": 62.5, "rotation": 0},
+    {"frame": 33, "enabled": False, "x": 14.5, "y": 100 * 20 / 96, "width": 25, "height": 62.5, "rotation": 0},
+]
+COCO = {
+    "images": [{"id": 1, "file_name": "one_000031.jpg", "width": 160, "height": 96}],
+    "annotations": [{"id": 1, "image_id": 1, "category_id": 1, "bbox": [20, 20, 40, 60], "track_id": 4}],
+    "categories": [{"id": 1, "name": "walk"}],
+}
+VIA3 = {
+    "project": {},
+    "config": {},
+    "attribute": {"1": {"aname": "action", "options": {"0": "walk", "1": "sit"}}},
+    "file": {"1": {"fid": "1", "fname": "one.mp4"}},
+    "view": {"1": {"fid_list": ["1"]}},
+    "metadata": {"m": {"vid": "1", "z": [1.0], "xy": [2, 20, 20, 40, 60], "av": {"1": "0"}}},
+}
+FORMATS = {
+    "AVA": ("one.csv", "one.mp4,1,0.125,0.2083333,0.375,0.8333333,1,4\n", (1.0, None, None)),
+    "CVAT video": (
+        "one.xml",
+        f"<annotations><meta><task><source>one.mp4</source></task></meta>{CVAT_TRACK}</annotations>",
+        (None, 30, None),
+    ),
+    "CVAT project": (
+        "p.xml",
+        "<annotations><meta><project><tasks><task><id>7</id><name>one.mp4</name></task></tasks></project></meta>"
+        f"{CVAT_TRACK.replace('<track', '<track task_id=' + chr(34) + '7' + chr(34))}</annotations>",
+        (None, 30, None),
+    ),
+    "CVAT images of a video": (
+        "i.xml",
+        "<annotations><meta><task><source>one.mp4</source></task></meta>"
+        f"{CVAT_IMAGE.format('frame_000030')}</annotations>",
+        (None, 30, None),
+    ),
+    "CVAT images": ("j.xml", f"<annotations>{CVAT_IMAGE.format('one_000031.jpg')}</annotations>", (None, None, 31)),
+    "CVAT polygon": (
+        "g.xml",
+        "<annotations><meta><task><source>one.mp4</source></task></meta><track id='4' label='walk'>"
+        "<polygon frame='30' outside='0' points='20,50;40,20;60,30;30,80'/></track></annotations>",
+        (None, 30, None),
+    ),
+    "COCO": ("c.json", COCO, (None, None, 31)),
+    "Label Studio": (
+        "l.json",
+        [
             {
-                "id": 2,
-                "image_id": 2,
-                "category_id": 8,
-                "bbox": [1, 2, 3, 4],
-                "attributes": {"walk": True, "sit": False},
-            },
-            {"id": 3, "image_id": 3, "category_id": 8, "bbox": [1, 2, 3, 4], "attributes": {"action": "sit"}},
+                "data": {"video": "/data/upload/one.mp4"},
+                "annotations": [
+                    {
+                        "result": [
+                            {
+                                "type": "videorectangle",
+                                "value": {"framesCount": 150, "sequence": LABEL_STUDIO_STEPS, "labels": ["walk"]},
+                            }
+                        ]
+                    }
+                ],
+            }
         ],
-    }
-    boxes = read_boxes(_write(tmp_path / "boxes.json", json.dumps(content)), CLASSES, 30)
-    assert _summary(boxes) == [
-        ("clip", 1.0, None, (10.0, 20.0, 40.0, 60.0), (2,), "5"),
-        ("other.mp4", 4, None, (1.0, 2.0, 4.0, 6.0), (1,), "1"),
-        ("other.mp4", None, 50, (1.0, 2.0, 4.0, 6.0), (3,), "2"),
+        (None, 30, None),
+    ),
+    "VIA 3": ("v.json", VIA3, (1.0, None, None)),
+    "VIA CSV": (
+        "v.csv",
+        "# Exported using VGG Image Annotator\n"
+        '"1_a","[""one.mp4""]",0,"[1.0]","[2,20,20,40,60]","{""action"":""walk""}"\n',
+        (1.0, None, None),
+    ),
+    "VIA 2 CSV": (
+        "w.csv",
+        "filename,file_size,file_attributes,region_count,region_id,region_shape_attributes,region_attributes\n"
+        'one_000031.jpg,9,"{}",1,0,"{""name"":""rect"",""x"":20,""y"":20,""width"":40,""height"":60}",'
+        '"{""action"":""walk""}"\n',
+        (None, None, 31),
+    ),
+    "YOLO": ("one_31.txt", "0 0.25 0.5208333 0.25 0.625\n", (None, 30, None)),
+    "YOLO images": ("one_000031.txt", "0 0.25 0.5208333 0.25 0.625\n", (None, None, 31)),
+    "Pascal VOC": (
+        "o.xml",
+        "<annotation><filename>one_000031.jpg</filename><size><width>160</width><height>96</height></size><object>"
+        "<name>walk</name><bndbox><xmin>20</xmin><ymin>20</ymin><xmax>60</xmax><ymax>80</ymax></bndbox></object>"
+        "</annotation>",
+        (None, None, 31),
+    ),
+}
+
+
+@pytest.mark.parametrize("name", FORMATS)
+def test_every_format_gives_the_same_box(tmp_path: Path, name: str) -> None:
+    file, content, when = FORMATS[name]
+    box = _read(_write(tmp_path / file, content))[0]
+    assert Path(box.video).stem == "one"
+    assert _when(box) == when
+    assert box.classes == (1,)
+    units = box.units or tell_units([box], tmp_path)
+    assert in_shares(box, units, (160, 96), (160, 96)) == pytest.approx(SHARES, abs=1e-6)
+
+
+def test_label_studio_interpolates_until_a_track_is_switched_off(tmp_path: Path) -> None:
+    boxes = _read(_write(tmp_path / "l.json", FORMATS["Label Studio"][1]))
+    assert [box.frame for box in boxes] == [30, 31, 32]
+    assert [round(box.corners[0], 4) for box in boxes] == [0.125, 0.135, 0.145]
+    assert {box.frames for box in boxes} == {150}
+
+
+def test_persons_of_detectors_have_scores_and_no_action(tmp_path: Path) -> None:
+    mot = _read(_write(tmp_path / "one.txt", "31,-1,20,20,40,60,0.9,-1,-1,-1\n32,-1,20,20,40,60,0.8\n"))
+    assert [(box.video, box.frame, box.corners, box.classes, box.last) for box in mot] == [
+        ("one", 30, CORNERS, (-1,), "0.9"),
+        ("one", 31, CORNERS, (-1,), "0.8"),
     ]
+    (yolo,) = _read(_write(tmp_path / "one_31.txt", "0 0.25 0.5208333 0.25 0.625 0.7\n"))
+    assert (yolo.classes, yolo.last) == ((-1,), "0.7")
+    proposals = {"one,0902": np.array([[0.1, 0.2, 0.5, 0.9, 0.93]])}
+    (pickled,) = _read(_write(tmp_path / "d.pkl", pickle.dumps(proposals)))
+    assert (pickled.video, pickled.second, pickled.is_ava) == ("one", 902, True)
+    assert (pickled.corners, pickled.last) == ((0.1, 0.2, 0.5, 0.9), "0.93")
 
 
-def test_a_folder_of_files_is_read_whole(tmp_path: Path) -> None:
-    _write(tmp_path / "a.csv", "a,1,0.1,0.2,0.5,0.9,1\n")
-    _write(tmp_path / "b.xml", CVAT_VIDEO)
-    _write(tmp_path / "notes.txt", "not boxes")
-    assert [box.video for box in read_boxes(tmp_path, CLASSES, 30)] == ["a", "clip.mp4", "clip.mp4", "clip.mp4"]
+def test_coco_results_refer_to_the_images_of_the_coco_file_before(tmp_path: Path) -> None:
+    classes = Classes(CLASSES)
+    _read(_write(tmp_path / "c.json", COCO), classes)
+    results = [{"image_id": 1, "category_id": 1, "bbox": [20, 20, 40, 60], "score": 0.41}]
+    (box,) = _read(_write(tmp_path / "r.json", results), classes)
+    assert (box.video, box.image, box.corners, box.last, box.size) == ("one", 31, CORNERS, "0.41", (160, 96))
+
+
+def test_no_pickle_is_executed(tmp_path: Path) -> None:
+    class Evil:
+        def __reduce__(self) -> tuple:
+            return (Path.write_text, (tmp_path / "written", "x"))
+
+    with pytest.raises(UserError, match=r"d\.pkl: refused"):
+        _read(_write(tmp_path / "d.pkl", pickle.dumps({"one,1": Evil()})))
+    assert not (tmp_path / "written").exists()
+
+
+def test_turned_boxes_and_other_shapes_count_as_what_encloses_them(tmp_path: Path) -> None:
+    shapes = (
+        '<box label="walk" xtl="30" ytl="20" xbr="50" ybr="40" rotation="45"/>'
+        '<ellipse label="walk" cx="40" cy="30" rx="20" ry="10" rotation="90"/>'
+        '<mask label="walk" left="1" top="2" width="3" height="4" rle="1"/>'
+    )
+    image = f'<annotations><image name="one_000001.jpg" width="160" height="96">{shapes}</image></annotations>'
+    boxes = _read(_write(tmp_path / "a.xml", image))
+    half = 10 * 2**0.5
+    expected = [(40 - half, 30 - half, 40 + half, 30 + half), (30, 10, 50, 50), (1, 2, 4, 6)]
+    for box, corners in zip(boxes, expected, strict=True):
+        assert box.corners == pytest.approx(corners)
+
+
+def test_a_cvat_box_stands_for_label_attribute_values_and_ticked_boxes(tmp_path: Path) -> None:
+    attributes = (
+        '<attribute name="action">walk</attribute><attribute name="wave">true</attribute>'
+        '<attribute name="sit">false</attribute>'
+    )
+    text = (
+        f'<annotations><track id="0" label="person"><box frame="0" {CVAT_BOX}>{attributes}</box></track></annotations>'
+    )
+    assert _read(_write(tmp_path / "a.xml", text))[0].classes == (1, 2)
+
+
+def test_values_that_nearly_are_classes_are_counted(tmp_path: Path) -> None:
+    boxes = "".join(
+        f'<box frame="{frame}" {CVAT_BOX}><attribute name="action">{value}</attribute></box>'
+        for frame, value in enumerate(["Sit", "Sit", "waving", "nothing at all"])
+    )
+    classes = Classes(CLASSES)
+    found = _read(
+        _write(tmp_path / "a.xml", f'<annotations><track label="person">{boxes}</track></annotations>'), classes
+    )
+    assert [box.classes for box in found] == [(-1,)] * 4
+    assert classes.near_misses == {("Sit", "sit"): 2, ("waving", "wave"): 1}
+
+
+def test_numbers_in_quotes_are_numbers_and_byte_order_marks_are_skipped(tmp_path: Path) -> None:
+    content = COCO | {"images": [{"id": "1", "video": "one.mp4", "second": "2"}]}
+    path = _write(tmp_path / "c.json", b"\xef\xbb\xbf" + json.dumps(content).encode())
+    assert _when(_read(path)[0]) == (2.0, None, None)
+
+
+def test_a_folder_of_files_is_read_whole_and_what_is_not_read_is_told(tmp_path: Path, capsys) -> None:
+    for name in ("AVA", "CVAT video", "COCO"):
+        _write(tmp_path / "boxes" / FORMATS[name][0], FORMATS[name][1])
+    _write(tmp_path / "boxes/below/one_31.txt", FORMATS["YOLO"][1])
+    _write(tmp_path / "boxes/notes.txt", "not boxes")
+    assert [file.name for file in read_boxes(tmp_path / "boxes", Classes(CLASSES))] == [
+        "one_31.txt",
+        "c.json",
+        "one.csv",
+        "one.xml",
+    ]
+    assert "notes.txt is passed over" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(
@@ -106,67 +241,100 @@ def test_a_folder_of_files_is_read_whole(tmp_path: Path) -> None:
     [
         ("b.csv", "a,1,0.1,0.2,0.5,0.9\n", "b.csv: row 1: 6 columns, expected 7 or 8"),
         ("b.csv", "a,1,0.1,0.2,0.5,0.9,1\na,1,x,0.2,0.5,0.9,1\n", "b.csv: row 2: x1 is 'x', expected a finite number"),
-        ("b.csv", "a,1.5,0.1,0.2,0.5,0.9,1\n", "b.csv: row 1: second is 1.5, expected a whole number"),
+        ("b.csv", "a,nan,0.1,0.2,0.5,0.9,1\n", "b.csv: row 1: second is 'nan', expected a number"),
+        ("b.csv", "a,1,0.1,0.2,0.5,0.9,2.7\n", "b.csv: row 1: class id is '2.7'"),
         ("b.csv", "a,1,0.1,0.2,0.5,0.9,9\n", "b.csv: row 1: class 9 is not in the class list (ids 1 to 3)"),
         ("b.csv", "", "b.csv: holds no boxes"),
-        ("b.txt", "", "b.txt: expected a .csv (AVA's columns), .xml (CVAT) or .json (COCO-style) file"),
+        ("b.doc", "", "b.doc: cannot tell the format from its suffix; taken are CVAT (.xml), Pascal VOC (.xml)"),
+        ("b.txt", "hello", "b.txt: begins with 'hello', which is no known form; taken are"),
         ("b.xml", "<annotations>", "b.xml: not an XML file: no element found"),
-        ("b.xml", "<a/>", "b.xml: the outermost element is <a>, expected <annotations>"),
+        ("b.xml", "<a/>", "b.xml: the outermost element is <a>, expected <annotations> (CVAT)"),
         (
             "b.xml",
-            '<annotations><track id="3" label="wlak"><box frame="7" xtl="1" ytl="2" xbr="3" ybr="4"/>'
-            "</track></annotations>",
+            f'<annotations><track id="3" label="wlak"><box frame="7" {CVAT_BOX}/></track></annotations>',
             "b.xml: track 3, frame 7: label 'wlak' is not in the class list; the nearest class is 'walk'",
         ),
         ("b.json", "{", "b.json: not a JSON file"),
-        ("b.json", "[]", "b.json: expected an object with the lists images, annotations and categories"),
+        ("b.json", "[" * 100_000, "b.json: not a JSON file"),
+        ("b.json", "[]", "b.json: is a list, which no known tool writes; taken are"),
+        ("b.json", '{"shapes": []}', "b.json: is an object with 'shapes', which no known tool writes"),
+        ("b.json", COCO | {"annotations": ["x"]}, "b.json: annotation 0: Input should be a valid dictionary"),
+        ("b.json", COCO | {"annotations": [{"id": 5, "image_id": 1}]}, "b.json: annotation 5: category_id: Field"),
         (
             "b.json",
-            '{"images": [], "categories": [], "annotations": [{"id": 5, "image_id": 1}]}',
-            "b.json: annotation 5: expected image_id, category_id and bbox",
+            COCO | {"images": [{"id": 1, "video": "a", "second": float("nan")}]},
+            "b.json: image 0: second: Input should be a finite number",
         ),
         (
             "b.json",
-            '{"images": [{"id": 1, "file_name": "x.jpg"}], "categories": [{"id": 1, "name": "walk"}], '
-            '"annotations": [{"id": 5, "image_id": 1, "category_id": 1, "bbox": [1, 2, 3, 4]}]}',
-            "b.json: annotation 5: cannot tell video and time from 'x.jpg', expected a name as NAME_000031.jpg",
+            COCO | {"images": [{"id": 1, "file_name": "x.jpg"}]},
+            "b.json: annotation 1: cannot tell video and time from 'x.jpg', expected a name as NAME_000031.jpg",
         ),
+        ("b.pkl", b"junk", "b.pkl: truncated or damaged"),
     ],
 )
-def test_mistakes_are_named(tmp_path: Path, name: str, text: str, message: str) -> None:
+def test_mistakes_are_named(tmp_path: Path, name: str, text: object, message: str) -> None:
     with pytest.raises(UserError) as error:
-        read_boxes(_write(tmp_path / name, text), CLASSES, 30)
+        _read(_write(tmp_path / name, text))
     assert message in str(error.value)
     assert "\n" not in str(error.value)
 
 
-def _box(*corners: float) -> Box:
-    return Box("a", 1, None, corners, (1,), "", "b.csv: row 1")
+@given(data=st.data())
+def test_whatever_a_file_holds_it_is_read_or_refused_in_one_line(tmp_path_factory, data) -> None:
+    """Bytes of a good file are replaced, cut out and doubled."""
+    name = data.draw(st.sampled_from(sorted(FORMATS)))
+    file, content, _ = FORMATS[name]
+    text = bytearray((content if isinstance(content, str) else json.dumps(content)).encode())
+    for _ in range(data.draw(st.integers(1, 4))):
+        start = data.draw(st.integers(0, len(text)))
+        end = data.draw(st.integers(start, min(start + 12, len(text))))
+        text[start:end] = data.draw(st.binary(max_size=6))
+    path = _write(tmp_path_factory.getbasetemp() / "fuzz" / file, bytes(text))
+    try:
+        _read(path)
+    except UserError as error:
+        assert str(error).startswith(str(path)) and "\n" not in str(error)
 
 
-def test_coordinates_are_told_apart_or_asked_for() -> None:
+def _box(*corners: float, size: tuple[int, int] | None = None) -> Box:
+    return Box("a", corners, (1,), "", "b.csv: row 1", second=1, size=size)
+
+
+def test_units_are_told_apart_or_asked_for() -> None:
     source = Path("b.csv")
-    assert tell_coordinates([_box(0, 0, 0.5, 1.0)], source) == "normalised"
-    assert tell_coordinates([_box(0, 0, 0.5, 1.0), _box(3, 4, 200, 100)], source) == "pixels"
+    assert tell_units([_box(0, 0, 0.5, 1.0)], source) == "shares"
+    assert tell_units([_box(0, 0, 0.5, 1.0), _box(3, 4, 200, 100)], source) == "pixels"
     with pytest.raises(UserError, match="say --coordinates normalised or --coordinates pixels"):
-        tell_coordinates([_box(0, 0, 0.5, 1.3)], source)
+        tell_units([_box(0, 0, 0.5, 1.3)], source)
 
 
-def test_boxes_are_scaled_and_clipped() -> None:
-    assert normalise(_box(32, 24, 320, 482), "pixels", 640, 480) == (0.05, 0.05, 0.5, 1.0)
-    assert normalise(_box(-0.01, 0.2, 0.5, 1.02), "normalised", 640, 480) == (0.0, 0.2, 0.5, 1.0)
+def test_boxes_are_scaled_and_clipped_by_the_size_that_was_annotated() -> None:
+    frame = (640, 480), (640, 480)
+    assert in_shares(_box(32, 24, 320, 482), "pixels", *frame) == (0.05, 0.05, 0.5, 1.0)
+    assert in_shares(_box(-0.01, 0.2, 0.5, 1.02), "shares", *frame) == (0.0, 0.2, 0.5, 1.0)
+    assert in_shares(_box(16, 12, 160, 400, size=(320, 240)), "pixels", *frame) == (0.05, 0.05, 0.5, 1.0)
+    assert in_shares(_box(1.01, 0.1, 1.04, 0.9), "shares", *frame) is None
+    # As a player shows pixels that are not square.
+    assert in_shares(_box(32, 24, 320, 240, size=(640, 480)), "pixels", (480, 480), (640, 480)) == (
+        0.05,
+        0.05,
+        0.5,
+        0.5,
+    )
 
 
 @pytest.mark.parametrize(
-    ("corners", "coordinates", "message"),
+    ("box", "units", "message"),
     [
-        ((0.5, 0.1, 0.4, 0.9), "normalised", "row 1: box 0.5 0.1 0.4 0.9, expected x1 < x2 and y1 < y2"),
-        ((0.1, 0.1, 0.4, 0.9), "pixels", "is smaller than a pixel; the other boxes are in pixels"),
-        ((10, 10, 800, 90), "pixels", "reaches beyond the frame of 640 x 480"),
-        ((1.01, 0.1, 1.04, 0.9), "normalised", "lies outside the frame"),
+        (_box(0.5, 0.1, 0.4, 0.9), "shares", "row 1: box 0.5 0.1 0.4 0.9, expected x1 < x2 and y1 < y2"),
+        (_box(0.1, 0.1, 0.4, 0.9), "pixels", "is smaller than a pixel; the other boxes are in pixels"),
+        (_box(10, 10, 800, 90), "pixels", "reaches beyond the frame of 640 x 480"),
+        (_box(10, 10, 80, 90, size=(480, 640)), "pixels", "frames are 640 x 480; annotate the video upright"),
+        (_box(10, 10, 80, 90, size=(640, 360)), "pixels", "frames are 640 x 480; is it the video that was annotated?"),
     ],
 )
-def test_impossible_boxes_are_named(corners: tuple, coordinates: str, message: str) -> None:
+def test_impossible_boxes_are_named(box: Box, units: str, message: str) -> None:
     with pytest.raises(UserError) as error:
-        normalise(_box(*corners), coordinates, 640, 480)
+        in_shares(box, units, (640, 480), (640, 480))
     assert message in str(error.value)

@@ -3,13 +3,15 @@
 import csv
 import json
 from collections.abc import Callable
+from fractions import Fraction
 from pathlib import Path
 
 import pytest
 
 from src.config.custom_config import load_config
 from src.datasets.prepare import custom
-from src.datasets.prepare.custom import KeyBox, prepare_custom
+from src.datasets.prepare.custom import prepare_custom
+from src.datasets.prepare.key_boxes import KeyBox
 from src.datasets.prepare.verify import verify
 from src.utils.errors import UserError
 
@@ -22,6 +24,8 @@ def _prepare(tmp_path: Path, boxes: Path, **changes: object) -> Path:
         "coordinates": None,
         "fps": 0,
         "first_second": 0,
+        "key_every": Fraction(1),
+        "annotation_fps": Fraction(0),
         "val_share": 0.34,
         "seed": 0,
         "short_side": 0,
@@ -182,7 +186,7 @@ def test_two_videos_of_one_name(videos: Path, make_video: Callable) -> None:
 
 
 def _key_boxes(classes: dict[str, int]) -> list[KeyBox]:
-    return [KeyBox(name, 1, (0, 0, 1, 1), (class_id,), "", "") for name, class_id in classes.items()]
+    return [KeyBox(name, 1.0, (0, 0, 1, 1), (class_id,), "", "") for name, class_id in classes.items()]
 
 
 def test_split_keeps_a_training_video_of_every_class() -> None:

@@ -21,6 +21,8 @@ from src.utils.errors import UserError
 
 _IMAGE_NAME = re.compile(r"(?P<video>.+)_(?P<number>\d+)$")
 _SHOWN_BYTES = 200
+# An hour at 30 frames a second: what lies farther apart in a track is a slip of the pen.
+_MOST_FRAMES_BETWEEN = 108_000
 _CVAT_FRAME_NAME = re.compile(r"frame_(\d+)$")
 
 
@@ -54,6 +56,8 @@ def read_boxes(path: Path, classes: Classes) -> dict[Path, list[Box]]:
             boxes[file] = list(_read_file(file, classes))
         except OSError as error:
             raise UserError(f"{file}: cannot read the boxes: {error.strerror}") from error
+        except UserError as error:  # names in the file may hold line ends
+            raise UserError(" ".join(str(error).splitlines())) from error
     if not any(boxes.values()):
         raise UserError(f"{path}: holds no boxes")
     return boxes
@@ -413,7 +417,9 @@ def _label_studio_track(region: dict, video: str, person: str, classes: Classes,
     steps.sort(key=lambda step: step[0])
     for (frame, shape, is_on, _), following in zip(steps, [*steps[1:], None], strict=True):
         end = following[0] if following and is_on else frame + 1
-        for at in range(frame, min(max(end, frame + 1), frame + 1_000_000)):
+        if end - frame > _MOST_FRAMES_BETWEEN:
+            raise UserError(f"{where}: frames {frame + 1} and {end + 1} of its sequence lie too far apart")
+        for at in range(frame, max(end, frame + 1)):
             part = (at - frame) / (end - frame) if following and is_on and end > frame else 0.0
             target = following[1] if following else shape
             x, y, width, height = (a + (b - a) * part for a, b in zip(shape, target, strict=True))

@@ -7,6 +7,11 @@ import mindspore as ms
 from mindspore import nn, ops
 
 
+def _move(share: float, average: ms.Parameter, weight: ms.Parameter) -> ms.Tensor:
+    """Move an average by a share of its distance towards the weight."""
+    return ops.assign(average, ops.lerp(average, weight, share))
+
+
 class ExponentialMovingAverage(nn.Cell):
     """Keeps average <- decay * average + (1 - decay) * weight for every parameter, batch norm's statistics included.
 
@@ -20,14 +25,13 @@ class ExponentialMovingAverage(nn.Cell):
         self.decay = decay
         self.weights = ms.ParameterTuple(network.get_parameters())
         self.averages = self.weights.clone(prefix="ema", init="same")
+        # A loop over the hundreds of weights would exceed MindSpore's limit of nested calls.
+        self.map = ops.HyperMap()
 
     def construct(self) -> ms.Tensor:
         """Take the present weights into the averages, and return nothing of use."""
-        done = ops.zeros((), ms.float32)
-        for average, weight in zip(self.averages, self.weights):  # noqa: B905 - graphs know no `strict`
-            mixed = self.decay * average + (1.0 - self.decay) * weight
-            done = ops.depend(done, ops.assign(average, mixed))
-        return done
+        done = self.map(ops.partial(_move, 1.0 - self.decay), self.averages, self.weights)
+        return ops.depend(ops.zeros((), ms.float32), done)
 
     @contextlib.contextmanager
     def applied(self) -> Iterator[None]:

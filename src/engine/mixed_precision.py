@@ -5,6 +5,7 @@ from fvcore.common.config import CfgNode
 from mindspore import nn
 
 from src.engine.batch_norm import batch_norms
+from src.models.common import MaxPool
 from src.models.roi_align import RoIAlign
 from src.utils.errors import UserError
 
@@ -22,12 +23,12 @@ def to_mixed_precision(network: nn.Cell, level: str, target: str) -> nn.Cell:
             (`src.models.build.device_layers`), and nothing is to be done here.
 
     Raises:
-        UserError: the device does not compute in float16.
+        UserError: bf16 on a GPU, for which MindSpore has no addition.
     """
     if level == "O0" or (target == "CPU" and level == "bf16"):
         return network
-    if target == "CPU":
-        raise UserError(f"AMP_LEVEL {level} needs a GPU or an Ascend device; on a CPU use O0 or bf16")
+    if level == "bf16" and target == "GPU":
+        raise UserError("AMP_LEVEL bf16: MindSpore does not compute in bfloat16 on a GPU; it takes O0, O2 and O3")
     dtype = ms.bfloat16 if level == "bf16" else ms.float16
     # Not the network as a whole, which would cast the boxes.
     for cell in network.cells():
@@ -38,6 +39,11 @@ def to_mixed_precision(network: nn.Cell, level: str, target: str) -> nn.Cell:
     else:
         for norm in batch_norms(network):
             norm.to_float(ms.float32)
+    if level == "bf16":
+        # Ascend's pooling knows no bfloat16.
+        for _, cell in network.cells_and_names():
+            if isinstance(cell, MaxPool):
+                cell.to_float(ms.float32)
     return network
 
 

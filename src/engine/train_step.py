@@ -6,7 +6,7 @@ import mindspore as ms
 import numpy as np
 from mindspore import nn, ops
 
-from src.engine.gradients import Gradients, scale
+from src.engine.gradients import Gradients, scale, squared_norm
 from src.models.losses import Loss, bce
 
 # The arguments of NetworkWithLoss, all but the last.
@@ -122,21 +122,14 @@ class Update(nn.Cell):
             loss = self.sum_over_devices(loss * share) / self.world_size
         if self.scaler is not None:
             gradients = scale(gradients, 1.0 / self.scaler.scale_value)
-        if not self.dynamic:
-            return ops.depend(loss, self._apply(gradients))
-        finite = ms.amp.all_finite(gradients)
-        loss = ops.depend(loss, self.scaler.adjust(finite))
-        if finite:
-            loss = ops.depend(loss, self._apply(gradients))
-        else:
-            # The learning rate goes on as if the step had been taken.
-            loss = ops.depend(loss, ops.assign_add(self.optimizer.global_step, 1))
-        return loss
-
-    def _apply(self, gradients: Gradients) -> ms.Tensor:
+        taken = None
+        if self.dynamic:
+            # Of the gradients of all devices, so that all decide alike; of every device's register they might not.
+            taken = ops.isfinite(squared_norm(gradients))
+            loss = ops.depend(loss, self.scaler.adjust(taken))
         if self.clip is not None:
             gradients = self.clip(gradients)
-        return self.optimizer(gradients)
+        return ops.depend(loss, self.optimizer(gradients, taken))
 
 
 class TrainStep(nn.Cell):
@@ -168,6 +161,15 @@ class TrainStep(nn.Cell):
         return self.update(loss, inputs[INPUTS.index("mask")].sum(), gradients)
 
 
+def _add_weighted(weight: ms.Tensor, total: ms.Parameter, gradient: ms.Tensor) -> ms.Tensor:
+    return ops.assign_add(total, gradient * weight)
+
+
+def _clear(after: ms.Tensor, total: ms.Parameter) -> ms.Tensor:
+    """Set a sum to zero once `after` is there."""
+    return ops.assign(total, ops.depend(ops.zeros_like(total), after))
+
+
 class _Accumulate(nn.Cell):
     """Adds the loss and the gradients of a batch, weighted by its boxes, to running sums."""
 
@@ -175,13 +177,13 @@ class _Accumulate(nn.Cell):
         super().__init__(auto_prefix=False)
         self.gradients = gradients
         self.sums = sums
+        self.map = ops.HyperMap()
 
     def construct(self, *inputs: ms.Tensor) -> tuple[ms.Tensor, ms.Tensor]:
         loss, gradients = self.gradients(*inputs)
         boxes = inputs[INPUTS.index("mask")].sum()
-        for total, gradient in zip(self.sums, gradients):  # noqa: B905 - graphs know no `strict`
-            loss = ops.depend(loss, ops.assign_add(total, gradient * boxes))
-        return loss * boxes, boxes
+        added = self.map(ops.partial(_add_weighted, boxes), self.sums, gradients)
+        return ops.depend(loss * boxes, added), boxes
 
 
 class _UpdateFromSums(nn.Cell):
@@ -191,13 +193,12 @@ class _UpdateFromSums(nn.Cell):
         super().__init__(auto_prefix=False)
         self.update = update
         self.sums = sums
+        self.map = ops.HyperMap()
 
     def construct(self, loss: ms.Tensor, boxes: ms.Tensor) -> ms.Tensor:
         some = ops.maximum(boxes, 1.0)
         loss = self.update(loss / some, boxes, scale(self.sums, 1.0 / some))
-        for total in self.sums:
-            loss = ops.depend(loss, ops.assign(total, ops.depend(ops.zeros_like(total), loss)))
-        return loss
+        return ops.depend(loss, self.map(ops.partial(_clear, loss), self.sums))
 
 
 class AccumulatedStep:

@@ -37,7 +37,8 @@ def device_layers(cfg: CfgNode, amp_level: str = "O0") -> Layers:
     Raises:
         UserError: bfloat16 or SLOWFAST_CPU_KERNELS=on is wanted where it cannot be.
     """
-    if ms.get_context("device_target") != "CPU":
+    # The kernels for CPUs compute in float32 and bfloat16.
+    if ms.get_context("device_target") != "CPU" or amp_level in ("O2", "O3"):
         return plain_layers(cfg)
     if not library.usable():
         reason = library.why_not()

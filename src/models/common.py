@@ -81,22 +81,24 @@ class Conv3d(nn.Cell):
     def construct(self, x: ms.Tensor) -> ms.Tensor:
         """Convolve folded frames (n * t, in, h, w) to (n * t', out, h', w')."""
         out, channels, kernel_t, kernel_h, kernel_w = self.weight.shape
+        # Mixed precision casts the inputs of a cell; of parameters only those that go straight into an operator.
+        weight = self.weight.astype(x.dtype)
         if self.stride_t > 1:
-            y = self._convolve_time(x)
+            y = self._convolve_time(x, weight)
         elif kernel_t > 1:
-            weight = self.weight.transpose(2, 0, 1, 3, 4).reshape(kernel_t * out, channels, kernel_h, kernel_w)
+            weight = weight.transpose(2, 0, 1, 3, 4).reshape(kernel_t * out, channels, kernel_h, kernel_w)
             y = self._add_shifted(self.conv(x, weight))
         else:
-            y = self.conv(x, self.weight.reshape(out, channels, kernel_h, kernel_w))
+            y = self.conv(x, weight.reshape(out, channels, kernel_h, kernel_w))
         if self.bias is not None:
-            y = self.add_bias(y, self.bias)
+            y = self.add_bias(y, self.bias.astype(y.dtype))
         return y
 
-    def _convolve_time(self, x: ms.Tensor) -> ms.Tensor:
+    def _convolve_time(self, x: ms.Tensor, weight: ms.Tensor) -> ms.Tensor:
         """Convolve over (time, height * width): (n * t, in, h, w) to (n * t / stride, out, h, w)."""
         nt, c, h, w = x.shape
         x = x.reshape(nt // self.frames, self.frames, c, h * w).transpose(0, 2, 1, 3)
-        y = self.conv(x, self.weight.reshape(-1, c, self.kernel_t, 1))
+        y = self.conv(x, weight.reshape(-1, c, self.kernel_t, 1))
         return y.transpose(0, 2, 1, 3).reshape(-1, y.shape[1], h, w)
 
     def _add_shifted(self, y: ms.Tensor) -> ms.Tensor:

@@ -2,8 +2,85 @@
 
 from collections.abc import Sequence
 
+import mindspore as ms
 from fvcore.common.config import CfgNode
-from mindspore import nn
+from mindspore import nn, ops
+
+Gradients = tuple[ms.Tensor, ...]
+
+
+def _update(
+    operator: ops.Primitive,
+    momentum: ms.Tensor,
+    rate: ms.Tensor,
+    gradient: ms.Tensor,
+    weight: ms.Parameter,
+    moment: ms.Parameter,
+) -> ms.Tensor:
+    """Do moment <- momentum * moment + gradient, weight <- weight - rate * moment, in place."""
+    return operator(weight, moment, rate, gradient, momentum)
+
+
+def _update_nesterov(
+    operator: ops.Primitive,
+    momentum: ms.Tensor,
+    rate: ms.Tensor,
+    gradient: ms.Tensor,
+    weight: ms.Parameter,
+    moment: ms.Parameter,
+    started: ms.Parameter,
+) -> ms.Tensor:
+    """Do moment <- momentum * moment + gradient, weight <- weight - rate * (gradient + momentum * moment), in place."""
+    return operator(weight, gradient, rate, moment, momentum, started)
+
+
+def _zero_unless(taken: ms.Tensor, gradient: ms.Tensor) -> ms.Tensor:
+    return ops.select(taken, gradient, ops.zeros_like(gradient))
+
+
+class MomentumSGD(nn.Optimizer):
+    """SGD with momentum as PyTorch defines it, whose step can be left out by arithmetic, without a branch.
+
+    Args:
+        groups: as of `nn.Optimizer`; their weight decay counts.
+        rates: the learning rate of each step.
+        momentum: weight of the old moment.
+        nesterov: look ahead by the moment.
+    """
+
+    def __init__(self, groups: list[dict], rates: list[float], momentum: float, nesterov: bool):
+        super().__init__(rates, groups)
+        self.momentum = ms.Parameter(ms.Tensor(momentum, ms.float32), name="momentum")
+        self.moments = self.parameters.clone(prefix="moments", init="zeros")
+        self.nesterov = nesterov
+        # ApplyMomentum's use_nesterov does nothing on the CPU.
+        self.operator = ops.SGD(nesterov=True) if nesterov else ops.ApplyMomentum()
+        if nesterov:
+            self.started = self.parameters.clone(prefix="started", init="zeros")
+
+    def construct(self, gradients: Gradients, taken: ms.Tensor | None = None) -> ms.Tensor:
+        """Update the parameters and return nothing of use.
+
+        Args:
+            gradients: in the order of the parameters.
+            taken: bool scalar; where it is false, parameters and moments stay as they are, whatever the gradients hold,
+                and only the count of steps goes on. None: the step is taken.
+        """
+        gradients = self.decay_weight(gradients)
+        rate, momentum = self.get_lr(), self.momentum
+        done = self.assignadd(self.global_step, self.global_step_increase_tensor)
+        if taken is not None:
+            gradients = self.hyper_map(ops.partial(_zero_unless, taken), gradients)
+            rate = ops.select(taken, rate, ops.zeros_like(rate))
+            momentum = ops.select(taken, momentum, ops.ones_like(momentum))
+        # From the last parameter on, whose gradient is there first.
+        if self.nesterov:
+            update = ops.partial(_update_nesterov, self.operator, momentum, rate)
+            updated = self.hyper_map_reverse(update, gradients, self.parameters, self.moments, self.started)
+        else:
+            update = ops.partial(_update, self.operator, momentum, rate)
+            updated = self.hyper_map_reverse(update, gradients, self.parameters, self.moments)
+        return ops.depend(done, updated)
 
 
 def build_optimizer(cfg: CfgNode, network: nn.Cell, learning_rates: Sequence[float]) -> nn.Optimizer:
@@ -25,8 +102,4 @@ def build_optimizer(cfg: CfgNode, network: nn.Cell, learning_rates: Sequence[flo
         {"params": norm, "weight_decay": cfg.BN.WEIGHT_DECAY},
         {"order_params": parameters},
     ]
-    rates, momentum = list(learning_rates), cfg.SOLVER.MOMENTUM
-    if cfg.SOLVER.NESTEROV:
-        # nn.Momentum's use_nesterov does nothing on the CPU.
-        return nn.SGD(groups, rates, momentum, nesterov=True)
-    return nn.Momentum(groups, rates, momentum)
+    return MomentumSGD(groups, list(learning_rates), cfg.SOLVER.MOMENTUM, cfg.SOLVER.NESTEROV)

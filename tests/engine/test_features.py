@@ -1,0 +1,206 @@
+"""What docs/training.md switches on, on SlowFast R50 at its real depth, narrow, so that graphs compile in seconds."""
+
+import mindspore as ms
+import numpy as np
+import pytest
+from fvcore.common.config import CfgNode
+from mindspore import nn
+
+from src.config.custom_config import load_config
+from src.engine import batch_norm
+from src.engine.ema import ExponentialMovingAverage
+from src.engine.gradients import build_clip
+from src.engine.mixed_precision import build_scaler, to_mixed_precision
+from src.engine.train_step import AccumulatedStep, LossGradients, NetworkWithLoss, TrainStep, Update
+from src.models.build import build_model
+from src.models.optimizer import build_optimizer
+from src.utils.distributed import ProcessGroup
+
+pytestmark = pytest.mark.slow
+
+# Large, so that updates are not lost in the rounding of the weights.
+RATE = 100.0
+STEP_RATE = 0.5
+NARROW = (
+    *("RESNET.WIDTH_PER_GROUP", 8, "DATA.NUM_FRAMES", 4, "MODEL.NUM_CLASSES", 5),
+    *("SOLVER.WEIGHT_DECAY", 0.0, "SOLVER.MOMENTUM", 0.9),
+)
+Arrays = dict[str, np.ndarray]
+
+
+def config(*overrides: object) -> CfgNode:
+    return load_config(None, [*NARROW, *overrides])
+
+
+def network_of(cfg: CfgNode) -> nn.Cell:
+    """Return a network whose weights depend on nothing but the configuration."""
+    ms.set_seed(1)
+    return to_mixed_precision(build_model(cfg), cfg.TRAIN.AMP_LEVEL, "CPU")
+
+
+def step_of(cfg: CfgNode, network: nn.Cell) -> TrainStep:
+    if cfg.BN.FREEZE_STATISTICS:
+        batch_norm.freeze_statistics(network)
+    optimizer = build_optimizer(cfg, network, [STEP_RATE] * 10)
+    return TrainStep(NetworkWithLoss(network), optimizer, build_scaler(cfg), build_clip(cfg)).set_train(True)
+
+
+def batch_of(seed: int) -> tuple[ms.Tensor, ...]:
+    """Return two clips of 4 x 32 x 32 with three boxes, one of them padding."""
+    rng = np.random.default_rng(seed)
+    fast = rng.normal(size=(2, 3, 4, 32, 32)).astype(np.float32)
+    corner = rng.uniform(0, 16, (2, 3, 2))
+    boxes = np.concatenate([corner, corner + 12], 2).astype(np.float32)
+    mask = np.float32([[1, 1, 1], [1, 1, 0]])
+    labels = rng.integers(0, 2, (2, 3, 5)).astype(np.float32) * mask[..., None]
+    return tuple(ms.Tensor(array) for array in (fast[:, :, :1].copy(), fast, boxes, labels, mask))
+
+
+def arrays_of(network: nn.Cell) -> Arrays:
+    return {name: parameter.asnumpy().copy() for name, parameter in network.parameters_dict().items()}
+
+
+def assert_close(actual: Arrays, expected: Arrays) -> None:
+    """Compare changes of weights, which are rounded as the weights are: those are around 1."""
+    for name, array in expected.items():
+        np.testing.assert_allclose(actual[name], array, rtol=1e-5, atol=2e-6, err_msg=name)
+
+
+@pytest.fixture(scope="module")
+def gradients() -> Arrays:
+    """Gradients of the network by name: many arrays, of every shape that there is."""
+    network = network_of(config()).set_train(True)
+    parameters = ms.ParameterTuple(network.trainable_params())
+    loss, arrays = LossGradients(NetworkWithLoss(network), parameters, None)(*batch_of(0))
+    assert float(loss) == pytest.approx(np.log(2), abs=0.05)
+    assert len(arrays) == 332
+    return {parameter.name: array.asnumpy() for parameter, array in zip(parameters, arrays, strict=True)}
+
+
+def update_of(cfg: CfgNode, gradients: Arrays, spoilt: bool = False) -> tuple[Arrays, Update]:
+    """Return by how much one update changes each weight, and the update."""
+    network = network_of(cfg)
+    before = arrays_of(network)
+    scaler = build_scaler(cfg)
+    factor = 1.0 if scaler is None else float(scaler.scale_value.asnumpy())
+    update = Update(build_optimizer(cfg, network, [RATE] * 10), scaler, build_clip(cfg))
+    given = [gradients[parameter.name] * factor for parameter in update.optimizer.parameters]
+    if spoilt:
+        given[7].flat[0] = np.inf
+    update(ms.Tensor(0.7), ms.Tensor(5.0), tuple(ms.Tensor(array) for array in given))
+    after = arrays_of(network)
+    return {name: after[name] - before[name] for name in gradients}, update
+
+
+@pytest.mark.parametrize("nesterov", [False, True])
+def test_the_first_update_follows_pytorchs_rule(gradients, nesterov):
+    updated, _ = update_of(config("SOLVER.NESTEROV", nesterov), gradients)
+    # moment = gradient; Nesterov looks ahead by 0.9 of it.
+    factor = -RATE * (1.9 if nesterov else 1.0)
+    assert_close(updated, {name: factor * gradient for name, gradient in gradients.items()})
+
+
+def test_clipping_by_norm_shortens_all_gradients_together(gradients):
+    norm = float(np.sqrt(sum((gradient.astype(np.float64) ** 2).sum() for gradient in gradients.values())))
+    updated, _ = update_of(config("SOLVER.CLIP_GRAD_L2NORM", norm / 4), gradients)
+    assert_close(updated, {name: -RATE / 4 * gradient for name, gradient in gradients.items()})
+    longer, _ = update_of(config("SOLVER.CLIP_GRAD_L2NORM", norm * 4), gradients)
+    assert_close(longer, {name: -RATE * gradient for name, gradient in gradients.items()})
+
+
+def test_clipping_by_value_bounds_each_element(gradients):
+    limit = 0.01
+    assert any(np.abs(gradient).max() > limit for gradient in gradients.values())
+    updated, _ = update_of(config("SOLVER.CLIP_GRAD_VAL", limit), gradients)
+    assert_close(updated, {name: -RATE * np.clip(gradient, -limit, limit) for name, gradient in gradients.items()})
+
+
+@pytest.mark.parametrize("nesterov", [False, True])
+def test_an_overflow_leaves_weights_and_moments_and_halves_the_loss_scale(gradients, nesterov):
+    cfg = config("TRAIN.AMP_LEVEL", "O2", "TRAIN.LOSS_SCALE_WINDOW", 5, "SOLVER.NESTEROV", nesterov)
+    updated, update = update_of(cfg, gradients, spoilt=True)
+    assert all(not change.any() for change in updated.values())
+    assert all(not moment.asnumpy().any() for moment in update.optimizer.moments)
+    assert update.scaler.scale_value.asnumpy() == 512
+    assert update.optimizer.global_step.asnumpy().tolist() == [1]
+    taken, update = update_of(cfg, gradients)
+    assert_close(taken, {name: -RATE * (1.9 if nesterov else 1.0) * array for name, array in gradients.items()})
+    assert update.scaler.scale_value.asnumpy() == 1024
+
+
+@pytest.mark.parametrize("depth", [50, 101])
+def test_averages_follow_their_definition(depth):
+    network = network_of(config("RESNET.DEPTH", depth))
+    ema = ExponentialMovingAverage(network, 0.75)
+    start = arrays_of(network)
+    for parameter in network.get_parameters():
+        parameter.set_data(ms.Tensor(parameter.asnumpy() + 1))
+    ema()
+    with ema.applied():
+        assert_close(arrays_of(network), {name: array + 0.25 for name, array in start.items()})
+    assert_close(arrays_of(network), {name: array + 1 for name, array in start.items()})
+
+
+def test_frozen_statistics_stay_while_weights_learn():
+    cfg = config("BN.FREEZE_STATISTICS", True)
+    network = network_of(cfg)
+    step, before = step_of(cfg, network), arrays_of(network)
+    assert np.isfinite(float(step(*batch_of(0))))
+    after = arrays_of(network)
+    changed = {name for name, array in after.items() if (array != before[name]).any()}
+    assert not [name for name in changed if "moving" in name]
+    assert {"s1.pathway1_stem.conv.weight", "s5.pathway0_res2.branch2.c_bn.gamma", "head.projection.bias"} <= changed
+
+
+def test_precise_statistics_are_those_of_the_batches():
+
+    cfg = config()
+    network = network_of(cfg)
+    forward = NetworkWithLoss(network).set_train(True)
+    before = arrays_of(network)
+    batch_norm.update_statistics(network, forward, (batch_of(seed) for seed in range(2)), 0.1, ProcessGroup())
+    after = arrays_of(network)
+    assert all(np.isfinite(array).all() for array in after.values())
+    changed = {name for name, array in after.items() if (array != before[name]).any()}
+    assert changed == {name for name in after if "moving" in name}
+
+
+@pytest.fixture(scope="module")
+def full_precision() -> tuple[float, float]:
+    """Losses of two steps in float32."""
+    cfg = config()
+    step = step_of(cfg, network_of(cfg))
+    return tuple(float(step(*batch_of(seed))) for seed in range(2))
+
+
+@pytest.mark.parametrize("overrides", [("TRAIN.AMP_LEVEL", "O2"), ("TRAIN.AMP_LEVEL", "O3")])
+def test_mixed_precision_gives_the_losses_of_float32_to_its_rounding(overrides, full_precision):
+    cfg = config(*overrides)
+    network = network_of(cfg)
+    step = step_of(cfg, network)
+    losses = [float(step(*batch_of(seed))) for seed in range(2)]
+    assert losses[0] == pytest.approx(full_precision[0], abs=1e-3)
+    assert losses[1] == pytest.approx(full_precision[1], abs=2e-2)
+    assert losses != list(full_precision)
+    assert all(parameter.dtype == ms.float32 for parameter in network.get_parameters())
+
+
+@pytest.mark.parametrize("depth", [50, 101])
+def test_accumulation_clipping_averages_and_mixed_precision_together(depth):
+    cfg = config(
+        *("RESNET.DEPTH", depth, "TRAIN.AMP_LEVEL", "O2", "TRAIN.LOSS_SCALE_WINDOW", 2),
+        *("SOLVER.CLIP_GRAD_L2NORM", 1.0, "TRAIN.EMA_DECAY", 0.9, "TRAIN.ACCUMULATE_STEPS", 2),
+    )
+    network = network_of(cfg)
+    step, ema = AccumulatedStep(step_of(cfg, network)), ExponentialMovingAverage(network, cfg.TRAIN.EMA_DECAY)
+    before = arrays_of(network)
+    for seed in range(2):
+        assert np.isfinite(float(step([batch_of(seed), batch_of(seed + 5)])))
+        ema()
+    # Nothing overflowed: both steps were taken, and the loss scale grew after its window.
+    assert step.network.update.scaler.scale_value.asnumpy() == 2048
+    after = arrays_of(network)
+    with ema.applied():
+        averaged = arrays_of(network)
+    name = "s5.pathway0_res2.branch2.c.weight"
+    assert np.abs(after[name] - before[name]).max() > np.abs(averaged[name] - before[name]).max() > 0

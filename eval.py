@@ -4,6 +4,7 @@ python eval.py --cfg configs/AVA/SLOWFAST_32x2_R50_SHORT.yaml [--device_target C
     TEST.CHECKPOINT_FILE_PATH slowfast.ckpt [KEY VALUE ...]
 """
 
+import logging
 import sys
 from pathlib import Path
 
@@ -22,21 +23,33 @@ def main() -> int:
     target = set_up_device(args.device_target, cfg.RNG_SEED, cfg.ALLOW_TF32)
 
     # MindSpore is imported once the device is set up.
+    from src.checkpoint.class_names import check_class_names, class_names
     from src.checkpoint.loading import load_into
+    from src.checkpoint.mindspore_format import load_checkpoint
     from src.datasets.ava_dataset import AvaDataset
+    from src.datasets.build import build_test_loader
     from src.engine.checkpointer import averaged_weights
-    from src.engine.evaluation import evaluate
+    from src.engine.evaluation import evaluate, write_result
     from src.engine.mixed_precision import to_mixed_precision
+    from src.engine.output_folder import make_output_folder
+    from src.evaluation.build import build_evaluator, read_class_names
     from src.models.build import build_model, device_layers
 
     group = init_process_group()
     log_on_main_only(group)
+    output, path = Path(cfg.OUTPUT_DIR), cfg.TEST.CHECKPOINT_FILE_PATH
+    make_output_folder(output, group)
+    arrays = load_checkpoint(path)
+    check_class_names(class_names(arrays), read_class_names(cfg), path, cfg.AVA.LABEL_MAP_FILE)
     dataset = AvaDataset(cfg, "test")
+    evaluator = build_evaluator(cfg, dataset.frames.names, dataset.second_stride)
     level = cfg.TEST.AMP_LEVEL
     network = to_mixed_precision(build_model(cfg, device_layers(cfg, level)), level, target)
-    path = cfg.TEST.CHECKPOINT_FILE_PATH
-    load_into(network, averaged_weights(path) if cfg.TEST.USE_EMA else path)
-    evaluate(cfg, network, dataset, "test", Path(cfg.OUTPUT_DIR), group)
+    load_into(network, averaged_weights(arrays, path) if cfg.TEST.USE_EMA else arrays)
+    loader = build_test_loader(dataset, group.rank, group.size)
+    result = evaluate(network, loader, evaluator, group, "evaluate test")
+    if result is not None:
+        write_result(output, "test", evaluator, result, logging.INFO)
     return 0
 
 

@@ -21,11 +21,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     target = set_up_device(args.device_target, cfg.RNG_SEED, cfg.ALLOW_TF32)
 
     # MindSpore is imported once the device is set up.
+    from src.checkpoint.class_names import class_names, differing_classes
     from src.checkpoint.loading import load_into
+    from src.checkpoint.mindspore_format import load_checkpoint
     from src.datasets.ava_dataset import AvaDataset
     from src.engine.interrupt import STATUS, StopRequest
     from src.engine.mixed_precision import to_mixed_precision
     from src.engine.trainer import Trainer
+    from src.evaluation.build import read_class_names
     from src.models.build import build_model, device_layers
 
     group = init_process_group()
@@ -34,11 +37,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
     dataset = AvaDataset(cfg, "train")
     level = cfg.TRAIN.AMP_LEVEL
     network = to_mixed_precision(build_model(cfg, device_layers(cfg, level)), level, target)
-    if cfg.TRAIN.CHECKPOINT_FILE_PATH:
-        coverage = load_into(network, cfg.TRAIN.CHECKPOINT_FILE_PATH, fresh_head=True)
-        get_logger().info("%s: %s", cfg.TRAIN.CHECKPOINT_FILE_PATH, coverage.summary())
+    names = read_class_names(cfg)
+    start = cfg.TRAIN.CHECKPOINT_FILE_PATH
+    if start:
+        arrays = load_checkpoint(start)
+        coverage = load_into(network, arrays, fresh_head=True)
+        get_logger().info("%s: %s", start, coverage.summary())
+        if not coverage.skipped and differing_classes(class_names(arrays), names):
+            get_logger().warning("%s: its head was trained for other classes: %s", start, class_names(arrays))
     try:
-        finished = Trainer(cfg, network, dataset, group).train(stop)
+        finished = Trainer(cfg, network, dataset, group, names).train(stop)
     except OSError as error:
         # A full disk or a lost one: what was written before is whole.
         raise UserError(f"{error.filename or cfg.OUTPUT_DIR}: {error.strerror or error}") from error

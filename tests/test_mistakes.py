@@ -128,7 +128,3 @@ def test_a_missing_checkpoint(data, capsys):
 
 def test_fewer_clips_than_a_batch(data, capsys):
     assert "TRAIN.BATCH_SIZE 4096" in refuse(data, capsys, "TRAIN.BATCH_SIZE", "4096")
-
-
-def test_mixed_precision_on_the_cpu(data, capsys):
-    assert "AMP_LEVEL O2" in refuse(data, capsys, "TRAIN.AMP_LEVEL", "O2")

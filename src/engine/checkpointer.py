@@ -1,35 +1,28 @@
 """The checkpoints of a run: written whole, found again, and restored so that the run goes on as if undisturbed."""
 
 import json
-import os
 import re
+import uuid
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 
 import mindspore as ms
 import numpy as np
 from mindspore import nn
 
+from src.checkpoint.class_names import with_class_names
 from src.checkpoint.mindspore_format import load_checkpoint, save_checkpoint
 from src.utils.distributed import ProcessGroup
 from src.utils.errors import UserError
+from src.utils.files import write_atomic
 from src.utils.logging import get_logger
 
 _NAME = re.compile(r"slowfast-(\d+)_(\d+)\.ckpt")
-_BEST = "slowfast-best.ckpt"
+_RECORD = "run.json"
 # What a checkpoint holds beside weights has these first letters; nothing of the network has.
 _OPTIMIZER, _SCALER, _AVERAGE, _RUN = "optimizer.", "loss_scale.", "ema.", "run"
 # Of the optimizer's own parameters, those that a configuration gives.
 _CONFIGURED = re.compile(r"(learning_rate|momentum)")
-
-
-@dataclass(frozen=True)
-class Position:
-    """How far a run has come: `step` steps of `epoch`, which counts from 1, are done."""
-
-    epoch: int
-    step: int
 
 
 def run_parameters(
@@ -56,77 +49,114 @@ def run_parameters(
     return parameters | {parameter.name: parameter for parameter in averages}
 
 
-def averaged_weights(path: str | os.PathLike) -> dict[str, np.ndarray]:
-    """Return the weights that TRAIN.EMA_DECAY averaged, by the network's names, from a checkpoint of a run.
+def averaged_weights(arrays: Mapping[str, np.ndarray], source: str) -> dict[str, np.ndarray]:
+    """Return the weights that TRAIN.EMA_DECAY averaged, by the network's names, from a run's checkpoint.
+
+    Args:
+        arrays: of the checkpoint.
+        source: what to call it.
 
     Raises:
-        UserError: an unfit file, or one without averages.
+        UserError: it holds no averages.
     """
-    arrays = load_checkpoint(path)
     averages = {name[len(_AVERAGE) :]: array for name, array in arrays.items() if name.startswith(_AVERAGE)}
     if not averages:
-        raise UserError(f"{path}: holds no averaged weights (TRAIN.EMA_DECAY); set TEST.USE_EMA False")
+        raise UserError(f"{source}: holds no averaged weights (TRAIN.EMA_DECAY); set TEST.USE_EMA False")
     return averages
 
 
 class Checkpointer:
-    """The checkpoints below one folder.
+    """The checkpoints of a run below one folder.
+
+    A file run.json beside them says which of them the run has written. What else lies there, of an earlier run or of
+    anybody, is never removed and never resumed from.
 
     Args:
         folder: where they are.
         parameters: what they hold, see `run_parameters`.
-        settings: what must not change when a run goes on, by configuration key.
+        settings: what must not change when a run goes on, by name.
         keep: how many to keep, the newest; 0: all.
+        class_names: class name by class id; empty: not known.
     """
 
-    def __init__(self, folder: Path, parameters: dict[str, ms.Parameter], settings: Mapping[str, object], keep: int):
+    def __init__(
+        self,
+        folder: Path,
+        parameters: dict[str, ms.Parameter],
+        settings: Mapping[str, object],
+        keep: int,
+        class_names: Mapping[int, str],
+    ):
         self.folder = folder
         self._parameters = parameters
         self._settings = dict(settings)
         self._keep = keep
+        self._class_names = class_names
+        self._run = uuid.uuid4().hex
+        # What this run has written, the oldest first.
+        self._written: list[dict[str, object]] = []
 
-    def save(self, position: Position) -> None:
-        """Write a checkpoint, and remove those that are too many."""
-        path = self.folder / f"slowfast-{position.epoch}_{position.step}.ckpt"
-        record = json.dumps({"epoch": position.epoch, "step": position.step, "settings": self._settings})
+    def path(self, epoch: int, step: int) -> Path:
+        """Return the path of the checkpoint after `step` steps of `epoch`, which counts from 1."""
+        return self.folder / f"slowfast-{epoch}_{step}.ckpt"
+
+    @property
+    def best_path(self) -> Path:
+        """The path of the weights that scored best."""
+        return self.folder / "slowfast-best.ckpt"
+
+    def save(self, epoch: int, step: int) -> None:
+        """Write a checkpoint, and remove those of this run that are too many."""
+        path = self.path(epoch, step)
+        record = json.dumps({"run": self._run, "epoch": epoch, "step": step, "settings": self._settings})
         arrays = {name: parameter.asnumpy() for name, parameter in self._parameters.items()}
-        save_checkpoint({**arrays, _RUN: np.frombuffer(record.encode(), np.uint8)}, path)
-        get_logger().info("wrote %s", path)
+        arrays[_RUN] = np.frombuffer(record.encode(), np.uint8)
+        save_checkpoint(with_class_names(arrays, self._class_names), path)
+        get_logger().debug("wrote %s", path)
+        self._written = [entry for entry in self._written if entry["name"] != path.name] + [_stamp(path)]
         if self._keep:
-            for old in self._found()[self._keep :]:
-                old.unlink()
+            for entry in self._written[: -self._keep]:
+                old = self.folder / str(entry["name"])
+                # Somebody may have put another file in its place.
+                if old.is_file() and _stamp(old) == entry:
+                    old.unlink()
+            self._written = self._written[-self._keep :]
+        write_atomic(self.folder / _RECORD, json.dumps({"run": self._run, "checkpoints": self._written}))
 
     def save_best(self, network: nn.Cell) -> None:
         """Write the weights that scored best so far."""
-        path = self.folder / _BEST
-        save_checkpoint({name: parameter.asnumpy() for name, parameter in network.parameters_dict().items()}, path)
-        get_logger().info("wrote %s", path)
+        weights = {name: parameter.asnumpy() for name, parameter in network.parameters_dict().items()}
+        save_checkpoint(with_class_names(weights, self._class_names), self.best_path)
+        get_logger().debug("wrote %s", self.best_path)
 
-    def restore(self, group: ProcessGroup) -> Position | None:
-        """Load the newest whole checkpoint on every device; damaged ones are passed over with a warning.
+    def restore(self, group: ProcessGroup) -> tuple[int, int] | None:
+        """Load the run's newest whole checkpoint on every device; damaged ones are passed over with a warning.
 
         Returns:
-            Where the run stood; None if there is no checkpoint.
+            Epoch, counted from 1, and how many of its steps were done; None if there is no checkpoint.
 
         Raises:
             UserError: the checkpoint is of a run with other settings.
         """
-        answer = {}
-        if group.is_main:
-            try:
-                answer = self._restore_newest()
-            except UserError as error:
-                answer = {"error": str(error)}
-        answer = json.loads(group.gather(json.dumps(answer).encode())[0])
-        if "error" in answer:
-            raise UserError(answer["error"])
-        if not answer:
+        reached = group.on_main(self._restore_newest)
+        if reached is None:
             return None
         group.broadcast(self._parameters.values())
-        return Position(**answer)
+        return tuple(reached)
 
-    def _restore_newest(self) -> dict[str, int]:
-        for path in self._found():
+    def warn_of_earlier_run(self) -> None:
+        """Say that a run which starts from the beginning finds another one's checkpoints."""
+        earlier = [path.name for path in self._by_progress()]
+        if earlier:
+            get_logger().warning(
+                "%s: holds %d checkpoints of an earlier run, the last is %s; they stay, but for names that come again",
+                self.folder,
+                len(earlier),
+                earlier[0],
+            )
+
+    def _restore_newest(self) -> tuple[int, int] | None:
+        for path in self._candidates():
             try:
                 arrays = load_checkpoint(path)
             except UserError as error:
@@ -136,27 +166,56 @@ class Checkpointer:
                 get_logger().warning("left out: %s: holds weights only", path)
                 continue
             record = json.loads(arrays.pop(_RUN).tobytes())
+            if self._written and record.get("run") != self._run:
+                get_logger().warning("left out: %s: of another run than the rest", path)
+                continue
             self._check(path, record["settings"], arrays)
             for name, parameter in self._parameters.items():
                 parameter.set_data(ms.Tensor(arrays[name]))
+            self._run = record.get("run", self._run)
             get_logger().info("resumed from %s", path)
-            return {"epoch": record["epoch"], "step": record["step"]}
-        return {}
+            return record["epoch"], record["step"]
+        # Nothing to go on from: a run of its own begins.
+        self._run, self._written = uuid.uuid4().hex, []
+        return None
+
+    def _candidates(self) -> list[Path]:
+        """Return the checkpoints of the run that wrote last, the newest first."""
+        try:
+            record = json.loads((self.folder / _RECORD).read_text())
+        except FileNotFoundError:
+            return self._by_progress()
+        except (OSError, ValueError) as error:
+            raise UserError(f"{self.folder / _RECORD}: cannot be read: {error}; remove it to resume by name") from error
+        self._run, self._written = record["run"], record["checkpoints"]
+        return [self.folder / entry["name"] for entry in reversed(self._written)]
+
+    def _by_progress(self) -> list[Path]:
+        """Return all checkpoints in the folder, the furthest first."""
+        names = [(path, _NAME.fullmatch(path.name)) for path in self.folder.glob("*.ckpt")]
+        paths = [(int(match[1]), int(match[2]), path) for path, match in names if match]
+        return [path for _, _, path in sorted(paths, reverse=True)]
 
     def _check(self, path: Path, settings: dict[str, object], arrays: dict[str, np.ndarray]) -> None:
         """Raise unless the run can go on from a checkpoint."""
         advice = "give this run another OUTPUT_DIR, or set TRAIN.AUTO_RESUME False"
-        for key, value in self._settings.items():
-            if settings.get(key) != value:
-                raise UserError(f"{path}: of a run with {key} {settings.get(key)}, this one has {value}; {advice}")
+        # As JSON has them: its lists are no tuples.
+        present = json.loads(json.dumps(self._settings))
+        differing = [
+            f"{name} was {settings[name]}, now it is {value}"
+            for name, value in present.items()
+            if name in settings and settings[name] != value
+        ]
+        if differing:
+            raise UserError(f"{path}: of a run with other settings: {'; '.join(differing)}; {advice}")
         for name, parameter in self._parameters.items():
             shape = arrays[name].shape if name in arrays else None
             if shape != tuple(parameter.shape):
                 found = "is not in it" if shape is None else f"has shape {shape} in it"
                 raise UserError(f"{path}: {name} {found}, expected shape {tuple(parameter.shape)}; {advice}")
 
-    def _found(self) -> list[Path]:
-        """Return the checkpoints, the newest first."""
-        names = [(path, _NAME.fullmatch(path.name)) for path in self.folder.glob("*.ckpt")]
-        paths = [(int(match[1]), int(match[2]), path) for path, match in names if match]
-        return [path for _, _, path in sorted(paths, reverse=True)]
+
+def _stamp(path: Path) -> dict[str, object]:
+    """Return what tells a file from another that was put in its place."""
+    stat = path.stat()
+    return {"name": path.name, "bytes": stat.st_size, "changed": stat.st_mtime_ns}

@@ -184,6 +184,10 @@ class AvaEvaluator:
         self._order = order
         self._batches: list[dict[str, np.ndarray]] = []
 
+    def reset(self) -> None:
+        """Drop what was gathered."""
+        self._batches.clear()
+
     def process(self, scores: np.ndarray, boxes: np.ndarray, metadata: Iterable[tuple[str | int, float]]) -> None:
         """Add a batch.
 

@@ -10,6 +10,16 @@ from src.ava.label_map import read_label_map
 from src.evaluation.ava_metric import AvaEvaluator
 
 
+def read_class_names(cfg: CfgNode) -> dict[int, str]:
+    """Return class name by class id from AVA.LABEL_MAP_FILE; nothing where there is no such file.
+
+    Raises:
+        UserError: a file that is no label map.
+    """
+    path = Path(cfg.DATA.PATH_TO_DATA_DIR) / cfg.AVA.ANNOTATION_DIR / cfg.AVA.LABEL_MAP_FILE
+    return read_label_map(path) if path.is_file() else {}
+
+
 def build_evaluator(cfg: CfgNode, videos: Sequence[str] = (), second_stride: int = 1) -> AvaEvaluator:
     """Return an evaluator with the ground truth, classes and exclusions that AVA.* name.
 

@@ -1,8 +1,10 @@
 """The processes of a run, one for each device, and what they tell each other."""
 
+import json
 import os
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
 
@@ -11,6 +13,7 @@ from src.utils.errors import UserError
 # How launchers say how many processes there are: Open MPI; msrun and the launch scripts here.
 _SIZES = ("OMPI_COMM_WORLD_SIZE", "RANK_SIZE")
 _WORD = 4
+Result = TypeVar("Result")
 
 
 @dataclass(frozen=True)
@@ -66,6 +69,26 @@ class ProcessGroup:
         import mindspore as ms
 
         return ms.ops.AllGather()(ms.Tensor(words)).asnumpy().reshape(self.size, -1)
+
+    def on_main(self, action: Callable[[], Result]) -> Result:
+        """Do something on process 0 alone, and give all processes what it returned.
+
+        Args:
+            action: returns what JSON can hold.
+
+        Raises:
+            UserError: `action` raised it; every process does then, so that none waits for another.
+        """
+        answer: dict[str, object] = {}
+        if self.is_main:
+            try:
+                answer = {"result": action()}
+            except UserError as error:
+                answer = {"error": str(error)}
+        answer = json.loads(self.gather(json.dumps(answer).encode())[0])
+        if "error" in answer:
+            raise UserError(answer["error"])
+        return answer["result"]
 
     def broadcast(self, parameters: Iterable) -> None:
         """Give `parameters` (of four-byte types, the same names and shapes everywhere) the values of process 0."""

@@ -12,7 +12,7 @@ from src.engine.ema import ExponentialMovingAverage
 from src.engine.gradients import build_clip
 from src.engine.mixed_precision import build_scaler, to_mixed_precision
 from src.engine.train_step import AccumulatedStep, LossGradients, NetworkWithLoss, TrainStep, Update
-from src.models.build import build_model
+from src.models.build import build_model, device_layers
 from src.models.optimizer import build_optimizer
 from src.utils.distributed import ProcessGroup
 
@@ -35,7 +35,8 @@ def config(*overrides: object) -> CfgNode:
 def network_of(cfg: CfgNode) -> nn.Cell:
     """Return a network whose weights depend on nothing but the configuration."""
     ms.set_seed(1)
-    return to_mixed_precision(build_model(cfg), cfg.TRAIN.AMP_LEVEL, "CPU")
+    level = cfg.TRAIN.AMP_LEVEL
+    return to_mixed_precision(build_model(cfg, device_layers(cfg, level)), level, "CPU")
 
 
 def step_of(cfg: CfgNode, network: nn.Cell) -> TrainStep:

@@ -28,6 +28,8 @@ _BACKWARD_SECONDS = Fraction(1, 10)
 _TRUNCATION_SECONDS = 1
 # Within so many seconds ahead, decoding on is quicker than seeking, which lands on a keyframe far before.
 _DECODE_ON_SECONDS = 4
+# Where many packets have no time stamps, and those behind a seek are guessed otherwise than from the start.
+_GUESSING_FORMATS = ("mpeg",)
 # FF_QP2LAMBDA: what `-q:v 1` stands for.
 _JPEG_QUALITY = {"flags": "+qscale", "global_quality": "118"}
 # Of files that are taken for videos unseen; what has another suffix is looked into.
@@ -407,6 +409,7 @@ def _read_packets(path: Path, first_ticks: int) -> _Packets:
             pass  # what the file still holds counts; decoding it tells of the damage
         rate = stream.average_rate or stream.guessed_rate or Fraction(0)
         promised = _promised(container, stream, ends)
+        may_seek = container.format.name not in _GUESSING_FORMATS
         unit = stream.time_base
     no_keyframes = np.empty((0, 2), np.int64)
     if not is_timed:
@@ -422,7 +425,7 @@ def _read_packets(path: Path, first_ticks: int) -> _Packets:
     ticks = np.array([row[0] for row in rows], np.int64)
     if not len(ticks) or (np.diff(ticks) <= 0).any():
         return unknown
-    keyframes = [(row[0], row[3]) for row in rows if row[2] and row[3] is not None]
+    keyframes = [(row[0], row[3]) for row in rows if row[2] and row[3] is not None and may_seek]
     times = FrameTimes(ticks, _end(ticks, rows[-1][1], rate, unit), unit)
     return _Packets(times, rate, promised, np.array(keyframes, np.int64).reshape(-1, 2))
 
@@ -453,12 +456,15 @@ def _promised(
 
     A container's duration is that of its longest stream, which may be sound or subtitles.
     """
+    if container.format.flags & av.format.Flags.ts_discont.value:
+        return None  # nothing is promised: what libavformat says was told from the last time stamps
     if stream.duration:
         return stream.duration * stream.time_base
     if not container.duration:
         return None
-    whole = Fraction(container.duration, av.time_base)
     start = Fraction(container.start_time or 0, av.time_base)
+    # Matroska's duration counts from 0, whenever the first stream starts.
+    whole = Fraction(container.duration, av.time_base) - max(start, Fraction(0))
     others = max((end - start for index, end in ends.items() if index != stream.index), default=Fraction(0))
     return None if others >= whole - _TRUNCATION_SECONDS else whole
 
@@ -576,9 +582,14 @@ class VideoReader:
             except (av.FFmpegError, UserError):
                 continue
             self._has_sought = True
-            if _slot(self._current.time, fps) <= index:
+            if self._is_known(self._current) and _slot(self._current.time, fps) <= index:
                 return
         self._start_anew()
+
+    def _is_known(self, frame: VideoFrame) -> bool:
+        """Whether a frame has a time that the file states; behind a seek, times may be guessed."""
+        ticks = self._info.times.ticks
+        return bool(ticks[min(np.searchsorted(ticks, frame.ticks), len(ticks) - 1)] == frame.ticks)
 
     def _start_anew(self) -> None:
         """Stand on the first frame of the file opened again."""

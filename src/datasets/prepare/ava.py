@@ -8,6 +8,8 @@ A data root holds
     ava_annotations/  frame lists, box lists, excluded timestamps, label map
 """
 
+import functools
+import os
 import shutil
 import tarfile
 import tempfile
@@ -23,6 +25,7 @@ from src.datasets.prepare.ffmpeg import TargetError
 from src.datasets.prepare.frame_records import FileState, FrameRecord, read_record, write_record
 from src.datasets.prepare.frames import count_frames, discard_frames, extract_frames, remove_partials
 from src.datasets.prepare.jobs import format_bytes, run_all, threads_per_job
+from src.datasets.prepare.outputs import Outputs
 from src.datasets.video import VideoInfo, VideoReader, find_videos, probe
 from src.utils.errors import UserError
 
@@ -71,13 +74,20 @@ def download_all(
     if not (annotations / NAMES_FILE).exists():
         download.fetch(names_urls, NAMES_FILE, annotations / NAMES_FILE)
     if any(not (annotations / name).exists() for name in BOX_LISTS.values()) and not dry_run:
-        download.fetch(annotation_urls, ANNOTATIONS_FILE, root / ANNOTATIONS_FILE)
+        if not (root / ANNOTATIONS_FILE).exists():
+            download.fetch(annotation_urls, ANNOTATIONS_FILE, root / ANNOTATIONS_FILE)
         unpack_annotations(root / ANNOTATIONS_FILE, annotations)
-    missing = [
+    videos = root / "videos"
+    missing = [name for name in video_names(root) if not (videos / name).exists()]
+    unchecked = [
         name
         for name in video_names(root)
-        if not ((root / "videos" / name).exists() and download.checksum_file(root / "videos" / name).exists())
+        if (videos / name).exists() and not download.checksum_file(videos / name).exists()
     ]
+    if unchecked:
+        print(
+            f"download: {len(unchecked)} videos lie there without a checksum, as {unchecked[0]}: they are kept unchecked"
+        )
     if dry_run:
         with ThreadPoolExecutor(jobs) as pool:
             sizes = list(pool.map(lambda name: download.remote_size(video_urls, name), missing))
@@ -105,7 +115,13 @@ def unpack_annotations(archive: Path, annotations: Path) -> None:
             unpacked = Path(temporary)
             while len(entries := list(unpacked.iterdir())) == 1 and entries[0].is_dir():
                 unpacked = entries[0]
-            shutil.copytree(unpacked, annotations, dirs_exist_ok=True)
+            for source in sorted(path for path in unpacked.rglob("*") if path.is_file()):
+                target = annotations / source.relative_to(unpacked)
+                if os.path.lexists(target):
+                    print(f"download: {target} lies there already and is kept")
+                    continue
+                target.parent.mkdir(parents=True, exist_ok=True)
+                shutil.copy(source, target)
     except tarfile.TarError as error:
         raise UserError(f"{archive}: cannot unpack the annotations: {error}") from error
     except OSError as error:
@@ -217,14 +233,15 @@ def write_lists(root: Path) -> None:
     Raises:
         UserError: box lists are missing, a frames folder has a gap, or a split has no frames at all.
     """
+    writers = {}
     for split, box_list in BOX_LISTS.items():
         names = sorted({row.split(",", 1)[0] for row in _lines(root / "ava_annotations" / box_list) if row})
         counts = {name: count_frames(root / "frames" / name) for name in names if (root / "frames" / name).is_dir()}
         if not counts:
             raise UserError(f"{root / 'frames'}: has frames of none of the {len(names)} videos in {box_list}")
-        path = root / "ava_annotations" / f"{split}.csv"
-        write_frame_list(path, counts)
-        print(f"lists: {path.name}: {len(counts)} of {len(names)} videos, {sum(counts.values())} frames")
+        writers[f"ava_annotations/{split}.csv"] = functools.partial(write_frame_list, frame_counts=counts)
+        print(f"lists: {split}.csv: {len(counts)} of {len(names)} videos, {sum(counts.values())} frames")
+    Outputs(root).write(writers, {})
 
 
 def _frame_bytes(videos: Sequence[Path], fps: int, short_side: int) -> float:

@@ -81,7 +81,7 @@ def locked(root: Path) -> Iterator[None]:
     """
     try:
         root.mkdir(parents=True, exist_ok=True)
-        lock = (root / ".prepare.lock").open("w")
+        lock = (root / ".prepare.lock").open("a")
     except OSError as error:
         raise TargetError(f"{root}: cannot write to the folder: {error.strerror}") from error
     with lock:

@@ -101,7 +101,6 @@ class Outputs:
             UserError: a file is there that is not this package's.
             TargetError: the folder cannot be written.
         """
-        self.check_free(files)
         try:
             self.root.mkdir(parents=True, exist_ok=True)
             stage = Path(tempfile.mkdtemp(prefix=PARTIAL_PREFIX, dir=self.root))
@@ -113,6 +112,7 @@ class Outputs:
                 (stage / path).parent.mkdir(parents=True, exist_ok=True)
                 write(stage / path)
                 digests[path] = _digest(stage / path)
+            self.check_free(path for path, digest in digests.items() if not self._holds(path, digest))
             old = self._record.files
             # Before the files: a run that is stopped in between finds both its old and its new ones.
             self._record.files = old | {path: [*old.get(path, []), digest] for path, digest in digests.items()}
@@ -153,11 +153,15 @@ class Outputs:
         for path in paths:
             if self._is_own(path) and (self.root / path).exists():
                 (self.root / path).unlink()
-                print(f"custom: {self.root / path}, of an earlier run, is removed: it does not fit this one")
+                print(f"{self.root / path}, of an earlier run, is removed: it does not fit this one")
 
     def _is_own(self, path: str) -> bool:
+        return any(self._holds(path, digest) for digest in self._record.files.get(path, []))
+
+    def _holds(self, path: str, digest: str) -> bool:
+        """Whether a file, and no link to one, has this content."""
         target = self.root / path
-        return target.is_file() and not target.is_symlink() and _digest(target) in self._record.files.get(path, [])
+        return target.is_file() and not target.is_symlink() and _digest(target) == digest
 
     def _is_own_link(self, path: str) -> bool:
         target = self.root / path
@@ -189,9 +193,12 @@ def check_apart(inputs: Mapping[str, Path], outputs: Iterable[Path]) -> None:
                 )
 
 
-def _is_same_file(first: Path, second: Path) -> bool:
+def _is_same_file(source: Path, output: Path) -> bool:
+    """Whether a file is an output, or one in it, by another name: a hard link."""
     with contextlib.suppress(OSError):
-        return first.is_file() and second.is_file() and first.samefile(second)
+        if source.is_file() and source.stat().st_nlink > 1:
+            candidates = output.rglob("*") if output.is_dir() else [output]
+            return any(path.is_file() and path.samefile(source) for path in candidates)
     return False
 
 

@@ -1,0 +1,153 @@
+"""Every box is accounted for: it stands for the key frame that is nearest, or it is told why not."""
+
+from collections import Counter
+from fractions import Fraction
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from src.datasets.prepare.box import Box, Classes
+from src.datasets.prepare.key_boxes import Account, KeyBox, Timing, lost_classes, report, select_key_boxes
+from src.datasets.video import FrameTimes, VideoInfo
+from src.utils.errors import UserError
+
+FILE = Path("boxes.xml")
+CORNERS = (0.1, 0.1, 0.5, 0.9)
+
+
+def _info(rate: Fraction, seconds: float) -> VideoInfo:
+    """A video of constant rate."""
+    count = round(seconds * rate)
+    times = FrameTimes(np.arange(count), count, 1 / rate)
+    return VideoInfo(Path("a.mp4"), times, rate, 160, 96, Fraction(1), None, np.empty((0, 2), np.int64))
+
+
+def _box(person: str = "0", **changes: object) -> Box:
+    settings = {"video": "a.mp4", "corners": CORNERS, "classes": (1,), "last": person, "where": "boxes.xml: row 1"}
+    return Box(**settings | changes)
+
+
+def _select(boxes: list[Box], info: VideoInfo, timing: Timing | None = None) -> tuple[list[KeyBox], Account]:
+    timing = timing or Timing(fps=30)
+    kept, accounts = select_key_boxes({FILE: boxes}, FILE, {"a": Path("a.mp4")}, {"a": info}, timing, None, {})
+    return kept, accounts[FILE]
+
+
+@given(
+    frames=st.lists(st.integers(0, 299), min_size=1, max_size=80),
+    every=st.sampled_from([Fraction(1), Fraction(1, 5)]),
+    rate=st.sampled_from([Fraction(30), Fraction(30000, 1001), Fraction(25)]),
+)
+def test_the_numbers_of_an_account_add_up(frames: list[int], every: Fraction, rate: Fraction) -> None:
+    info = _info(rate, 10.01)
+    boxes = [_box(frame=min(frame, len(info.times) - 1)) for frame in frames]
+    try:
+        kept, account = _select(boxes, info, Timing(fps=30, key_every=every))
+    except UserError as error:
+        assert "no box lies at a key frame" in str(error)
+        return
+    assert account.read == len(boxes) == account.taken + account.merged + account.left_out.total()
+    assert account.taken == len(kept) == len({box.second for box in kept})
+    for box in kept:
+        assert box.second / float(every) == pytest.approx(round(box.second / float(every)))
+
+
+def test_each_key_frame_takes_the_annotated_frame_that_is_nearest() -> None:
+    kept, account = _select([_box(frame=frame) for frame in (28, 29, 31, 32, 60)], _info(Fraction(30), 4))
+    assert [(box.second) for box in kept] == [1.0, 2.0]
+    # 29 and 31 are equally near: the same person stands there once.
+    assert (account.taken, account.left_out) == (2, Counter({"between key frames": 3}))
+
+
+def test_frames_of_29_97_a_second_keep_their_seconds_for_minutes() -> None:
+    """Every 30th frame drifts by a millisecond a second; each stands for the second that is nearest."""
+    boxes = [_box(frame=30 * number) for number in range(160)]
+    kept, account = _select(boxes, _info(Fraction(30000, 1001), 160.16))
+    assert [box.second for box in kept] == list(range(160))
+    assert account.left_out.total() == 0
+
+
+def test_film_rate_does_not_drift_at_all() -> None:
+    rate = Fraction(24000, 1001)
+    boxes = [_box(frame=round(second * rate)) for second in range(0, 1200, 20)]
+    kept, _ = _select(boxes, _info(rate, 1201.2))
+    assert [box.second for box in kept] == list(range(0, 1200, 20))
+
+
+def test_a_track_to_the_last_frame_is_no_mistake() -> None:
+    kept, account = _select([_box(frame=frame) for frame in range(90)], _info(Fraction(30), 3))
+    assert [box.second for box in kept] == [0.0, 1.0, 2.0]
+    assert account.left_out == {"between key frames": 87}
+
+
+def test_denser_key_frames() -> None:
+    kept, _ = _select(
+        [_box(frame=frame) for frame in range(25)], _info(Fraction(25), 1), Timing(25, key_every=Fraction(1, 5))
+    )
+    assert [box.second for box in kept] == [0.0, 0.2, 0.4, 0.6, 0.8]
+
+
+def test_rows_that_stand_twice_are_one() -> None:
+    kept, account = _select([_box(second=1.0), _box(second=1.0), _box("1", second=1.0)], _info(Fraction(30), 3))
+    assert (len(kept), account.merged) == (2, 1)
+    assert str(account) == "3 boxes read: 2 taken, 1 merged, 0 left out"
+
+
+def test_the_rate_of_images_is_told_from_their_numbers_or_stated(capsys) -> None:
+    boxes = [_box(image=number) for number in range(1, 10)]
+    kept, _ = _select(boxes, _info(Fraction(30), 9))
+    assert [box.second for box in kept] == list(range(9))
+    assert "at 1 a second they run through the videos: so they are taken" in capsys.readouterr().out
+    kept, _ = _select(boxes, _info(Fraction(30), 9), Timing(30, annotation_fps=Fraction(2)))
+    assert [box.second for box in kept] == [0.0, 1.0, 2.0, 3.0, 4.0]
+    kept, _ = _select([_box(image=31), _box(image=61)], _info(Fraction(30), 9))
+    assert [box.second for box in kept] == [1.0, 2.0]
+
+
+def test_frames_that_a_tool_counted_at_its_own_rate() -> None:
+    """Label Studio plays at 24 frames a second whatever the video's rate is, and says how many it counted."""
+    kept, _ = _select([_box(frame=48, frames=240)], _info(Fraction(30), 10))
+    assert [box.second for box in kept] == [2.0]
+
+
+def test_boxes_outside_of_the_frame_are_left_out() -> None:
+    kept, account = _select(
+        [_box(second=1.0, units="shares"), _box(second=2.0, corners=(1.01, 0.1, 1.2, 0.9), units="shares")],
+        _info(Fraction(30), 3),
+    )
+    assert len(kept) == 1
+    assert account.left_out == {"outside of the frame": 1}
+
+
+@pytest.mark.parametrize(
+    ("box", "message"),
+    [
+        (_box(video="b.mp4", second=1.0), "there is no video 'b.mp4' among the 1 videos"),
+        (_box(second=9.0), "lies at 9 s of the video a, which lasts 3 s; do seconds begin elsewhere (--first-second)?"),
+        (_box(second=3.0), "second 3 is not in the video, which has 90 frames"),
+        (_box(frame=200), "the video a.mp4 has 90 frames; is it the one that was annotated?"),
+        (_box(frame=14), "no box lies at a key frame, one every 1 s"),
+    ],
+)
+def test_boxes_at_no_time_of_their_video_are_refused(box: Box, message: str) -> None:
+    with pytest.raises(UserError) as error:
+        _select([box], _info(Fraction(30), 3))
+    assert message in str(error.value)
+
+
+def test_what_was_lost_is_told(capsys) -> None:
+    boxes = [_box(frame=30), *(_box(frame=frame, classes=(2,)) for frame in range(10, 20))]
+    kept, account = _select(boxes, _info(Fraction(30), 3))
+    classes = Classes({1: "walk", 2: "kick"})
+    classes.near_misses["Walk", "walk"] = 3
+    report({FILE: account}, classes)
+    assert capsys.readouterr().out.splitlines() == [
+        "custom: boxes.xml: 11 boxes read: 1 taken, 0 merged, 10 left out (10 between key frames)",
+        "custom: warning: 10 of 11 boxes are left out, most between key frames: --key-every 0.2, say, makes key frames "
+        "denser, and --annotation-fps states the rate of images",
+        "custom: warning: 3 boxes say 'Walk', which is no class and counts as none; is 'walk' meant?",
+    ]
+    assert lost_classes({FILE: boxes}, kept, classes.names) == ["kick"]

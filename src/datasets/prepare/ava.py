@@ -85,9 +85,7 @@ def download_all(
         if (videos / name).exists() and not download.checksum_file(videos / name).exists()
     ]
     if unchecked:
-        print(
-            f"download: {len(unchecked)} videos lie there without a checksum, as {unchecked[0]}: they are kept unchecked"
-        )
+        print(f"download: {len(unchecked)} videos lie there without a checksum, as {unchecked[0]}; they are kept")
     if dry_run:
         with ThreadPoolExecutor(jobs) as pool:
             sizes = list(pool.map(lambda name: download.remote_size(video_urls, name), missing))

@@ -339,8 +339,9 @@ def _list_writers(
     """Return what writes the lists of each split, by path."""
     writers: dict[str, Callable[[Path], object]] = {}
     for split, names in splits.items():
-        truth = _truth_rows([box for box in boxes if box.name in names])
-        chosen = [box for box in (boxes if detections is None else detections) if box.name in names]
+        members = set(names)
+        truth = _truth_rows([box for box in boxes if box.name in members])
+        chosen = [box for box in (boxes if detections is None else detections) if box.name in members]
         rows = _detection_rows(chosen, scored=detections is not None)
         frames = {name: counts[name] for name in names}
         writers[f"{_ANNOTATIONS}/{split}.csv"] = functools.partial(write_frame_list, frame_counts=frames)

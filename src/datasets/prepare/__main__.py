@@ -6,10 +6,13 @@ import sys
 from fractions import Fraction
 from pathlib import Path
 
+from fvcore.common.config import CfgNode
+
 from src.config.custom_config import load_config
 from src.datasets.prepare import ava
 from src.datasets.prepare.custom import prepare_custom
 from src.datasets.prepare.jobs import locked
+from src.datasets.prepare.subset import write_subset
 from src.datasets.prepare.verify import report, verify
 from src.datasets.video import find_videos
 from src.utils.arguments import OneLineParser, positive, whole
@@ -39,6 +42,11 @@ def _run(args: argparse.Namespace) -> int:
         with locked(args.out):
             _custom(args)
         return 0
+    if args.step == "classes":
+        with locked(args.out):
+            recipe = _recipe(args)
+            write_subset(_config(recipe, args.root), recipe, args.out, args.classes)
+        return 0
     if args.step == "verify":
         return _verify(args)
     with locked(args.root):
@@ -66,12 +74,19 @@ def _run(args: argparse.Namespace) -> int:
 
 
 def _verify(args: argparse.Namespace) -> int:
-    own = args.root / "slowfast.yaml"
-    recipe = args.cfg or (own if own.is_file() else _AVA_RECIPE)
-    if not args.root.is_dir():
-        raise UserError(f"{args.root}: there is no such folder")
-    cfg = load_config(recipe, ["DATA.PATH_TO_DATA_DIR", str(args.root)])
+    cfg = _config(_recipe(args), args.root)
     return report(verify(cfg, args.jobs), str(args.root), to_train=bool(cfg.AVA.TRAIN_GT_BOX_LISTS))
+
+
+def _recipe(args: argparse.Namespace) -> Path:
+    own = args.root / "slowfast.yaml"
+    return args.cfg or (own if own.is_file() else _AVA_RECIPE)
+
+
+def _config(recipe: Path, root: Path) -> CfgNode:
+    if not root.is_dir():
+        raise UserError(f"{root}: there is no such folder")
+    return load_config(recipe, ["DATA.PATH_TO_DATA_DIR", str(root)])
 
 
 def _custom(args: argparse.Namespace) -> None:
@@ -122,6 +137,18 @@ def _parse() -> argparse.Namespace:
                 metavar="FILE",
                 help="recipe whose lists to check (default: DIR/slowfast.yaml if there is one, else AVA's recipe)",
             )
+    text = "train on some classes: lists and a recipe for them, beside the frames of a data root"
+    step = steps.add_parser("classes", help=text, description=text)
+    step.add_argument("--root", type=Path, required=True, metavar="DIR", help="the data root, AVA's or your own")
+    step.add_argument(
+        "--classes",
+        type=lambda names: [name.strip() for name in names.split(",") if name.strip()],
+        required=True,
+        metavar="A,B,C",
+        help="names or ids of its label map; names that hold a comma are given by id",
+    )
+    step.add_argument("--out", type=Path, required=True, metavar="DIR", help="where lists and recipe go")
+    step.add_argument("--cfg", type=Path, metavar="FILE", help="the root's recipe (default: as for verify)")
     text = "your own videos and boxes: frames, lists, label map, split and recipe"
     step = steps.add_parser("custom", help=text, description=text)
     step.add_argument("--videos", type=Path, required=True, metavar="DIR", help="folder of videos")

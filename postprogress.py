@@ -10,7 +10,7 @@ import sys
 from pathlib import Path
 
 from src.ava.box_csv import write_boxes
-from src.deploy.manifest import model_config, read_model
+from src.deploy.manifest import check_dataset, manifest_config, read_manifest
 from src.deploy.shards import gather_results
 from src.evaluation.build import build_evaluator
 from src.utils.arguments import OneLineParser
@@ -28,10 +28,11 @@ def main() -> int:
 
     if not args.result_path.is_dir():
         raise UserError(f"{args.result_path}: no such folder; expected the results of the runner")
-    model = read_model(args.mindir)
-    cfg = model_config(model, args.dataset)
+    manifest = read_manifest(args.mindir)
+    cfg = manifest_config(manifest, args.dataset)
+    check_dataset(manifest, cfg)
     evaluator = build_evaluator(cfg)
-    boxes = gather_results(args.result_path, evaluator, model)
+    boxes = gather_results(args.result_path, evaluator, manifest)
     table = evaluator.evaluate().format_table()
     write_boxes(args.output / "detections.csv", evaluator.detections())
     write_atomic(args.output / "acc.log", table + "\n")

@@ -13,7 +13,7 @@ import sys
 from pathlib import Path
 
 from src.datasets.ava_dataset import AvaDataset
-from src.deploy.manifest import model_config, read_model
+from src.deploy.manifest import check_dataset, manifest_config, read_manifest
 from src.deploy.shards import count_shards, run_id, write_shard
 from src.utils.arguments import OneLineParser
 from src.utils.errors import UserError, run_main
@@ -40,13 +40,15 @@ def main() -> int:
 
     if not args.dataset.is_dir():
         raise UserError(f"{args.dataset}: no such folder; expected the data set")
-    model = read_model(args.mindir)
-    dataset = AvaDataset(model_config(model, args.dataset), "test")
+    manifest = read_manifest(args.mindir)
+    cfg = manifest_config(manifest, args.dataset)
+    check_dataset(manifest, cfg)
+    dataset = AvaDataset(cfg, "test")
     if args.output:
-        write_shard(dataset, model, args.output, *args.shard)
+        write_shard(dataset, manifest, args.output, *args.shard)
     else:
-        shards = count_shards(dataset, model, int(args.disk_budget * _GB))
-        print(shards, run_id(dataset, model, shards))
+        shards = count_shards(dataset, int(args.disk_budget * _GB))
+        print(shards, run_id(dataset, manifest, shards))
     return 0
 
 

@@ -16,6 +16,6 @@ struct Batch {
 };
 
 // Reads batch `index`. Throws Error if a file cannot be read or has shrunk.
-Batch ReadBatch(const std::string &folder, const Manifest &manifest, std::size_t index);
+Batch ReadBatch(const std::string& folder, const Manifest& manifest, std::size_t index);
 
 #endif  // ASCEND310_INFER_BATCHES_H_

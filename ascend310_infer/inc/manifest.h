@@ -22,7 +22,7 @@ struct TensorSpec {
 // What preprogress.py says about a folder of inputs, checked. A row is what the network scores at a time: a clip with
 // as many boxes as it takes. A key frame with more boxes is several rows of the same clip.
 struct Manifest {
-  std::string text;  // the file itself
+  std::string text;    // the file itself
   std::string format;  // of the model, as EXPORT.FORMAT names it
   std::uint64_t model_bytes = 0;
   TensorSpec slow;
@@ -39,7 +39,7 @@ struct Manifest {
   std::size_t Batches() const { return (Rows() + BatchSize() - 1) / BatchSize(); }
 
   // Throws Error if the manifest is absent, contradicts itself, or the files beside it have other sizes.
-  static Manifest Read(const std::string &folder);
+  static Manifest Read(const std::string& folder);
 };
 
 #endif  // ASCEND310_INFER_MANIFEST_H_

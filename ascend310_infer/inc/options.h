@@ -11,12 +11,13 @@ struct Options {
   std::string result_path;
   std::string device_type = "CPU";
   std::uint32_t device_id = 0;
-  int threads = 0;  // 0: as many as the machine has
+  std::string precision = "f32";  // or bf16
+  int threads = 0;                // 0: as many as the machine has
 };
 
 extern const char kUsage[];
 
 // Reads `--name value` and `--name=value`. Throws Error for what it does not know.
-Options ParseOptions(int argc, char **argv);
+Options ParseOptions(int argc, char** argv);
 
 #endif  // ASCEND310_INFER_OPTIONS_H_

@@ -7,7 +7,7 @@
 
 namespace {
 // Copies the slow pathway's frames out of a clip (channels, time, height, width) of the fast one.
-void TakeFrames(const Manifest &manifest, const char *fast, char *slow) {
+void TakeFrames(const Manifest& manifest, const char* fast, char* slow) {
   const std::size_t channels = manifest.fast.shape[1], frames = manifest.fast.shape[2];
   const std::size_t frame_bytes = manifest.fast.RowBytes() / (channels * frames);
   for (std::size_t channel = 0; channel < channels; ++channel) {
@@ -19,7 +19,7 @@ void TakeFrames(const Manifest &manifest, const char *fast, char *slow) {
 }
 }  // namespace
 
-Batch ReadBatch(const std::string &folder, const Manifest &manifest, std::size_t index) {
+Batch ReadBatch(const std::string& folder, const Manifest& manifest, std::size_t index) {
   const std::size_t first = index * manifest.BatchSize();
   Batch batch;
   batch.slow.resize(manifest.slow.Bytes());
@@ -29,7 +29,7 @@ Batch ReadBatch(const std::string &folder, const Manifest &manifest, std::size_t
   const std::size_t slow_bytes = manifest.slow.RowBytes(), fast_bytes = manifest.fast.RowBytes();
   const std::size_t box_bytes = manifest.boxes.RowBytes();
   for (std::size_t row = 0; row < batch.rows; ++row) {
-    char *fast = &batch.fast[row * fast_bytes];
+    char* fast = &batch.fast[row * fast_bytes];
     ReadBytes(folder + '/' + manifest.clip_files[manifest.row_clips[first + row]], 0, fast, fast_bytes);
     TakeFrames(manifest, fast, &batch.slow[row * slow_bytes]);
   }

@@ -1,4 +1,4 @@
-// Scores the inputs that preprogress.py wrote with an exported network, through MindSpore's C++ API.
+// Scores the inputs that preprogress.py wrote with an exported network.
 
 #include <unistd.h>
 
@@ -7,6 +7,7 @@
 #include <exception>
 #include <future>
 #include <iostream>
+#include <memory>
 #include <string>
 #include <vector>
 
@@ -26,20 +27,20 @@ double SecondsSince(Clock::time_point start) { return std::chrono::duration<doub
 
 // MindSpore reads its log level when the program is loaded, and logs warnings about nothing at the usual one. So the
 // program starts itself again with the level set, unless the user has set one.
-void QuietLibrary(char **argv) {
+void QuietLibrary(char** argv) {
   if (getenv("GLOG_v") != nullptr) return;
   setenv("GLOG_v", "4", 1);
   execv("/proc/self/exe", argv);  // where this fails, the run goes on, only less quiet
 }
 
-void WriteFile(const std::string &path, const std::string &text) {
+void WriteFile(const std::string& path, const std::string& text) {
   AtomicFile file(path);
   file.Write(text.data(), text.size());
   file.Commit();
 }
 
 // Scores batch after batch into scores.bin, reading the next while one runs. Returns the time of each in ms.
-std::vector<double> ScoreBatches(const Options &options, const Manifest &manifest, Network *network) {
+std::vector<double> ScoreBatches(const Options& options, const Manifest& manifest, Network* network) {
   AtomicFile scores(options.result_path + "/scores.bin");
   const auto read = [&](std::size_t index) { return ReadBatch(options.input_path, manifest, index); };
   std::future<Batch> next = std::async(std::launch::async, read, 0);
@@ -62,14 +63,15 @@ std::vector<double> ScoreBatches(const Options &options, const Manifest &manifes
   return batch_ms;
 }
 
-void Run(const Options &options) {
+void Run(const Options& options) {
   const Manifest manifest = Manifest::Read(options.input_path);
   // The manifest beside the results says that they are whole, so it goes first and comes last.
-  MakeFolders(options.result_path);
   const std::string mark = options.result_path + "/manifest.json";
+  CheckFolder(options.result_path, {"manifest.json", "scores.bin", "manifest.json.partial", "scores.bin.partial"});
+  const std::unique_ptr<Network> network = LoadNetwork(options, manifest);
+  MakeFolders(options.result_path);
   RemoveFile(mark);
-  Network network(options, manifest);
-  const std::vector<double> batch_ms = ScoreBatches(options, manifest, &network);
+  const std::vector<double> batch_ms = ScoreBatches(options, manifest, network.get());
   const std::string report = TimingReport(batch_ms, manifest.BatchSize());
   MakeFolders("time_Result");
   WriteFile("time_Result/test_perform_static.txt", report);
@@ -78,7 +80,7 @@ void Run(const Options &options) {
 }
 }  // namespace
 
-int main(int argc, char **argv) {
+int main(int argc, char** argv) {
   QuietLibrary(argv);
   try {
     const Options options = ParseOptions(argc, argv);
@@ -87,7 +89,7 @@ int main(int argc, char **argv) {
       return 0;
     }
     Run(options);
-  } catch (const std::exception &error) {
+  } catch (const std::exception& error) {
     std::cerr << "error: " << error.what() << std::endl;
     return kFailed;
   }

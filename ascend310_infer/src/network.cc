@@ -1,138 +1,39 @@
 #include "inc/network.h"
 
-#include <algorithm>
-#include <cmath>
-#include <cstdint>
-#include <cstring>
-#include <limits>
-#include <memory>
+#include <dlfcn.h>
+#include <unistd.h>
+
 #include <string>
-#include <thread>
 
 #include "inc/error.h"
 #include "inc/files.h"
-#include "include/api/context.h"
-#include "include/api/serialization.h"
-#include "include/api/status.h"
 
 namespace {
-std::shared_ptr<mindspore::Context> MakeContext(const Options &options) {
-  auto context = std::make_shared<mindspore::Context>();
-  const int cores = std::max(1, static_cast<int>(std::thread::hardware_concurrency()));
-  context->SetThreadNum(options.threads > 0 ? options.threads : cores);
-  if (options.device_type == "Ascend") {
-    auto device = std::make_shared<mindspore::AscendDeviceInfo>();
-    device->SetDeviceID(options.device_id);
-    context->MutableDeviceInfo().push_back(device);
-  } else if (options.device_type == "GPU") {
-    auto device = std::make_shared<mindspore::GPUDeviceInfo>();
-    device->SetDeviceID(options.device_id);
-    context->MutableDeviceInfo().push_back(device);
-  } else {
-    context->MutableDeviceInfo().push_back(std::make_shared<mindspore::CPUDeviceInfo>());
-  }
-  return context;
-}
-
-mindspore::Status Build(const std::string &path, const std::shared_ptr<mindspore::Context> &context,
-                        mindspore::Model *model) {
-#ifdef USE_MINDSPORE_LITE
-  return model->Build(path, mindspore::kMindIR, context);
-#else
-  mindspore::Graph graph;
-  const mindspore::Status status = mindspore::Serialization::Load(path, mindspore::kMindIR, &graph);
-  return status == mindspore::kSuccess ? model->Build(mindspore::GraphCell(graph), context) : status;
-#endif
-}
-
-mindspore::DataType TypeOf(const TensorSpec &spec) {
-  return spec.dtype == "float16" ? mindspore::DataType::kNumberTypeFloat16 : mindspore::DataType::kNumberTypeFloat32;
-}
-
-std::string OneLine(std::string text) {
-  std::replace(text.begin(), text.end(), '\n', ' ');
-  return text;
-}
-
-// MindSpore Lite on the CPU gives a graph with float16 inputs float32 ones.
-bool Widens(const TensorSpec &spec, const mindspore::MSTensor &tensor) {
-  return spec.dtype == "float16" && tensor.DataType() == mindspore::DataType::kNumberTypeFloat32;
-}
-
-// float16 to float32, exact.
-std::vector<char> Widen(const std::vector<char> &halves) {
-  std::vector<char> floats(halves.size() * 2);
-  for (std::size_t index = 0; index < halves.size() / 2; ++index) {
-    std::uint16_t half;
-    std::memcpy(&half, &halves[index * 2], sizeof(half));
-    const int exponent = (half >> 10) & 0x1F;
-    const int fraction = half & 0x3FF;
-    float value;
-    if (exponent == 0x1F) {
-      value = fraction == 0 ? std::numeric_limits<float>::infinity() : std::numeric_limits<float>::quiet_NaN();
-    } else if (exponent == 0) {
-      value = std::ldexp(static_cast<float>(fraction), -24);
-    } else {
-      value = std::ldexp(static_cast<float>(fraction + 0x400), exponent - 25);
-    }
-    if ((half & 0x8000) != 0) value = -value;
-    std::memcpy(&floats[index * 4], &value, sizeof(value));
-  }
-  return floats;
-}
-
-void CheckInput(const TensorSpec &spec, const mindspore::MSTensor &tensor) {
-  const std::vector<std::int64_t> expected(spec.shape.begin(), spec.shape.end());
-  if (tensor.Shape() == expected && (tensor.DataType() == TypeOf(spec) || Widens(spec, tensor))) return;
-  std::string shape;
-  for (const std::int64_t size : tensor.Shape()) shape += (shape.empty() ? "" : " x ") + std::to_string(size);
-  throw Error("the manifest's " + spec.Describe() + ", but the model takes " + shape + " of type " +
-              std::to_string(static_cast<int>(tensor.DataType())));
+// The folder of this program, where its modules are too.
+std::string ProgramFolder() {
+  std::string path(4096, '\0');
+  const ssize_t size = readlink("/proc/self/exe", &path[0], path.size());
+  if (size <= 0) throw Error("/proc/self/exe: cannot find the folder of this program");
+  path.resize(static_cast<std::size_t>(size));
+  return path.substr(0, path.rfind('/'));
 }
 }  // namespace
 
-Network::Network(const Options &options, const Manifest &manifest) : manifest_(manifest) {
-  const std::string &path = options.mindir_path;
-  const std::uint64_t size = FileSize(path);
+std::unique_ptr<Network> LoadNetwork(const Options& options, const Manifest& manifest) {
+  const std::uint64_t size = FileSize(options.mindir_path);
   if (size != manifest.model_bytes) {
-    throw Error(path + ": has " + std::to_string(size) + " bytes, but the inputs were made for a model of " +
-                std::to_string(manifest.model_bytes));
+    throw Error(options.mindir_path + ": has " + std::to_string(size) +
+                " bytes, but the inputs were made for a model of " + std::to_string(manifest.model_bytes));
   }
-  const mindspore::Status status = Build(path, MakeContext(options), &model_);
-  if (status != mindspore::kSuccess) {
-    throw Error(path + ": the model (" + manifest.format + ") cannot be loaded on device " + options.device_type + ": " +
-                OneLine(status.ToString()));
+  const std::string name = manifest.format == "ONNX" ? "openvino" : "mindspore";
+  const std::string path = ProgramFolder() + "/libslowfast_" + name + ".so";
+  // The module stays loaded: what it made lives in its code.
+  void* module = dlopen(path.c_str(), RTLD_NOW | RTLD_LOCAL);
+  if (module == nullptr) {
+    const std::string reason = access(path.c_str(), F_OK) == 0 ? dlerror() : "build.sh has not built it";
+    throw Error("a graph of the format " + manifest.format + " needs the library " + name + ": " + reason);
   }
-  inputs_ = model_.GetInputs();
-  if (inputs_.size() != 3) {
-    throw Error(path + ": the model takes " + std::to_string(inputs_.size()) + " inputs, expected 3");
-  }
-  CheckInput(manifest.slow, inputs_[0]);
-  CheckInput(manifest.fast, inputs_[1]);
-  CheckInput(manifest.boxes, inputs_[2]);
-}
-
-std::vector<char> Network::Score(const Batch &batch) {
-  std::vector<mindspore::MSTensor> feed, outputs;
-  const TensorSpec *specs[] = {&manifest_.slow, &manifest_.fast, &manifest_.boxes};
-  const std::vector<char> *data[] = {&batch.slow, &batch.fast, &batch.boxes};
-  std::vector<char> widened[3];
-  for (std::size_t index = 0; index < inputs_.size(); ++index) {
-    const mindspore::MSTensor &input = inputs_[index];
-    if (Widens(*specs[index], input)) {
-      widened[index] = Widen(*data[index]);
-      data[index] = &widened[index];
-    }
-    feed.emplace_back(input.Name(), input.DataType(), input.Shape(), data[index]->data(), data[index]->size());
-  }
-  const mindspore::Status status = model_.Predict(feed, &outputs);
-  if (status != mindspore::kSuccess) throw Error("the device failed: " + OneLine(status.ToString()));
-  if (outputs.size() != 1 || outputs[0].DataType() != TypeOf(manifest_.output) ||
-      outputs[0].DataSize() != manifest_.output.Bytes()) {
-    throw Error("the manifest's " + manifest_.output.Describe() + ", but the model gives something else");
-  }
-  const auto scores = outputs[0].Data();
-  std::vector<char> result(outputs[0].DataSize());
-  std::memcpy(result.data(), scores.get(), result.size());
-  return result;
+  auto* create = reinterpret_cast<CreateNetworkFunction*>(dlsym(module, "CreateNetwork"));
+  if (create == nullptr) throw Error(path + ": not a module of this program");
+  return std::unique_ptr<Network>(create(options, manifest));
 }

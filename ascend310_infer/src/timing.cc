@@ -7,7 +7,7 @@
 
 namespace {
 // The value that the fraction `part` of the sorted times does not exceed, linear between neighbours.
-double Quantile(const std::vector<double> &sorted, double part) {
+double Quantile(const std::vector<double>& sorted, double part) {
   const double place = part * static_cast<double>(sorted.size() - 1);
   const auto below = static_cast<std::size_t>(std::floor(place));
   const std::size_t above = std::min(below + 1, sorted.size() - 1);
@@ -15,7 +15,7 @@ double Quantile(const std::vector<double> &sorted, double part) {
 }
 }  // namespace
 
-std::string TimingReport(const std::vector<double> &batch_ms, std::size_t batch_size) {
+std::string TimingReport(const std::vector<double>& batch_ms, std::size_t batch_size) {
   std::vector<double> times(batch_ms.begin() + (batch_ms.size() > 1 ? 1 : 0), batch_ms.end());
   std::sort(times.begin(), times.end());
   const double mean = std::accumulate(times.begin(), times.end(), 0.0) / static_cast<double>(times.size());

@@ -203,7 +203,10 @@ _C.EXPORT = CfgNode()
 # MINDIR: as the installed MindSpore writes it. MINDIR_V1: for MindSpore 2.0 and MindSpore Lite 2.0, the C++ runner's
 # on the CPU. ONNX: for onnxruntime and others. AIR: for CANN's ATC; needs an Ascend device.
 _C.EXPORT.FORMAT = "MINDIR"
-# Clips and boxes a clip of the exported graph, whose shapes are fixed. Key frames with more boxes are run again.
+# ONNX only: one graph for any number of clips and boxes and any frame size, with 3-D kernels. BATCH_SIZE and NUM_BOXES
+# are then what the C++ runner takes at a time.
+_C.EXPORT.DYNAMIC = False
+# Clips and boxes a clip of an exported graph of fixed shapes. Key frames with more boxes are run again.
 _C.EXPORT.BATCH_SIZE = 1
 _C.EXPORT.NUM_BOXES = 16
 # Type of the graph's clips: float32, or float16, half the size; the network computes in float32 either way.

@@ -1,7 +1,9 @@
 """From a trained network to the graph that is deployed."""
 
-import json
+import re
+import shutil
 import tempfile
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import mindspore as ms
@@ -9,20 +11,32 @@ import numpy as np
 from fvcore.common.config import CfgNode
 from mindspore import nn
 
-from src.checkpoint.loading import load_into
-from src.deploy.manifest import describe_files, describe_graph, tensor_specs
-from src.deploy.mindir import read_mindir, write_mindir_v1
-from src.deploy.onnx_model import write_onnx
-from src.deploy.shards import NotRunnableError, run_once
+from src.ava.label_map import read_label_map
+from src.checkpoint.class_names import check_class_names, read_class_names
+from src.checkpoint.loading import load_arrays
+from src.checkpoint.mindspore_format import load_checkpoint
+from src.datasets.transform import slow_frames
+from src.deploy.formats import FORMATS
+from src.deploy.manifest import (
+    Manifest,
+    TensorSpec,
+    describe_files,
+    describe_graph,
+    graph_specs,
+    open_specs,
+    read_record,
+)
+from src.deploy.runner import NotRunnableError
 from src.models.build import build_model, plain_layers
 from src.models.common import Conv3d, ConvBn
 from src.utils.errors import UserError
-from src.utils.files import write_atomic
+from src.utils.files import atomic_path, write_atomic
 
-# Suffix of the file by EXPORT.FORMAT.
-_SUFFIXES = {"MINDIR": ".mindir", "MINDIR_V1": ".mindir", "ONNX": ".onnx", "AIR": ".air"}
 # How far the scores of a graph may be from the network's.
 _TOLERANCE = 1e-4
+_DESCRIPTION = "slowfast.json"
+# What MindSpore takes for the path of an exported file.
+_PLAIN_PATH = re.compile(r"[\w./-]+", re.ASCII)
 
 
 def fold_batch_norm(network: nn.Cell) -> None:
@@ -58,124 +72,106 @@ def export(cfg: CfgNode, checkpoint: Path, output: Path) -> None:
         output: a folder.
 
     Raises:
-        UserError: the checkpoint does not fit, the format cannot be written here, or the graph's scores differ from
-            the network's by more than 1e-4; nothing is written then.
+        UserError: the checkpoint does not fit, the format cannot be written here, the graph's scores differ from
+            the network's by more than 1e-4, or the folder holds such files of another origin; nothing is written then.
     """
-    description = describe_graph(cfg)
-    inputs = random_inputs(description)
+    target = FORMATS[cfg.EXPORT.FORMAT]
+    if cfg.EXPORT.DYNAMIC and not target.dynamic:
+        raise UserError(f"EXPORT.DYNAMIC: a graph in the format {cfg.EXPORT.FORMAT} has fixed shapes; take ONNX")
+    trials = [random_inputs(cfg, specs) for specs in _trial_specs(cfg)]
+    path = output / f"slowfast{target.suffix}"
+    _check_own(path)
+
+    arrays = load_checkpoint(checkpoint)
     network, folded = (build_model(cfg, plain_layers(cfg)) for _ in range(2))
     for one in (network, folded):
-        load_into(one, checkpoint)
+        load_arrays(one, arrays, str(checkpoint))
         one.set_train(False)
     fold_batch_norm(folded)
-    expected = network(*(ms.Tensor(array.astype(np.float32)) for array in inputs)).asnumpy()
-    output.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=".export-", dir=output) as temporary:
-        graph = write_graph(cfg, folded, inputs, Path(temporary))
-        model = description | describe_files(graph, checkpoint)
+    description = describe_graph(cfg, _class_names(cfg, arrays, checkpoint))
+    with tempfile.TemporaryDirectory(prefix="slowfast-", dir=_plain_folder()) as temporary:
+        graph = Path(temporary) / path.name
+        target.write(cfg, folded, trials[0], description, graph)
+        manifest = describe_files(description, graph, checkpoint)
+        _compare(network, graph, manifest, trials)
+        output.mkdir(parents=True, exist_ok=True)
+        with atomic_path(path) as copy, graph.open("rb") as source, copy.open("wb") as file:
+            shutil.copyfileobj(source, file)
+        # If this is not reached, the old description does not fit the new graph, and says so when it is read.
+        write_atomic(output / _DESCRIPTION, manifest.model_dump_json(indent=1) + "\n")
+    print(f"{path}: {manifest.model.bytes} bytes, described in {_DESCRIPTION}")
+
+
+def _class_names(cfg: CfgNode, arrays: Mapping[str, np.ndarray], checkpoint: Path) -> dict[int, str] | None:
+    """Return the checkpoint's class names; where it has none, those of the dataset's label map, which is told."""
+    names = read_class_names(arrays, str(checkpoint))
+    path = Path(cfg.DATA.PATH_TO_DATA_DIR) / cfg.AVA.ANNOTATION_DIR / cfg.AVA.LABEL_MAP_FILE
+    if not path.is_file():
+        return names
+    label_map = read_label_map(path)
+    check_class_names(names, str(checkpoint), label_map, str(path))
+    if names is None:
+        print(f"{checkpoint} holds no class names; those of {path} are taken")
+    return names or label_map
+
+
+def _compare(network: nn.Cell, graph: Path, manifest: Manifest, trials: Sequence[list[np.ndarray]]) -> None:
+    """Print how far a graph is from the network on random input; raise UserError if that is too far."""
+    differences = []
+    for inputs in trials:
+        expected = network(*(ms.Tensor(array.astype(np.float32)) for array in inputs)).asnumpy()
         try:
-            difference = np.abs(run_graph(cfg, graph, inputs, model) - expected).max()
-            difference = float(difference / max(1.0, np.abs(expected).max()))  # logits may be large
+            scores = FORMATS[manifest.format].run(graph, manifest, inputs)
         except NotRunnableError as reason:
             print(f"not compared with the network: {reason}")
-        else:
-            print(f"largest difference from the network on random input: {difference:.2g}")
-            if not difference <= _TOLERANCE:
-                raise UserError(f"the exported graph's scores differ from the network's by {difference:.2g}")
-        path = output / graph.name
-        description_path = path.with_suffix(".json")
-        description_path.unlink(missing_ok=True)  # graph and description never stand beside another's
-        graph.replace(path)
-        path.chmod(0o644)  # MindSpore makes it readable by its owner alone
-        write_atomic(description_path, json.dumps(model, indent=1) + "\n")
-    print(f"{path}: {model['model']['bytes']} bytes, described in {description_path.name}")
+            return
+        differences.append(np.abs(scores - expected).max() / max(1.0, np.abs(expected).max()))  # logits may be large
+    difference = float(np.max(differences))
+    print(f"largest difference from the network on random input: {difference:.2g}")
+    if not difference <= _TOLERANCE:
+        raise UserError(f"the exported graph's scores differ from the network's by {difference:.2g}")
 
 
-class _ClipsIn(nn.Cell):
-    """A network whose clips come in another type; it computes in float32."""
+def _check_own(path: Path) -> None:
+    """Raise UserError unless a graph and a description at its place are those of an earlier export."""
+    description = path.with_name(_DESCRIPTION)
+    if description.exists():
+        file = read_record(description, Manifest, "export.py").model.file
+        if file != path.name:
+            raise UserError(f"{description}: describes {file}; give {path.name} another OUTPUT_DIR")
+    elif path.exists():
+        raise UserError(f"{path}: is there without {_DESCRIPTION}, so not from export.py; give another OUTPUT_DIR")
 
-    def __init__(self, network: nn.Cell) -> None:
-        super().__init__()
-        self.network = network
 
-    def construct(self, slow: ms.Tensor, fast: ms.Tensor, boxes: ms.Tensor) -> ms.Tensor:
-        return self.network(slow.astype(ms.float32), fast.astype(ms.float32), boxes)
+def _plain_folder() -> str | None:
+    """Return where MindSpore can export to: it refuses paths with spaces and letters beyond ASCII."""
+    return None if _PLAIN_PATH.fullmatch(tempfile.gettempdir()) else "/tmp"
 
 
-def random_inputs(model: dict, seed: int = 0) -> list[np.ndarray]:
-    """Return normally distributed clips and random boxes, the last of several padding, as a graph's manifest says."""
+def _trial_specs(cfg: CfgNode) -> list[tuple[TensorSpec, ...]]:
+    """Return the inputs' shapes that a graph is tried with: its own, or several where they are open."""
+    if not cfg.EXPORT.DYNAMIC:
+        return [graph_specs(cfg)[0]]
+    height = cfg.DATA.TEST_SCALE_HEIGHT or cfg.DATA.TEST_CROP_SIZE
+    width = cfg.DATA.TEST_SCALE_WIDTH or cfg.DATA.TEST_CROP_SIZE
+    shapes = (1, 4, height, width), (2, 1, height // 2 + 1, width)
+    return [open_specs(cfg, *shape)[0] for shape in shapes]
+
+
+def random_inputs(cfg: CfgNode, specs: Sequence[TensorSpec], seed: int = 0) -> list[np.ndarray]:
+    """Return normally distributed clips and random boxes, the last of several padding.
+
+    Args:
+        cfg: the configuration, which says what slow takes of fast.
+        specs: slow, fast and boxes.
+        seed: of the values.
+    """
     rng = np.random.default_rng(seed)
-    (_, fast, boxes), _ = tensor_specs(model)
+    _, fast, boxes = specs
     height, width = fast.shape[3:]
     corners = np.sort(rng.uniform(0, 1, (*boxes.shape[:2], 2, 2)), axis=2).reshape(boxes.shape)
     corners *= np.array([width, height, width, height])
     if boxes.shape[1] > 1:
-        corners[:, -1] = model["boxes"]["padding"]
+        corners[:, -1] = 0.0
     clip = rng.standard_normal(fast.shape, np.float32).astype(fast.dtype)
-    return [clip[:, :, model["slow_frames"]], clip, corners.astype(boxes.dtype)]
-
-
-def write_graph(cfg: CfgNode, network: nn.Cell, inputs: list[np.ndarray], folder: Path) -> Path:
-    """Write the graph of a network in EXPORT.FORMAT.
-
-    Args:
-        cfg: the configuration.
-        network: a `SlowFast` whose batch norm is folded.
-        inputs: arrays of the graph's shapes and types.
-        folder: where to write.
-
-    Returns:
-        The file, called slowfast.
-
-    Raises:
-        UserError: MindSpore refuses the format on this device, or an operator has no translation to it.
-    """
-    network = network if cfg.EXPORT.CLIP_DTYPE == "float32" else _ClipsIn(network)
-    kind = cfg.EXPORT.FORMAT
-    if kind == "AIR" and ms.get_context("device_target") != "Ascend":
-        raise UserError("EXPORT.FORMAT AIR: MindSpore writes AIR on an Ascend device only; take MINDIR")
-    path = folder / f"slowfast{_SUFFIXES[kind]}"
-    source = folder / f"mindspore{'.air' if kind == 'AIR' else '.mindir'}"
-    ms.export(network, *map(ms.Tensor, inputs), file_name=str(source), file_format="AIR" if kind == "AIR" else "MINDIR")
-    if kind == "MINDIR_V1":
-        write_mindir_v1(read_mindir(source), path)
-    elif kind == "ONNX":
-        write_onnx(read_mindir(source), path)
-    else:
-        source.replace(path)
-    return path
-
-
-def run_graph(cfg: CfgNode, path: Path, inputs: list[np.ndarray], manifest: dict) -> np.ndarray:
-    """Run an exported graph with what this machine has for its format.
-
-    Args:
-        cfg: the configuration.
-        path: the graph.
-        inputs: arrays of the graph's shapes and types; slow is ignored by the C++ runner, which takes it from fast.
-        manifest: what `model_manifest` says of the graph.
-
-    Returns:
-        The scores.
-
-    Raises:
-        NotRunnableError: this machine has nothing that runs the format.
-    """
-    match cfg.EXPORT.FORMAT:
-        case "MINDIR":
-            return nn.GraphCell(ms.load(str(path)))(*map(ms.Tensor, inputs)).asnumpy()
-        case "MINDIR_V1":
-            return run_once(path, manifest, inputs)
-        case "ONNX":
-            return _run_onnx(path, inputs)
-    raise NotRunnableError("AIR is for CANN's converter")
-
-
-def _run_onnx(path: Path, inputs: list[np.ndarray]) -> np.ndarray:
-    try:
-        import onnxruntime
-    except ImportError as error:
-        raise NotRunnableError("onnxruntime is not installed") from error
-    session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
-    names = [item.name for item in session.get_inputs()]
-    return session.run(None, dict(zip(names, inputs, strict=True)))[0]
+    return [clip[:, :, slow_frames(cfg.DATA.NUM_FRAMES, cfg.SLOWFAST.ALPHA)], clip, corners.astype(boxes.dtype)]

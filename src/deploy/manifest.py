@@ -1,91 +1,193 @@
-"""What an exported graph is and where it comes from, as the JSON file beside it says. Needs no MindSpore."""
+"""slowfast.json: what an exported graph is and where it comes from. Needs no MindSpore."""
 
 import hashlib
 import json
 import os
-from dataclasses import asdict, dataclass
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Literal, TypeVar
 
 import numpy as np
 import yaml
 from fvcore.common.config import CfgNode
+from pydantic import BaseModel, ConfigDict, PositiveInt, ValidationError
+from typing_extensions import Self
 
+from src.ava.label_map import read_label_map
+from src.checkpoint.class_names import check_class_names
 from src.config.custom_config import load_config
 from src.datasets.transform import slow_frames
 from src.utils.errors import UserError
+from src.utils.files import sha256_of
 from src.utils.nested import leaves
 
+# Size of an axis that a graph leaves open.
+OPEN = -1
 
-@dataclass(frozen=True)
-class TensorSpec:
-    """Name, shape and NumPy type of an input or output of a graph."""
+
+class Record(BaseModel):
+    """A JSON object of fixed fields; values are not converted, and fields that it does not know are passed over."""
+
+    model_config = ConfigDict(frozen=True, strict=True)
+
+
+class TensorSpec(Record):
+    """Name, shape and NumPy type of an input or output of a graph; -1 is an axis that the graph leaves open."""
 
     name: str
-    shape: tuple[int, ...]
-    dtype: str
+    shape: tuple[PositiveInt | Literal[-1], ...]
+    dtype: Literal["float32", "float16"]
 
     @property
     def row_bytes(self) -> int:
         """Bytes of one entry of the first axis."""
         return int(np.prod(self.shape[1:])) * np.dtype(self.dtype).itemsize
 
+    def closed(self, sizes: Sequence[int]) -> Self:
+        """Return a copy whose open axes have these sizes; `sizes` has an entry for each axis."""
+        shape = tuple(size if axis == OPEN else axis for axis, size in zip(self.shape, sizes, strict=True))
+        return self.model_copy(update={"shape": shape})
 
-def graph_specs(cfg: CfgNode) -> tuple[list[TensorSpec], TensorSpec]:
-    """Return the inputs (slow, fast, boxes) and the output of the graph that a configuration describes.
+
+class OutputSpec(TensorSpec):
+    """The scores; `activation` is what closes the graph, see MODEL.HEAD_ACT."""
+
+    activation: str
+
+
+class BoxRule(Record):
+    """How the graph's boxes are given: the order of their corners, in which unit, and what fills the rest."""
+
+    order: Literal["x1 y1 x2 y2"] = "x1 y1 x2 y2"
+    unit: Literal["pixels of the clip"] = "pixels of the clip"
+    padding: float = 0.0
+
+
+class Preprocessing(Record):
+    """How frames become clips; see DATA.*. The size is 0 where the graph leaves it open."""
+
+    height: int
+    width: int
+    channels: Literal["RGB"] = "RGB"
+    mean: tuple[float, float, float]
+    std: tuple[float, float, float]
+    sampling_rate: PositiveInt
+
+
+class FileRecord(Record):
+    """Name and SHA-256 of a file."""
+
+    file: str
+    sha256: str
+
+
+class GraphFile(FileRecord):
+    """The graph's own file."""
+
+    bytes: int
+
+
+class Description(Record):
+    """What a graph takes and gives, and how its inputs are made.
+
+    Attributes:
+        format: EXPORT.FORMAT.
+        inputs: slow, fast, boxes.
+        output: the scores.
+        slow_frames: the frames of fast that slow takes.
+        boxes: how boxes are given.
+        num_classes: scores of a box.
+        class_names: class name by class id; None where the checkpoint does not say.
+        preprocessing: how frames become clips.
+        config_sha256: of the configuration.
+        config: the configuration as nested dictionaries.
+    """
+
+    format: str
+    inputs: tuple[TensorSpec, TensorSpec, TensorSpec]
+    output: OutputSpec
+    slow_frames: tuple[int, ...]
+    boxes: BoxRule
+    num_classes: PositiveInt
+    class_names: dict[int, str] | None
+    preprocessing: Preprocessing
+    config_sha256: str
+    config: dict
+
+
+class Manifest(Description):
+    """slowfast.json: the description, with the file of the graph and the checkpoint that it was exported from."""
+
+    model: GraphFile
+    checkpoint: FileRecord
+
+
+def graph_specs(cfg: CfgNode) -> tuple[tuple[TensorSpec, TensorSpec, TensorSpec], OutputSpec]:
+    """Return the inputs (slow, fast, boxes) and the output for clips, boxes and batches of the configured sizes.
 
     Raises:
         UserError: the configuration leaves the size of the clips open.
     """
     height, width = cfg.DATA.TEST_SCALE_HEIGHT, cfg.DATA.TEST_SCALE_WIDTH
     if not height:
-        raise UserError("an exported graph needs DATA.TEST_SCALE_HEIGHT and DATA.TEST_SCALE_WIDTH, for example 224 384")
-    batch, boxes, frames = cfg.EXPORT.BATCH_SIZE, cfg.EXPORT.NUM_BOXES, cfg.DATA.NUM_FRAMES
-    clip = cfg.EXPORT.CLIP_DTYPE
-    inputs = [
-        TensorSpec("slow", (batch, 3, frames // cfg.SLOWFAST.ALPHA, height, width), clip),
-        TensorSpec("fast", (batch, 3, frames, height, width), clip),
-        TensorSpec("boxes", (batch, boxes, 4), "float32"),
-    ]
-    return inputs, TensorSpec("scores", (batch, boxes, cfg.MODEL.NUM_CLASSES), "float32")
+        raise UserError(
+            "clips of one size are needed here: set DATA.TEST_SCALE_HEIGHT and DATA.TEST_SCALE_WIDTH, "
+            "for example 224 384"
+        )
+    return open_specs(cfg, cfg.EXPORT.BATCH_SIZE, cfg.EXPORT.NUM_BOXES, height, width)
 
 
-def describe_graph(cfg: CfgNode) -> dict:
+def open_specs(
+    cfg: CfgNode, batch: int, boxes: int, height: int, width: int
+) -> tuple[tuple[TensorSpec, TensorSpec, TensorSpec], OutputSpec]:
+    """Return the inputs and the output for `batch` clips of a size with `boxes` boxes each."""
+    frames, clip = cfg.DATA.NUM_FRAMES, cfg.EXPORT.CLIP_DTYPE
+    inputs = (
+        TensorSpec(name="slow", shape=(batch, 3, frames // cfg.SLOWFAST.ALPHA, height, width), dtype=clip),
+        TensorSpec(name="fast", shape=(batch, 3, frames, height, width), dtype=clip),
+        TensorSpec(name="boxes", shape=(batch, boxes, 4), dtype="float32"),
+    )
+    scores = (batch, boxes, cfg.MODEL.NUM_CLASSES)
+    return inputs, OutputSpec(name="scores", shape=scores, dtype="float32", activation=cfg.MODEL.HEAD_ACT)
+
+
+def describe_graph(cfg: CfgNode, class_names: dict[int, str] | None = None) -> Description:
     """Return what the graph of a configuration takes and gives, and how its inputs are made.
 
     Raises:
-        UserError: the configuration leaves the size of the clips open.
+        UserError: the configuration leaves the size of the clips open, but EXPORT.DYNAMIC is not set.
     """
-    inputs, output = graph_specs(cfg)
+    inputs, output = open_specs(cfg, OPEN, OPEN, OPEN, OPEN) if cfg.EXPORT.DYNAMIC else graph_specs(cfg)
     config = yaml.safe_load(cfg.dump())
-    return {
-        "format": cfg.EXPORT.FORMAT,
-        "inputs": [asdict(spec) for spec in inputs],
-        "output": asdict(output) | {"activation": cfg.MODEL.HEAD_ACT},
-        "slow_frames": slow_frames(cfg.DATA.NUM_FRAMES, cfg.SLOWFAST.ALPHA).tolist(),
-        "boxes": {"order": "x1 y1 x2 y2", "unit": "pixels of the clip", "padding": 0.0},
-        "num_classes": cfg.MODEL.NUM_CLASSES,
-        "preprocessing": {
-            "height": cfg.DATA.TEST_SCALE_HEIGHT,
-            "width": cfg.DATA.TEST_SCALE_WIDTH,
-            "channels": "RGB",
-            "mean": list(cfg.DATA.MEAN),
-            "std": list(cfg.DATA.STD),
-            "sampling_rate": cfg.DATA.SAMPLING_RATE,
-        },
-        "config_sha256": hashlib.sha256(json.dumps(config, sort_keys=True).encode()).hexdigest(),
-        "config": config,
-    }
+    return Description(
+        format=cfg.EXPORT.FORMAT,
+        inputs=inputs,
+        output=output,
+        slow_frames=tuple(slow_frames(cfg.DATA.NUM_FRAMES, cfg.SLOWFAST.ALPHA).tolist()),
+        boxes=BoxRule(),
+        num_classes=cfg.MODEL.NUM_CLASSES,
+        class_names=class_names,
+        preprocessing=Preprocessing(
+            height=0 if cfg.EXPORT.DYNAMIC else cfg.DATA.TEST_SCALE_HEIGHT,
+            width=0 if cfg.EXPORT.DYNAMIC else cfg.DATA.TEST_SCALE_WIDTH,
+            mean=tuple(cfg.DATA.MEAN),
+            std=tuple(cfg.DATA.STD),
+            sampling_rate=cfg.DATA.SAMPLING_RATE,
+        ),
+        config_sha256=hashlib.sha256(json.dumps(config, sort_keys=True).encode()).hexdigest(),
+        config=config,
+    )
 
 
-def describe_files(graph: Path, checkpoint: Path) -> dict:
-    """Return what tells a graph's file and the weights in it from others."""
-    return {
-        "model": {"file": graph.name, "bytes": graph.stat().st_size, "sha256": sha256_of(graph)},
-        "checkpoint": {"file": checkpoint.name, "sha256": sha256_of(checkpoint)},
-    }
+def describe_files(description: Description, graph: Path, checkpoint: Path) -> Manifest:
+    """Return a description with what tells the graph's file and the weights in it from others."""
+    model = GraphFile(file=graph.name, bytes=graph.stat().st_size, sha256=sha256_of(graph))
+    return Manifest(
+        **dict(description), model=model, checkpoint=FileRecord(file=checkpoint.name, sha256=sha256_of(checkpoint))
+    )
 
 
-def read_model(graph: str | os.PathLike) -> dict:
+def read_manifest(graph: str | os.PathLike) -> Manifest:
     """Read the JSON file beside a graph.
 
     Raises:
@@ -93,52 +195,53 @@ def read_model(graph: str | os.PathLike) -> dict:
     """
     graph = Path(graph)
     path = graph.with_suffix(".json")
-    model = read_json(path)
-    if missing := {"format", "model", "inputs", "output", "slow_frames", "boxes", "config"} - model.keys():
-        raise UserError(f"{path}: not from export.py: it lacks {min(missing)}")
+    manifest = read_record(path, Manifest, "export.py")
     if not graph.is_file():
         raise UserError(f"{graph}: no such file; expected a graph from export.py")
-    if sha256_of(graph) != model["model"]["sha256"]:
+    if sha256_of(graph) != manifest.model.sha256:
         raise UserError(f"{graph}: not the graph that {path.name} describes (its SHA-256 differs); export it again")
-    return model
+    return manifest
 
 
-def model_config(model: dict, data_dir: str | os.PathLike) -> CfgNode:
-    """Return the configuration in a manifest, for a data set in `data_dir`."""
-    pairs = [item for key, value in leaves(model["config"]) for item in (key, value)]
+def manifest_config(manifest: Manifest, data_dir: str | os.PathLike) -> CfgNode:
+    """Return the configuration in a manifest, for a dataset in `data_dir`.
+
+    Raises:
+        UserError: the configuration is of another version of this package, or damaged.
+    """
+    pairs = [item for key, value in leaves(manifest.config) for item in (key, value)]
     return load_config(None, [*pairs, "DATA.PATH_TO_DATA_DIR", os.fspath(data_dir)])
 
 
-def tensor_specs(model: dict) -> tuple[list[TensorSpec], TensorSpec]:
-    """Return the inputs and the output that a manifest names."""
-
-    def spec(entry: dict) -> TensorSpec:
-        return TensorSpec(entry["name"], tuple(entry["shape"]), entry["dtype"])
-
-    return [spec(entry) for entry in model["inputs"]], spec(model["output"])
+def check_dataset(manifest: Manifest, cfg: CfgNode) -> None:
+    """Raise UserError if the label map of a dataset gives the graph's classes other names."""
+    path = Path(cfg.DATA.PATH_TO_DATA_DIR) / cfg.AVA.ANNOTATION_DIR / cfg.AVA.LABEL_MAP_FILE
+    if path.is_file():
+        check_class_names(manifest.class_names, manifest.model.file, read_label_map(path), str(path))
 
 
-def read_json(path: Path) -> dict:
-    """Read a JSON object.
+AnyRecord = TypeVar("AnyRecord", bound=Record)
+
+
+def read_record(path: Path, kind: type[AnyRecord], program: str) -> AnyRecord:
+    """Read a JSON file of known fields.
+
+    Args:
+        path: the file.
+        kind: its fields.
+        program: what writes such files, for the message.
 
     Raises:
-        UserError: the file is absent or not a JSON object.
+        UserError: the file is absent, or not such a file; the first field that is wrong is named.
     """
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        return kind.model_validate_json(path.read_bytes())
     except OSError as error:
         raise UserError(f"{path}: cannot read the file: {error.strerror}") from error
-    except ValueError as error:
-        raise UserError(f"{path}: not a JSON file: {error}") from error
-    if not isinstance(content, dict):
-        raise UserError(f"{path}: expected a JSON object")
-    return content
-
-
-def sha256_of(path: Path) -> str:
-    """Return the SHA-256 of a file in hexadecimal digits."""
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while block := file.read(1 << 20):
-            digest.update(block)
-    return digest.hexdigest()
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_input=False)[0]
+        place = ".".join(map(str, first["loc"]))
+        if first["type"] == "missing":
+            raise UserError(f"{path}: not from {program}: it lacks {place}") from error
+        problem = " ".join(first["msg"].split())
+        raise UserError(f"{path}: not from {program}: {f'{place}: ' if place else ''}{problem}") from error

@@ -1,6 +1,9 @@
 """Folding batch norm, and the way from a checkpoint to a graph."""
 
 import json
+import subprocess
+import sys
+import zlib
 from pathlib import Path
 
 import mindspore as ms
@@ -9,11 +12,20 @@ import pytest
 from fvcore.common.config import CfgNode
 from mindspore import nn
 
+from src.checkpoint.class_names import class_names_entry
 from src.checkpoint.mindspore_format import save_checkpoint
 from src.config.custom_config import load_config
-from src.deploy import export as deploy_export
-from src.deploy.export import export, fold_batch_norm
-from src.deploy.manifest import describe_graph, read_model
+from src.deploy.export import export, fold_batch_norm, random_inputs
+from src.deploy.formats import FORMATS, Format
+from src.deploy.manifest import (
+    Description,
+    FileRecord,
+    GraphFile,
+    Manifest,
+    describe_graph,
+    open_specs,
+    read_manifest,
+)
 from src.models.build import build_model
 from src.models.common import Conv3d, ConvBn, batch_norm
 from src.utils.errors import UserError
@@ -53,65 +65,169 @@ def test_batch_norm_becomes_weight_and_bias(has_bias: bool, bias: list[float]) -
     assert network(ms.Tensor(np.float32([[[[10]]]]))).asnumpy().ravel().tolist() == [20 + bias[0], 240 + bias[1]]
 
 
-@pytest.fixture
-def checkpoint(tmp_path: Path) -> Path:
-    network = build_model(load_config(None, TINY))
-    rng = np.random.default_rng(0)
-    arrays = {}
-    for name, parameter in network.parameters_dict().items():
-        arrays[name] = parameter.asnumpy()
-        if name.endswith(("gamma", "beta", "moving_mean", "moving_variance")):
-            arrays[name] = rng.uniform(0.5, 1.0, parameter.shape).astype(np.float32)
-    save_checkpoint(arrays, tmp_path / "tiny.ckpt")
-    return tmp_path / "tiny.ckpt"
+def weights(name: str, shape: tuple[int, ...]) -> np.ndarray:
+    """Return weights as after training: batch norm that changes something when it is folded, scores that differ."""
+    rng = np.random.default_rng(zlib.crc32(name.encode()))
+    if name.endswith(("gamma", "moving_variance")):
+        array = rng.uniform(0.7, 1.2, shape)
+    elif name.endswith(("beta", "moving_mean", "bias")):
+        array = rng.normal(0, 0.1, shape)
+    else:
+        array = rng.normal(0, (1.5 / np.prod(shape[1:])) ** 0.5, shape)
+    return array.astype(np.float32)
+
+
+@pytest.fixture(scope="module")
+def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("checkpoint") / "tiny.ckpt"
+    parameters = build_model(load_config(None, TINY)).parameters_dict()
+    arrays = {name: weights(name, parameter.shape) for name, parameter in parameters.items()}
+    save_checkpoint(arrays | class_names_entry({1: "sit", 2: "stand", 3: "walk"}), path)
+    return path
 
 
 @pytest.mark.slow
 def test_graph_is_described_and_checked(checkpoint: Path, tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
-    ms.set_context(mode=ms.GRAPH_MODE)
     cfg = load_config(None, [*TINY, *SIZE, "EXPORT.CLIP_DTYPE", "float16", "EXPORT.BATCH_SIZE", "2"])
-    export(cfg, checkpoint, tmp_path / "out")
+    out = tmp_path / "späces in a päth 動画"
+    export(cfg, checkpoint, out)
     assert "largest difference from the network on random input" in capsys.readouterr().out
-    model = read_model(tmp_path / "out/slowfast.mindir")
-    assert [entry["shape"] for entry in model["inputs"]] == [[2, 3, 2, 32, 48], [2, 3, 4, 32, 48], [2, 2, 4]]
-    assert [entry["dtype"] for entry in model["inputs"]] == ["float16", "float16", "float32"]
-    assert model["output"]["shape"] == [2, 2, 3]
-    assert model["slow_frames"] == [0, 3]
-    assert model["num_classes"] == 3
-    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["slowfast.json", "slowfast.mindir"]
+    manifest = read_manifest(out / "slowfast.mindir")
+    assert [spec.shape for spec in manifest.inputs] == [(2, 3, 2, 32, 48), (2, 3, 4, 32, 48), (2, 2, 4)]
+    assert [spec.dtype for spec in manifest.inputs] == ["float16", "float16", "float32"]
+    assert manifest.output.shape == (2, 2, 3)
+    assert manifest.slow_frames == (0, 3)
+    assert manifest.num_classes == 3
+    assert manifest.class_names == {1: "sit", 2: "stand", 3: "walk"}
+    assert sorted(path.name for path in out.iterdir()) == ["slowfast.json", "slowfast.mindir"]
+
+
+@pytest.mark.slow
+def test_one_dynamic_onnx_takes_any_number_of_clips_and_boxes_and_any_size(checkpoint: Path, tmp_path: Path) -> None:
+    import onnxruntime
+
+    cfg = load_config(None, [*TINY, "EXPORT.FORMAT", "ONNX", "EXPORT.DYNAMIC", "True", "DATA.TEST_CROP_SIZE", "32"])
+    export(cfg, checkpoint, tmp_path)
+    manifest = read_manifest(tmp_path / "slowfast.onnx")
+    assert [spec.shape for spec in manifest.inputs] == [(-1, 3, 2, -1, -1), (-1, 3, 4, -1, -1), (-1, -1, 4)]
+    session = onnxruntime.InferenceSession(str(tmp_path / "slowfast.onnx"), providers=["CPUExecutionProvider"])
+    rng = np.random.default_rng(0)
+
+    def scores(fast: np.ndarray, boxes: np.ndarray) -> np.ndarray:
+        inputs = {"slow": fast[:, :, manifest.slow_frames], "fast": fast, "boxes": boxes.astype(np.float32)}
+        return session.run(None, inputs)[0]
+
+    fast = rng.standard_normal((3, 3, 4, 40, 56), np.float32)
+    boxes = np.tile([[0, 0, 55, 39], [8, 4, 30, 33]], (3, 1, 1))
+    together = scores(fast, boxes)
+    assert together.shape == (3, 2, 3)
+    for clip in range(3):
+        for box in range(2):
+            alone = scores(fast[clip : clip + 1], boxes[clip : clip + 1, box : box + 1])
+            np.testing.assert_allclose(alone[0, 0], together[clip, box], rtol=0, atol=1e-5)
+    assert scores(fast[:1], np.zeros((1, 0, 4))).shape == (1, 0, 3)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "settings",
+    [
+        [],
+        ["DETECTION.ALIGNED", "False"],
+        ["DETECTION.ALIGNED", "False", "DETECTION.SAMPLING_RATIO", "2", "DETECTION.ROI_END_MODE", "1"],
+        ["NONLOCAL.LOCATION", "[[[], []], [[1], []], [[1], [2]], [[], []]]", "SLOWFAST.FUSION_NORM", "False"],
+        ["NONLOCAL.LOCATION", "[[[], []], [[1], []], [[], []], [[], []]]", "NONLOCAL.INSTANTIATION", "softmax"],
+    ],
+)
+def test_3d_kernels_and_roi_align_of_onnx_compute_what_the_network_does(tmp_path: Path, settings: list[str]) -> None:
+    overrides = ["EXPORT.FORMAT", "ONNX", "EXPORT.DYNAMIC", "True", "MODEL.HEAD_ACT", "none"]
+    cfg = load_config(None, [*TINY, *overrides, *settings])
+    network = build_model(cfg)
+    for name, parameter in network.parameters_dict().items():
+        parameter.set_data(ms.Tensor(weights(name, parameter.shape)))
+    network.set_train(False)
+    inputs, _ = open_specs(cfg, 2, 4, 40, 56)
+    _, fast, boxes = random_inputs(cfg, inputs)
+    boxes[:, :3] = [[0, 0, 55, 39], [3, 5, 6, 9], [20, 1, 41, 38]]
+    arrays = fast[:, :, [0, 3]], fast, boxes
+    expected = network(*map(ms.Tensor, arrays)).asnumpy()
+    fold_batch_norm(network)
+    FORMATS["ONNX"].write(cfg, network, arrays, describe_graph(cfg), tmp_path / "graph.onnx")
+    found = FORMATS["ONNX"].run(tmp_path / "graph.onnx", None, arrays)
+    assert expected.std() > 0.05
+    np.testing.assert_allclose(found, expected, rtol=0, atol=1e-5 * np.abs(expected).max())
 
 
 @pytest.mark.slow
 def test_graph_that_computes_something_else_is_not_kept(
     checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    ms.set_context(mode=ms.GRAPH_MODE)
+    def write(cfg: CfgNode, network: nn.Cell, inputs: list[np.ndarray], description: Description, path: Path) -> None:
+        path.write_bytes(b"a graph")
 
-    def write(cfg: CfgNode, network: nn.Cell, inputs: list[np.ndarray], folder: Path) -> Path:
-        (folder / "slowfast.mindir").write_bytes(b"a graph")
-        return folder / "slowfast.mindir"
-
-    monkeypatch.setattr(deploy_export, "write_graph", write)
-    monkeypatch.setattr(deploy_export, "run_graph", lambda *arguments: np.zeros((1, 2, 3), np.float32))
-    with pytest.raises(UserError, match=r"the exported graph's scores differ from the network's by 0\."):
+    wrong = Format(".mindir", write, lambda *arguments: np.zeros((1, 2, 3), np.float32))
+    monkeypatch.setitem(FORMATS, "MINDIR", wrong)
+    with pytest.raises(UserError, match="the exported graph's scores differ from the network's by"):
         export(load_config(None, [*TINY, *SIZE]), checkpoint, tmp_path / "out")
-    assert not list((tmp_path / "out").iterdir())
+    assert not (tmp_path / "out").exists()
 
 
 def test_open_size_is_refused(checkpoint: Path, tmp_path: Path) -> None:
-    with pytest.raises(UserError, match=r"needs DATA\.TEST_SCALE_HEIGHT and DATA\.TEST_SCALE_WIDTH"):
+    with pytest.raises(UserError, match=r"set DATA\.TEST_SCALE_HEIGHT and DATA\.TEST_SCALE_WIDTH"):
         export(load_config(None, TINY), checkpoint, tmp_path / "out")
+
+
+def test_dynamic_mindir_is_refused(checkpoint: Path, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="a graph in the format MINDIR has fixed shapes; take ONNX"):
+        export(load_config(None, [*TINY, "EXPORT.DYNAMIC", "True"]), checkpoint, tmp_path / "out")
+
+
+def test_files_of_another_origin_are_not_replaced(checkpoint: Path, tmp_path: Path) -> None:
+    cfg = load_config(None, [*TINY, *SIZE])
+    (tmp_path / "slowfast.mindir").write_text("mine")
+    with pytest.raises(UserError, match=r"slowfast\.mindir: is there without slowfast\.json"):
+        export(cfg, checkpoint, tmp_path)
+    (tmp_path / "slowfast.json").write_text('{"mine": 1}')
+    with pytest.raises(UserError, match=r"slowfast\.json: not from export\.py"):
+        export(cfg, checkpoint, tmp_path)
+    (tmp_path / "slowfast.json").write_text(manifest_text(cfg, "slowfast.onnx"))
+    with pytest.raises(UserError, match=r"describes slowfast\.onnx; give slowfast\.mindir another OUTPUT_DIR"):
+        export(cfg, checkpoint, tmp_path)
+    assert (tmp_path / "slowfast.mindir").read_text() == "mine"
+
+
+def manifest_text(cfg: CfgNode, file: str = "slowfast.mindir", digest: str = "0") -> str:
+    model = GraphFile(file=file, bytes=3, sha256=digest)
+    checkpoint = FileRecord(file="a.ckpt", sha256="0")
+    return Manifest(**dict(describe_graph(cfg)), model=model, checkpoint=checkpoint).model_dump_json()
 
 
 def test_graph_of_another_description_is_refused(tmp_path: Path) -> None:
     (tmp_path / "slowfast.mindir").write_bytes(b"one")
-    model = describe_graph(load_config(None, [*TINY, *SIZE])) | {"model": {"sha256": "0"}}
-    (tmp_path / "slowfast.json").write_text(json.dumps(model))
+    description = tmp_path / "slowfast.json"
+    description.write_text(manifest_text(load_config(None, [*TINY, *SIZE])))
     with pytest.raises(UserError, match=r"slowfast\.mindir: not the graph that slowfast\.json describes"):
-        read_model(tmp_path / "slowfast.mindir")
-    (tmp_path / "slowfast.json").write_text("{}")
-    with pytest.raises(UserError, match=r"slowfast\.json: not from export\.py: it lacks boxes"):
-        read_model(tmp_path / "slowfast.mindir")
-    (tmp_path / "slowfast.json").unlink()
+        read_manifest(tmp_path / "slowfast.mindir")
+    whole = json.loads(description.read_text())
+    for change, message in (
+        ({"slow_frames": [0, "3"]}, r"slow_frames\.1: Input should be a valid integer"),
+        ({"inputs": whole["inputs"][:2]}, r"it lacks inputs\.2"),
+        ({"num_classes": 0}, r"num_classes: Input should be greater than 0"),
+    ):
+        description.write_text(json.dumps(whole | change))
+        with pytest.raises(UserError, match=rf"slowfast\.json: not from export\.py: {message}"):
+            read_manifest(tmp_path / "slowfast.mindir")
+    description.write_text("{}")
+    with pytest.raises(UserError, match=r"slowfast\.json: not from export\.py: it lacks format"):
+        read_manifest(tmp_path / "slowfast.mindir")
+    description.write_bytes(b"\xff\xfe")
+    with pytest.raises(UserError, match=r"slowfast\.json: not from export\.py: Invalid JSON"):
+        read_manifest(tmp_path / "slowfast.mindir")
+    description.unlink()
     with pytest.raises(UserError, match=r"slowfast\.json: cannot read the file: No such file"):
-        read_model(tmp_path / "slowfast.mindir")
+        read_manifest(tmp_path / "slowfast.mindir")
+
+
+def test_a_manifest_needs_no_mindspore(repository: Path) -> None:
+    code = "import sys, src.deploy.manifest; sys.exit('mindspore' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], cwd=repository, check=False).returncode == 0

@@ -9,9 +9,10 @@ import numpy as np
 import pytest
 from fvcore.common.config import CfgNode
 
+from src.ava.label_map import write_label_map
 from src.config.custom_config import load_config
 from src.datasets.ava_dataset import AvaDataset
-from src.deploy.manifest import describe_graph, model_config
+from src.deploy.manifest import FileRecord, GraphFile, Manifest, check_dataset, describe_graph, manifest_config
 from src.deploy.shards import count_shards, gather_results, run_id, write_shard
 from src.utils.errors import UserError
 
@@ -53,9 +54,17 @@ def cfg(tmp_path: Path) -> CfgNode:
     return load_config(None, [item for pair in values.items() for item in pair])
 
 
+def manifest_of(cfg: CfgNode, digest: str = "a") -> Manifest:
+    return Manifest(
+        **dict(describe_graph(cfg, {1: "sit", 2: "stand", 3: "walk"})),
+        model=GraphFile(file="slowfast.mindir", bytes=1, sha256=digest),
+        checkpoint=FileRecord(file="slowfast.ckpt", sha256="c"),
+    )
+
+
 @pytest.fixture
-def model(cfg: CfgNode) -> dict:
-    return describe_graph(cfg) | {"model": {"file": "slowfast.mindir", "bytes": 1, "sha256": "a"}}
+def model(cfg: CfgNode) -> Manifest:
+    return manifest_of(cfg)
 
 
 class Recorder:
@@ -70,7 +79,7 @@ class Recorder:
         self.keys += keys
 
 
-def write_results(dataset: AvaDataset, model: dict, results: Path, shards: int) -> None:
+def write_results(dataset: AvaDataset, model: Manifest, results: Path, shards: int) -> None:
     """Results as the runner would leave them: the scores of row r of the split are ROW_SCORES[r]."""
     done = 0
     for shard in range(1, shards + 1):
@@ -82,7 +91,7 @@ def write_results(dataset: AvaDataset, model: dict, results: Path, shards: int) 
     assert done == len(ROW_SCORES)
 
 
-def test_a_shard_holds_clips_once_and_splits_boxes(cfg: CfgNode, model: dict, tmp_path: Path) -> None:
+def test_a_shard_holds_clips_once_and_splits_boxes(cfg: CfgNode, model: Manifest, tmp_path: Path) -> None:
     dataset = AvaDataset(cfg, "test")
     write_shard(dataset, model, tmp_path / "in", 1, 1)
     manifest = json.loads((tmp_path / "in/manifest.json").read_text())
@@ -99,8 +108,9 @@ def test_a_shard_holds_clips_once_and_splits_boxes(cfg: CfgNode, model: dict, tm
     assert not boxes[2, 1].any()
 
 
-def test_clips_of_half_the_size(cfg: CfgNode, model: dict, tmp_path: Path) -> None:
-    model["inputs"][1]["dtype"] = "float16"
+def test_clips_of_half_the_size(cfg: CfgNode, model: Manifest, tmp_path: Path) -> None:
+    cfg.defrost()
+    cfg.EXPORT.CLIP_DTYPE = "float16"
     dataset = AvaDataset(cfg, "test")
     write_shard(dataset, model, tmp_path / "in", 1, 4)
     clip = np.fromfile(tmp_path / "in/fast_000000.bin", np.float16).reshape(3, 4, 16, 24)
@@ -108,7 +118,7 @@ def test_clips_of_half_the_size(cfg: CfgNode, model: dict, tmp_path: Path) -> No
 
 
 @pytest.mark.parametrize("shards", [1, 2, 3, 4])
-def test_results_do_not_depend_on_the_cut(cfg: CfgNode, model: dict, tmp_path: Path, shards: int) -> None:
+def test_results_do_not_depend_on_the_cut(cfg: CfgNode, model: Manifest, tmp_path: Path, shards: int) -> None:
     dataset = AvaDataset(cfg, "test")
     write_results(dataset, model, tmp_path / "out", shards)
     recorder = Recorder()
@@ -124,32 +134,32 @@ def test_results_do_not_depend_on_the_cut(cfg: CfgNode, model: dict, tmp_path: P
     ("budget", "shards"),
     [(10**9, 1), (4 * (CLIP_BYTES + 2 * BOX_BYTES), 1), (4 * CLIP_BYTES, 2), (CLIP_BYTES + 2 * BOX_BYTES, 4)],
 )
-def test_disk_budget_sets_the_number_of_shards(cfg: CfgNode, model: dict, budget: int, shards: int) -> None:
-    assert count_shards(AvaDataset(cfg, "test"), model, budget) == shards
+def test_disk_budget_sets_the_number_of_shards(cfg: CfgNode, model: Manifest, budget: int, shards: int) -> None:
+    assert count_shards(AvaDataset(cfg, "test"), budget) == shards
 
 
-def test_budget_below_one_clip_is_refused(cfg: CfgNode, model: dict) -> None:
+def test_budget_below_one_clip_is_refused(cfg: CfgNode, model: Manifest) -> None:
     with pytest.raises(
         UserError, match=f"the disk budget of 100 bytes is less than one clip's {CLIP_BYTES + 2 * BOX_BYTES}"
     ):
-        count_shards(AvaDataset(cfg, "test"), model, 100)
+        count_shards(AvaDataset(cfg, "test"), 100)
 
 
-def test_runs_are_told_apart(cfg: CfgNode, model: dict) -> None:
+def test_runs_are_told_apart(cfg: CfgNode, model: Manifest) -> None:
     dataset = AvaDataset(cfg, "test")
-    other = model | {"model": {"file": "slowfast.mindir", "bytes": 1, "sha256": "b"}}
+    other = manifest_of(cfg, "b")
     names = [run_id(dataset, model, 2), run_id(dataset, model, 3), run_id(dataset, other, 2)]
     assert len(set(names)) == 3
     assert run_id(AvaDataset(cfg, "test"), model, 2) == names[0]
 
 
-def test_what_does_not_belong_together_is_refused(cfg: CfgNode, model: dict, tmp_path: Path) -> None:
+def test_what_does_not_belong_together_is_refused(cfg: CfgNode, model: Manifest, tmp_path: Path) -> None:
     dataset, out = AvaDataset(cfg, "test"), tmp_path / "out"
     with pytest.raises(UserError, match="no results; expected a folder for each shard"):
         gather_results(tmp_path, Recorder(), model)
     write_results(dataset, model, out, 3)
     with pytest.raises(UserError, match=r"shard_1: results of another graph than slowfast\.mindir"):
-        gather_results(out, Recorder(), model | {"model": {"file": "slowfast.mindir", "bytes": 1, "sha256": "b"}})
+        gather_results(out, Recorder(), manifest_of(cfg, "b"))
 
     shutil.copytree(out / "shard_1", out / "shard_9")
     with pytest.raises(UserError, match=r"shard_9: shard 1 is there twice, also in .*shard_1"):
@@ -163,6 +173,7 @@ def test_what_does_not_belong_together_is_refused(cfg: CfgNode, model: dict, tmp
         gather_results(out, Recorder(), model)
     manifest.write_text(whole)
 
+    shutil.rmtree(out / "shard_2")
     write_shard(dataset, model, out / "shard_2", 1, 4)
     with pytest.raises(UserError, match=r"shard_2: results of another run than .*shard_1"):
         gather_results(out, Recorder(), model)
@@ -171,7 +182,7 @@ def test_what_does_not_belong_together_is_refused(cfg: CfgNode, model: dict, tmp
         gather_results(out, Recorder(), model)
 
 
-def test_truncated_scores_are_refused(cfg: CfgNode, model: dict, tmp_path: Path) -> None:
+def test_truncated_scores_are_refused(cfg: CfgNode, model: Manifest, tmp_path: Path) -> None:
     write_results(AvaDataset(cfg, "test"), model, tmp_path / "out", 1)
     path = tmp_path / "out/shard_1/scores.bin"
     path.write_bytes(path.read_bytes()[:-1])
@@ -182,7 +193,7 @@ def test_truncated_scores_are_refused(cfg: CfgNode, model: dict, tmp_path: Path)
         gather_results(tmp_path / "out", Recorder(), model)
 
 
-def test_a_broken_run_leaves_no_manifest(cfg: CfgNode, model: dict, tmp_path: Path) -> None:
+def test_a_broken_run_leaves_no_manifest(cfg: CfgNode, model: Manifest, tmp_path: Path) -> None:
     dataset = AvaDataset(cfg, "test")
     write_shard(dataset, model, tmp_path / "in", 1, 1)
     (Path(cfg.DATA.PATH_TO_DATA_DIR) / "frames/v/v_000007.jpg").unlink()
@@ -191,14 +202,37 @@ def test_a_broken_run_leaves_no_manifest(cfg: CfgNode, model: dict, tmp_path: Pa
     assert not (tmp_path / "in/manifest.json").exists()
 
 
-def test_too_many_shards_are_refused(cfg: CfgNode, model: dict, tmp_path: Path) -> None:
+def test_too_many_shards_are_refused(cfg: CfgNode, model: Manifest, tmp_path: Path) -> None:
     with pytest.raises(UserError, match="shard 5 of 9 would be empty: there are only 4 key frames"):
         write_shard(AvaDataset(cfg, "test"), model, tmp_path / "in", 5, 9)
 
 
-def test_configuration_comes_back_from_the_manifest(cfg: CfgNode, model: dict) -> None:
-    again = model_config(json.loads(json.dumps(model)), "elsewhere")
+def test_configuration_comes_back_from_the_manifest(cfg: CfgNode, model: Manifest) -> None:
+    again = manifest_config(Manifest.model_validate_json(model.model_dump_json()), "elsewhere")
     assert again.DATA.PATH_TO_DATA_DIR == "elsewhere"
     again.defrost()
     again.DATA.PATH_TO_DATA_DIR = cfg.DATA.PATH_TO_DATA_DIR
     assert again == cfg
+
+
+def test_a_folder_of_other_files_is_not_written_to(cfg: CfgNode, model: Manifest, tmp_path: Path) -> None:
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in/notes.txt").write_text("mine")
+    with pytest.raises(UserError, match=r"notes\.txt: not from preprogress\.py"):
+        write_shard(AvaDataset(cfg, "test"), model, tmp_path / "in", 1, 1)
+    assert [path.name for path in (tmp_path / "in").iterdir()] == ["notes.txt"]
+
+
+def test_class_names_travel_with_the_inputs(cfg: CfgNode, model: Manifest, tmp_path: Path) -> None:
+    write_shard(AvaDataset(cfg, "test"), model, tmp_path / "in", 1, 1)
+    manifest = json.loads((tmp_path / "in/manifest.json").read_text())
+    assert manifest["class_names"] == {"1": "sit", "2": "stand", "3": "walk"}
+
+
+def test_a_dataset_with_the_classes_in_another_order_is_refused(cfg: CfgNode, model: Manifest) -> None:
+    path = Path(cfg.DATA.PATH_TO_DATA_DIR) / "ava_annotations" / cfg.AVA.LABEL_MAP_FILE
+    write_label_map(path, {1: "sit", 2: "stand", 3: "walk"})
+    check_dataset(model, cfg)
+    write_label_map(path, {1: "sit", 2: "walk", 3: "stand"})
+    with pytest.raises(UserError, match=r"mindir has 1 sit, 2 stand, 3 walk, but .*pbtxt has 1 sit, 2 walk, 3 stand"):
+        check_dataset(model, cfg)

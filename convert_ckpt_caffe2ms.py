@@ -6,12 +6,13 @@ Without arguments, SLOWFAST_8x8_R50.pkl in the current folder becomes SLOWFAST_8
 import argparse
 import re
 import sys
+from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
 
 from src.checkpoint.coverage import compare
-from src.checkpoint.names import NAMINGS, convert, recognise
+from src.checkpoint.names import NAMINGS, WRAPPERS, convert, prefix_of, recognize
 from src.checkpoint.safe_pickle import as_array
 from src.checkpoint.weight_files import read_weights, write_weights
 from src.utils.arguments import OneLineParser
@@ -54,6 +55,12 @@ def network_shapes(cfg_path: Path | None) -> dict[str, tuple[int, ...]]:
     return {name: tuple(parameter.shape) for name, parameter in network.parameters_dict().items()}
 
 
+def _wrappers(names: Iterable[str], prefix: str) -> str:
+    """Return what was left out of parameter names: the prefix, and what PyTorch's wrappers put into them."""
+    found = {part for name in names for part in WRAPPERS if f".{part}" in f".{name}"}
+    return " ".join([*sorted(found), *([prefix] if prefix else [])])
+
+
 def main() -> int:
     """Read and check the source, compare it with the network, and write what fits."""
     args = parse_args()
@@ -65,8 +72,11 @@ def main() -> int:
     found, arrays = read_weights(args.src, args.sha256)
     if args.kind in ("safetensors", "ckpt") and found != args.kind:
         raise UserError(f"{source}: not a {args.kind} file, its content is {found}")
-    kind = recognise(arrays, source) if args.kind in (None, "safetensors") else args.kind
-    converted = convert(arrays, kind, source)
+    if args.kind in (None, "safetensors"):
+        kind, prefix = recognize(arrays, source)
+    else:
+        kind, prefix = args.kind, prefix_of(arrays, args.kind, source)
+    converted = convert(arrays, kind, source, prefix)
     coverage = compare(converted, network_shapes(args.cfg), source, fresh_head=True)
     weights = {name: np.asarray(as_array(converted[name], source), np.float32) for name in coverage.loaded}
     write_weights(weights, args.dst, args.to)
@@ -75,6 +85,8 @@ def main() -> int:
     if strays := coverage.strays():
         text = f"warning: {source}: the network of --cfg has no place for {len(strays)} weights, such as {strays[0]}"
         print(text, file=sys.stderr)
+    if stripped := _wrappers(arrays, prefix):
+        print(f"{source}: left out of the names: {stripped}")
     print(f"{args.dst}: {kind} names; {coverage.summary()}")
     return 0
 

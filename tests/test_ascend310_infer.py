@@ -225,7 +225,7 @@ def test_launcher_fails_with_one_line(
 def test_launchers_explain_themselves(repository: Path, tmp_path: Path) -> None:
     for name, usage in (
         ("run_310_infer.sh", "Usage: bash scripts/run_310_infer.sh MINDIR DATASET NEED_PREPROCESS DEVICE_TARGET"),
-        ("run_export.sh", "usage: bash scripts/run_export.sh CFG CKPT [KEY VALUE ...]"),
+        ("run_export.sh", "Usage: bash scripts/run_export.sh CFG CKPT [KEY VALUE ...]"),
     ):
         done = run("bash", repository / "scripts" / name, cwd=tmp_path)
         assert done.returncode == 2

@@ -108,7 +108,7 @@ def test_caffe2_weights_give_the_reference_output(run, shared_dir, reference, ca
     weights = parameters(shared_dir, "forward_tiny", reference)
     Path("SLOWFAST_8x8_R50.pkl").write_bytes(caffe2_checkpoint(shared_dir, weights))
     assert run("--cfg", "tiny.yaml") == 0
-    assert "552 loaded, 0 skipped (head of another size), 0 missing, 334 left over" in capsys.readouterr().out
+    assert "552 loaded, 0 mismatched (head of another size), 0 missing, 334 unexpected" in capsys.readouterr().out
     assert reference_error(shared_dir, "forward_tiny", reference, "tiny.yaml", "SLOWFAST_8x8_R50.pkl.ckpt") < 2e-4
 
 
@@ -168,7 +168,7 @@ def test_mmaction2_weights_give_mmaction2s_output(run, repository, capsys):
     Path("a.pth").write_bytes(write_torch(mmaction2_checkpoint(repository)))
     Path("mm.yaml").write_text(MMACTION2)
     assert run("--src", "a.pth", "--dst", "a.ckpt", "--cfg", "mm.yaml") == 0
-    assert "mmaction2 names; 536 loaded, 0 skipped (head of another size), 0 missing" in capsys.readouterr().out
+    assert "mmaction2 names; 536 loaded, 0 mismatched (head of another size), 0 missing" in capsys.readouterr().out
     clip = np.sin(np.arange(3 * 8 * 64 * 80) * 1.7).reshape(1, 3, 8, 64, 80).astype(np.float32)
     boxes = np.array([[[0, 0, 80, 64], [10, 12, 33, 60]]], np.float32)
     # Computed by mmaction2 1.1.0 (ResNet3dSlowFast, SingleRoIExtractor3D, BBoxHeadAVA), without the background.
@@ -187,18 +187,18 @@ def test_mmaction2_weights_need_their_own_recipe(run, repository, capsys):
     assert not Path("a.pth.ckpt").exists()
 
 
-def test_kinetics_weights_load_the_trunk_and_leave_the_head(run, shared_dir, reference, capsys):
+def test_kinetics_weights_load_the_backbone_and_leave_the_head(run, shared_dir, reference, capsys):
     weights = parameters(shared_dir, "forward_tiny", reference)
     weights["head.projection.weight"] = np.zeros((400, 576), np.float32)
     weights["head.projection.bias"] = np.zeros(400, np.float32)
     Path("a.pkl").write_bytes(caffe2_checkpoint(shared_dir, weights))
     assert run("--src", "a.pkl", "--cfg", "tiny.yaml", "--report") == 0
     output = capsys.readouterr().out
-    lines = [line.split(maxsplit=2 + line.startswith("left")) for line in output.splitlines()]
+    lines = [line.split(maxsplit=2) for line in output.splitlines()]
     assert ["loaded", "s1.pathway0_stem.conv.weight", "(16, 3, 1, 7, 7)"] in lines
-    assert ["skipped", "head.projection.weight", "(400, 576) in the file, (5, 576) here"] in lines
-    assert ["left", "over", "model_iter", "()"] in lines
-    assert "550 loaded, 2 skipped (head of another size), 0 missing, 334 left over" in output
+    assert ["mismatched", "head.projection.weight", "(400, 576) in the file, (5, 576) here"] in lines
+    assert ["unexpected", "model_iter", "()"] in lines
+    assert "550 loaded, 2 mismatched (head of another size), 0 missing, 334 unexpected" in output
     written = load_checkpoint("a.pkl.ckpt")
     assert len(written) == 550
     assert not any(name.startswith("head.") for name in written)
@@ -213,7 +213,7 @@ def test_weights_of_a_deeper_network_are_pointed_out(run, shared_dir, reference,
 
 
 @pytest.mark.parametrize("change", ["missing", "reshaped"])
-def test_a_trunk_that_does_not_fit_writes_nothing(run, shared_dir, reference, capsys, change):
+def test_a_backbone_that_does_not_fit_writes_nothing(run, shared_dir, reference, capsys, change):
     weights = parameters(shared_dir, "forward_tiny", reference)
     if change == "missing":
         del weights["s3.pathway1_res0.branch2.b_bn.running_var"]

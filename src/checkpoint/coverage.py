@@ -12,57 +12,56 @@ Shape = tuple[int, ...]
 
 @dataclass(frozen=True)
 class Coverage:
-    """What a checkpoint does for a network; all names are the network's but `left_over`.
+    """What a checkpoint does for a network; all names are the network's but `unexpected`.
 
     Attributes:
         loaded: parameters that the checkpoint fills.
-        skipped: parameters of the head that it holds in another size: name -> (its shape, the network's shape).
+        mismatched: parameters of the head that it holds in another size: name -> (its shape, the network's shape).
         missing: parameters of the network that it does not hold.
-        left_over: what it holds and the network has no place for: name -> shape.
+        unexpected: what it holds and the network has no place for: name -> shape.
     """
 
     loaded: dict[str, Shape]
-    skipped: dict[str, tuple[Shape, Shape]]
+    mismatched: dict[str, tuple[Shape, Shape]]
     missing: dict[str, Shape]
-    left_over: dict[str, Shape]
+    unexpected: dict[str, Shape]
 
     def strays(self) -> list[str]:
-        """Return what is left over though a deeper or other SlowFast has it: the weights may be for another network."""
-        return [name for name in self.left_over if is_parameter(name)]
+        """Return what a deeper or other SlowFast has a place for: the weights may be for another network."""
+        return [name for name in self.unexpected if is_parameter(name)]
 
     def summary(self) -> str:
         """Return the four counts as one line."""
         return (
-            f"{len(self.loaded)} loaded, {len(self.skipped)} skipped (head of another size), "
-            f"{len(self.missing)} missing, {len(self.left_over)} left over"
+            f"{len(self.loaded)} loaded, {len(self.mismatched)} mismatched (head of another size), "
+            f"{len(self.missing)} missing, {len(self.unexpected)} unexpected"
         )
 
     def table(self) -> str:
-        """Return one line per parameter: state, name, shape; the network's first, then what is left over."""
+        """Return one line per parameter: state, name, shape; the network's first, then what is unexpected."""
         rows = [("loaded", name, str(shape)) for name, shape in self.loaded.items()]
-        rows += [
-            ("skipped", name, f"{theirs} in the file, {ours} here") for name, (theirs, ours) in self.skipped.items()
-        ]
+        for name, (theirs, ours) in self.mismatched.items():
+            rows.append(("mismatched", name, f"{theirs} in the file, {ours} here"))
         rows += [("missing", name, str(shape)) for name, shape in self.missing.items()]
-        rows += [("left over", name, str(shape)) for name, shape in self.left_over.items()]
+        rows += [("unexpected", name, str(shape)) for name, shape in self.unexpected.items()]
         width = max((len(name) for _, name, _ in rows), default=0)
-        return "\n".join(f"{state:<9}  {name:<{width}}  {shape}" for state, name, shape in rows)
+        return "\n".join(f"{state:<10}  {name:<{width}}  {shape}" for state, name, shape in rows)
 
 
 def compare(arrays: Mapping[str, LazyArray], shapes: Mapping[str, Shape], source: str, fresh_head: bool) -> Coverage:
     """Say which parameters of a network `arrays` fills.
 
-    The trunk must be there as a whole. The head (`head.*`) may be absent or of another size when `fresh_head`
+    The backbone must be there as a whole. The head (`head.*`) may be absent or of another size when `fresh_head`
     allows it, as in fine-tuning from Kinetics to AVA; it is then left out as a whole.
 
     Args:
         arrays: name -> array, in the network's names.
         shapes: name -> shape of every parameter of the network.
         source: what to call the checkpoint in an error.
-        fresh_head: whether the network may keep the head that it was initialised with.
+        fresh_head: whether the network may keep the head that it was initialized with.
 
     Raises:
-        UserError: a parameter of the trunk (or of the head, without `fresh_head`) is missing or of another shape.
+        UserError: a parameter of the backbone (or of the head, without `fresh_head`) is missing or of another shape.
     """
     shapes = {name: tuple(shape) for name, shape in shapes.items()}
     missing = {name: shape for name, shape in shapes.items() if name not in arrays}
@@ -83,7 +82,7 @@ def compare(arrays: Mapping[str, LazyArray], shapes: Mapping[str, Shape], source
         )
     return Coverage(
         loaded={name: shape for name, shape in shapes.items() if name not in missing and name not in differing},
-        skipped=differing,
+        mismatched=differing,
         missing=missing,
-        left_over={name: array.shape for name, array in arrays.items() if name not in shapes},
+        unexpected={name: array.shape for name, array in arrays.items() if name not in shapes},
     )

@@ -1,69 +1,50 @@
 """MindSpore's .ckpt files, read and written whole."""
 
+import logging
 import os
-import zlib
 from collections.abc import Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from src.utils.errors import UserError
 from src.utils.files import atomic_path
 
-# A .ckpt file is one protocol-buffer message `Checkpoint { repeated Value value = 1; }`, so a row of records that
-# start with the tag of field 1, and may end with "crc_num" and the CRC-32 of all before it in ten bytes.
-_RECORD_TAG = 0x0A
-_CRC_MARK = b"crc_num"
-_CRC_SIZE = len(_CRC_MARK) + 10
-
-
-def check_ckpt(path: str | os.PathLike) -> None:
-    """Raise `UserError` unless the file is a whole MindSpore checkpoint; reads it without MindSpore."""
-    path = Path(path)
-    if not path.is_file():
-        raise UserError(f"{path}: no such file; expected a MindSpore checkpoint (.ckpt)")
-    data = path.read_bytes()
-    end = len(data)
-    if data[-_CRC_SIZE:].startswith(_CRC_MARK):
-        end -= _CRC_SIZE
-    if not data or data[0] != _RECORD_TAG:
-        raise UserError(f"{path}: not a MindSpore checkpoint")
-    position = 0
-    while position < end:
-        if data[position] != _RECORD_TAG:
-            raise UserError(f"{path}: damaged at byte {position}: expected a record of a MindSpore checkpoint")
-        position += 1
-        length = shift = 0
-        while position < end and data[position] & 0x80 and shift < 63:  # a base-128 number, lowest digits first
-            length |= (data[position] & 0x7F) << shift
-            shift += 7
-            position += 1
-        if position < end:
-            length |= (data[position] & 0x7F) << shift
-        position += 1 + length
-    if position != end:
-        raise UserError(f"{path}: truncated: its records need {position} bytes, it has {end}")
-    if end != len(data) and zlib.crc32(memoryview(data)[:end]) != int.from_bytes(data[end + len(_CRC_MARK) :], "big"):
-        raise UserError(f"{path}: damaged: its checksum (CRC-32) does not fit its content")
+if TYPE_CHECKING:
+    import mindspore as ms
 
 
 def load_checkpoint(path: str | os.PathLike) -> dict[str, np.ndarray]:
-    """Read a MindSpore checkpoint.
+    """Read a MindSpore checkpoint; its checksum is compared where it has one.
 
     Returns:
-        name -> array, in the order of the file.
+        name -> array, in the order of the file; bfloat16 as float32.
 
     Raises:
         UserError: the file is absent, truncated, damaged or no MindSpore checkpoint.
     """
-    check_ckpt(path)
+    path = Path(path)
+    if not path.is_file():
+        raise UserError(f"{path}: no such file; expected a MindSpore checkpoint (.ckpt)")
     import mindspore as ms
 
+    # MindSpore logs its guesses (encryption, permissions) where a file is damaged; the name of its logger changes.
+    disabled = logging.root.manager.disable
+    logging.disable(logging.CRITICAL)
     try:
-        parameters = ms.load_checkpoint(str(path))
-    except ValueError as error:
-        raise UserError(f"{path}: not a MindSpore checkpoint: {str(error).splitlines()[0]}") from error
-    return {name: parameter.asnumpy() for name, parameter in parameters.items()}
+        parameters = ms.load_checkpoint(str(path), crc_check=True)
+        return {name: _array(value) for name, value in parameters.items() if not isinstance(value, str)}
+    except (ValueError, TypeError, RuntimeError, LookupError, OverflowError) as error:
+        raise UserError(f"{path}: not a whole MindSpore checkpoint: truncated, damaged, or another format") from error
+    finally:
+        logging.disable(disabled)
+
+
+def _array(parameter: "ms.Parameter") -> np.ndarray:
+    import mindspore as ms
+
+    return parameter.float().asnumpy() if parameter.dtype == ms.bfloat16 else parameter.asnumpy()
 
 
 def save_checkpoint(arrays: Mapping[str, np.ndarray], path: str | os.PathLike) -> None:

@@ -82,35 +82,75 @@ _TO_MINDSPORE: Rules = tuple((rf"(?<=bn\.){theirs}$", ours) for ours, theirs in 
 
 @dataclass(frozen=True)
 class Naming:
-    """How a source names its parameters: a name that only it has, and the table to PySlowFast's."""
+    """How a source names its parameters.
+
+    Attributes:
+        mark: a name that only this source has.
+        rules: the table to PySlowFast's names.
+        own_prefix: what the source itself may put before the mark; the table removes it.
+    """
 
     mark: str
     rules: Rules
+    own_prefix: str = ""
 
 
 NAMINGS = {
     "caffe2": Naming("conv1_w", CAFFE2),
     "pyth": Naming("s1.pathway0_stem.bn.weight", ()),
-    "pytorchvideo": Naming("blocks.0.multipathway_blocks.0.conv.weight", PYTORCHVIDEO),
+    "pytorchvideo": Naming("blocks.0.multipathway_blocks.0.conv.weight", PYTORCHVIDEO, "model."),
     "mmaction2": Naming("backbone.slow_path.conv1.conv.weight", MMACTION2),
     "ckpt": Naming("s1.pathway0_stem.bn.gamma", MINDSPORE),
 }
+# Parts that wrappers put into names: DataParallel and DistributedDataParallel, torch.compile, FSDP.
+WRAPPERS = ("module.", "_orig_mod.", "_fsdp_wrapped_module.")
+_WRAPPER = re.compile(rf"(?<![^.])({'|'.join(map(re.escape, WRAPPERS))})")
+# Before a network's names: these and what Lightning and training scripts call the network.
+_USUAL_PREFIX = re.compile(r"(model\.|net\.|network\.)*")
 
 
-def recognise(names: Iterable[str], source: str) -> str:
-    """Return the key of `NAMINGS` whose mark is among `names` (behind any prefix).
+def unwrapped(name: str) -> str:
+    """Return a name without the parts that PyTorch's wrappers of modules put into it."""
+    return _WRAPPER.sub("", name)
+
+
+def recognize(names: Iterable[str], source: str) -> tuple[str, str]:
+    """Find out whose names these are, and what stands before them.
+
+    Args:
+        names: parameter names, with or without the parts of PyTorch's wrappers.
+        source: what to call the file in an error.
+
+    Returns:
+        The key of `NAMINGS` whose mark is among the names, and the prefix before all of them ("" for none).
 
     Raises:
-        UserError: there is none.
+        UserError: there is none, or the network is in it several times under unusual prefixes.
     """
-    names = list(names)
-    for kind, naming in NAMINGS.items():
-        if any(name == naming.mark or name.endswith(f".{naming.mark}") for name in names):
-            return kind
+    names = [unwrapped(name) for name in names]
+    for kind in NAMINGS:
+        if (prefix := _prefix(names, kind, source)) is not None:
+            return kind, prefix
     raise UserError(
         f"{source}: no SlowFast checkpoint of a known kind ({', '.join(NAMINGS)}); "
-        f"its first names are {', '.join(names[:3]) or 'none'}"
+        f"its first names are {', '.join(name[:80] for name in names[:3]) or 'none'}"
     )
+
+
+def prefix_of(names: Iterable[str], kind: str, source: str) -> str:
+    """Return what stands before names of a known kind; "" where its mark is not among them."""
+    return _prefix([unwrapped(name) for name in names], kind, source) or ""
+
+
+def _prefix(names: list[str], kind: str, source: str) -> str | None:
+    naming = NAMINGS[kind]
+    found = [name[: -len(naming.mark)] for name in names if name.endswith(naming.mark)]
+    prefixes = {prefix.removesuffix(naming.own_prefix) for prefix in found if not prefix or prefix.endswith(".")}
+    usual = sorted((prefix for prefix in prefixes if _USUAL_PREFIX.fullmatch(prefix)), key=len)
+    if len(prefixes) > 1 and not usual:
+        listed = ", ".join(sorted(prefix[:80] for prefix in prefixes))
+        raise UserError(f"{source}: holds the network {len(prefixes)} times, under {listed}; expected it once")
+    return usual[0] if usual else next(iter(prefixes), None)
 
 
 # A parameter in PySlowFast's names, whatever the depth of the network.
@@ -133,8 +173,7 @@ def _rewrite(name: str, rules: Rules) -> str:
 
 def to_pyslowfast(name: str, kind: str) -> str:
     """Return PySlowFast's name of what a source of the `kind` calls `name`; what is no parameter keeps its name."""
-    # DistributedDataParallel puts "module." before the names of a model.
-    rewritten = _rewrite(name.removeprefix("module."), NAMINGS[kind].rules)
+    rewritten = _rewrite(name, NAMINGS[kind].rules)
     return rewritten if _PARAMETER.fullmatch(rewritten) else name
 
 
@@ -143,24 +182,26 @@ def to_mindspore(name: str) -> str:
     return _rewrite(name, _TO_MINDSPORE)
 
 
-def convert(arrays: Mapping[str, LazyArray], kind: str, source: str) -> dict[str, LazyArray]:
+def convert(arrays: Mapping[str, LazyArray], kind: str, source: str, prefix: str = "") -> dict[str, LazyArray]:
     """Return the parameters of a source by the names of the MindSpore network.
 
     Args:
         arrays: the source's name -> array.
         kind: a key of `NAMINGS`.
         source: what to call the file in an error.
+        prefix: what stands before the network's names, see `recognize`; what is not behind it keeps its name.
 
     Raises:
         UserError: two names of the source mean the same parameter.
     """
     converted: dict[str, LazyArray] = {}
     for theirs, array in arrays.items():
-        ours = to_mindspore(to_pyslowfast(theirs, kind))
+        bare = unwrapped(theirs)
+        ours = to_mindspore(to_pyslowfast(bare.removeprefix(prefix), kind)) if bare.startswith(prefix) else theirs
         if ours in converted:
             raise UserError(f"{source}: {ours} is in it twice, the second time as {theirs}")
         if kind == "mmaction2" and ours.startswith(HEAD) and array.shape:
-            array = _mmaction2_head(theirs, as_array(array, source))
+            array = _mmaction2_head(bare, as_array(array, source))
         converted[ours] = array
     return converted
 

@@ -96,11 +96,20 @@ class PickledArray:
         return np.array(array, self._dtype.newbyteorder("="), order="C")
 
 
-class _Ignored:
-    """An object that is not part of the weights; whatever it holds is dropped."""
+class Inert:
+    """Stands for an object beside the weights, such as arguments or a device; what it would hold is dropped."""
 
     def set_state(self, _state: object) -> None:
         """Drop the state."""
+
+
+def _inert(*_arguments: object) -> Inert:
+    return Inert()
+
+
+def _inert_dict(*_arguments: object) -> dict:
+    """An object that is a dictionary too: pickles fill it by items."""
+    return {}
 
 
 def _reconstruct(kind: Name, _shape: tuple, _code: object) -> PickledArray:
@@ -132,7 +141,7 @@ def _empty() -> bytes:
 
 
 def _set_item(container: dict, key: object, value: object) -> None:
-    if not isinstance(container, dict) or not isinstance(key, str | bytes | int | float | None):
+    if not isinstance(container, dict) or not isinstance(key, str | bytes | int | float | tuple | None):
         raise Refused(f"a dictionary with a key of type {type(key).__name__}")
     container[key] = value
 
@@ -159,10 +168,39 @@ PLAIN: dict[Name, Builder] = {
 }
 """What may be called, and what stands in for it."""
 
-# Arguments of the calls above.
-_ARGUMENTS = {Name("numpy", "ndarray")}
-
-# mmengine keeps its logs beside the weights: objects of this class, with tables of the class's own methods.
+# Classes whose objects people keep beside the weights. They are not made; what a pickle does to them is dropped.
+_PATHS = ("PosixPath", "WindowsPath", "PurePosixPath", "PureWindowsPath", "Path", "PurePath")
+_PLAIN_OBJECTS = ("set", "frozenset", "complex", "range", "xrange", "slice", "bytearray")
+_INERT = {
+    Name("argparse", "Namespace"),
+    Name("types", "SimpleNamespace"),
+    Name("torch", "device"),
+    Name("uuid", "UUID"),
+    *(Name("datetime", name) for name in ("date", "datetime", "time", "timedelta", "timezone")),
+    *(Name(module, name) for module in ("pathlib", "pathlib._local") for name in _PATHS),
+    *(Name(module, name) for module in _BUILTINS for name in _PLAIN_OBJECTS),
+    # mmengine keeps its logs beside the weights.
+    Name("mmengine.logging.history_buffer", "HistoryBuffer"),
+}
+_INERT_DICTS = {
+    *(Name("collections", name) for name in ("OrderedDict", "defaultdict", "Counter")),
+    Name("yacs.config", "CfgNode"),
+    Name("fvcore.common.config", "CfgNode"),
+    Name("mmengine.config.config", "ConfigDict"),
+    Name("mmcv.utils.config", "ConfigDict"),
+    Name("addict.addict", "Dict"),
+    Name("easydict", "EasyDict"),
+}
+# Types that are arguments of the above, or values: types, and PyTorch's element types.
+_TYPES = {
+    *(Name(module, name) for module in _BUILTINS for name in ("dict", "list", "tuple", "int", "float", "str", "bool")),
+    *(Name(module, "object") for module in _BUILTINS),
+    *(Name("torch", name) for name in ("float32", "float64", "float16", "bfloat16", "int64", "int32", "uint8", "bool")),
+    Name("numpy", "ndarray"),
+}
+# How protocols 0 and 1 make objects: by a call with the class as an argument.
+_RECONSTRUCTOR = {Name(module, "_reconstructor") for module in ("copyreg", "copy_reg")}
+# mmengine's logs hold tables of the class's own methods.
 _LOG = Name("mmengine.logging.history_buffer", "HistoryBuffer")
 _GETATTR = {Name(builtins, "getattr") for builtins in _BUILTINS}
 
@@ -179,8 +217,10 @@ class _Machine:
     """The stack machine. Instructions are methods; there are no others."""
 
     def __init__(self, builders: Mapping[Name, Builder], arguments: set[Name], persistent: Builder | None):
-        self.builders = PLAIN | dict(builders)
-        self.known = set(self.builders) | arguments | _ARGUMENTS | {_LOG} | _GETATTR
+        kinds = dict.fromkeys(_INERT, _inert) | dict.fromkeys(_INERT_DICTS, _inert_dict)
+        self.kinds = kinds
+        self.builders = kinds | PLAIN | dict(builders)
+        self.known = set(self.builders) | arguments | _TYPES | _GETATTR | _RECONSTRUCTOR
         self.persistent = persistent
         self.stack: list = []
         self.marks: list[list] = []
@@ -303,20 +343,41 @@ class _Machine:
         if function in self.builders:
             self.stack.append(self.builders[function](*arguments))
         elif function in _GETATTR and arguments[0] == _LOG:
-            self.stack.append(_Ignored())
+            self.stack.append(Inert())
+        elif function in _RECONSTRUCTOR:
+            self._push_object(arguments[0])
         else:
             raise Refused(f"a call of {_describe(function)}")
 
     def op_newobj(self, _: None) -> None:
         _arguments, kind = self.stack.pop(), self.stack.pop()
-        if kind != _LOG:
+        self._push_object(kind)
+
+    def op_newobj_ex(self, _: None) -> None:
+        _keywords, _arguments, kind = self.stack.pop(), self.stack.pop(), self.stack.pop()
+        self._push_object(kind)
+
+    def _push_object(self, kind: object) -> None:
+        if not isinstance(kind, Name) or kind not in self.kinds:
             raise Refused(f"an object of {_describe(kind)}")
-        self.stack.append(_Ignored())
+        self.stack.append(self.kinds[kind]())
+
+    def op_empty_set(self, _: None) -> None:
+        self.stack.append(Inert())
+
+    def op_additems(self, _: None) -> None:
+        self._to_mark()
+        if not isinstance(self.stack[-1], Inert):
+            raise Refused("an item for what is no set")
+
+    def op_frozenset(self, _: None) -> None:
+        self._to_mark()
+        self.stack.append(Inert())
 
     def op_build(self, _: None) -> None:
         state = self.stack.pop()
         built = self.stack[-1]
-        if isinstance(built, _DType | PickledArray | _Ignored):
+        if isinstance(built, _DType | PickledArray | Inert):
             built.set_state(state)
         elif not isinstance(built, dict):  # a dictionary's attributes are not weights
             raise Refused(f"a state for {_describe(built)}")

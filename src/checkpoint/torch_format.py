@@ -20,9 +20,15 @@ _STORAGES = {
     Name("torch", f"{kind}Storage"): np.dtype(code)
     for kind, code in {
         **{"Float": "<f4", "Double": "<f8", "Half": "<f2", "Long": "<i8", "Int": "<i4", "Short": "<i2"},
-        **{"Char": "i1", "Byte": "u1", "Bool": "?"},
+        **{"Char": "i1", "Byte": "u1", "Bool": "?", "BFloat16": "<u2"},
     }.items()
 }
+_BFLOAT16 = Name("torch", "BFloat16Storage")
+
+
+def widen_bfloat16(halves: np.ndarray) -> np.ndarray:
+    """Return bfloat16 numbers, given as the uint16 of their bits, as float32: the upper half of its bits."""
+    return (halves.astype(np.uint32) << 16).view(np.float32)
 
 
 class StoredTensor:
@@ -51,15 +57,17 @@ class StoredTensor:
 class _Storage:
     """One `data/KEY` of an archive."""
 
-    def __init__(self, archive: "_Archive", key: str, dtype: np.dtype, count: int):
+    def __init__(self, archive: "_Archive", key: str, kind: Name, count: int):
+        dtype = _STORAGES[kind]
         size = archive.size(f"data/{key}")
         if size != count * dtype.itemsize:
             raise Refused(f"a storage that declares {count * dtype.itemsize} bytes and has {size}")
         self.count = count
-        self._archive, self._key, self._dtype = archive, key, dtype
+        self._archive, self._key, self._kind = archive, key, kind
 
     def read(self) -> np.ndarray:
-        return np.frombuffer(self._archive.read(f"data/{self._key}"), self._dtype)
+        elements = np.frombuffer(self._archive.read(f"data/{self._key}"), _STORAGES[self._kind])
+        return widen_bfloat16(elements) if self._kind == _BFLOAT16 else elements
 
 
 class _Archive:
@@ -115,11 +123,25 @@ def _rebuild_parameter(tensor: StoredTensor, *_gradient_and_hooks) -> StoredTens
     return tensor
 
 
-_BUILDERS = {
+def _rebuild_from_type(function: Name, _kind: object, arguments: tuple, _state: object) -> StoredTensor:
+    """What PyTorch calls for subclasses of tensors and tensors with attributes."""
+    if not isinstance(function, Name) or function not in _TENSOR_BUILDERS:
+        raise Refused("a tensor of an unknown kind")
+    return _TENSOR_BUILDERS[function](*arguments)
+
+
+_TENSOR_BUILDERS = {
     Name("torch._utils", "_rebuild_tensor_v2"): _rebuild_tensor,
     Name("torch._utils", "_rebuild_parameter"): _rebuild_parameter,
+    Name("torch._utils", "_rebuild_parameter_with_state"): _rebuild_parameter,
+}
+_BUILDERS = {
+    **_TENSOR_BUILDERS,
+    Name("torch._tensor", "_rebuild_from_type_v2"): _rebuild_from_type,
     Name("torch", "Size"): tuple,
 }
+# Classes of tensors, which are arguments of the above.
+_KINDS = {Name("torch", "Tensor"), Name("torch.nn.parameter", "Parameter"), Name("torch.nn.parameter", "Buffer")}
 
 
 def read_torch(data: bytes, source: str) -> object:
@@ -145,9 +167,9 @@ def read_torch(data: bytes, source: str) -> object:
         _kind, dtype, key, _device, count = persistent_id
         if not (isinstance(dtype, Name) and dtype in _STORAGES and isinstance(key, str) and isinstance(count, int)):
             raise Refused("a storage of something else than numbers")
-        return _Storage(archive, key, _STORAGES[dtype], count)
+        return _Storage(archive, key, dtype, count)
 
-    return read_pickle(archive.read("data.pkl"), source, _BUILDERS, set(_STORAGES), storage)
+    return read_pickle(archive.read("data.pkl"), source, _BUILDERS, set(_STORAGES) | _KINDS, storage)
 
 
 # Opcodes of the pickle below, by their names in the standard library's pickletools.

@@ -1,22 +1,27 @@
 """Weights in any of the file formats that are exchanged, read without executing anything, and written."""
 
-import hashlib
 from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
 
 from src.checkpoint.mindspore_format import load_checkpoint, save_checkpoint
-from src.checkpoint.names import to_pyslowfast
+from src.checkpoint.names import recognize, to_pyslowfast
 from src.checkpoint.safe_pickle import LazyArray, PickledArray, read_pickle
-from src.checkpoint.torch_format import StoredTensor, read_torch, write_torch
+from src.checkpoint.torch_format import StoredTensor, read_torch, widen_bfloat16, write_torch
 from src.utils.errors import UserError
-from src.utils.files import write_atomic
+from src.utils.files import sha256_of, write_atomic
 
-# Where a pickle keeps its parameters: Caffe2, PySlowFast and pytorchvideo, mmaction2. Else it is the dictionary itself.
-_PARAMETER_KEYS = ("blobs", "model_state", "state_dict")
+# Under which keys programs keep the parameters, the likeliest first, and how deep such dictionaries may lie.
+_PARAMETER_KEYS = ("blobs", "model_state", "state_dict", "model_state_dict", "model", "net", "network", "module")
+_DEEPEST = 4
 # PyTorch before 1.6 wrote several pickles in a row; the first is this number.
 _TORCH_LEGACY = b"\x80\x02\x8a\x0a\x6c\xfc\x9c\x46\xf9\x20\x6a\xa8\x50\x19."
+_ARRAYS = (PickledArray, StoredTensor)
+_SAFETENSORS_DTYPES = {
+    **{"F64": "<f8", "F32": "<f4", "F16": "<f2", "BF16": "<u2", "BOOL": "?"},
+    **{f"{kind.upper()}{8 * size}": f"<{kind}{size}" for kind in "iu" for size in (1, 2, 4, 8)},
+}
 
 
 class _NoArray:
@@ -62,31 +67,61 @@ def read_weights(path: Path, sha256: str | None = None) -> tuple[str, dict[str, 
     """
     if not path.is_file():
         raise UserError(f"{path}: no such file; expected a checkpoint")
-    data = path.read_bytes()
-    if sha256 and (digest := hashlib.sha256(data).hexdigest()) != sha256.lower():
+    if sha256 and (digest := sha256_of(path)) != sha256.lower():
         raise UserError(f"{path}: its SHA-256 is {digest}, expected {sha256.lower()}")
+    data = path.read_bytes()
     found = file_format(data, str(path))
     if found == "ckpt":
         return found, load_checkpoint(path)
     if found == "safetensors":
         return found, _read_safetensors(data, str(path))
     content = read_torch(data, str(path)) if found == "torch" else read_pickle(data, str(path))
-    if isinstance(content, dict):
-        content = next((content[key] for key in _PARAMETER_KEYS if key in content), content)
-    if not isinstance(content, dict):
+    parameters = _find_parameters(content)
+    if parameters is None:
         raise UserError(f"{path}: no parameters: expected a dictionary of arrays, found a {type(content).__name__}")
-    arrays = (PickledArray, StoredTensor)
-    return found, {str(name): array if isinstance(array, arrays) else _NoArray() for name, array in content.items()}
+    return found, {str(name): array if isinstance(array, _ARRAYS) else _NoArray() for name, array in parameters.items()}
+
+
+def _find_parameters(content: object) -> dict | None:
+    """Return the dictionary that holds arrays: the content itself, or one below it, by the usual keys first."""
+    level = [content]
+    for _ in range(_DEEPEST):
+        level = [entry for entry in level if isinstance(entry, dict)]
+        found = [entry for entry in level if any(isinstance(value, _ARRAYS) for value in entry.values())]
+        named = [entry for entry in found if _is_recognized(entry)]
+        if named or found:
+            return (named or found)[0]
+        level = [entry[key] for entry in level for key in sorted(entry, key=_order)]
+    return content if isinstance(content, dict) else None
+
+
+def _is_recognized(arrays: dict) -> bool:
+    try:
+        recognize(map(str, arrays), "")
+    except UserError:
+        return False
+    return True
+
+
+def _order(key: object) -> int:
+    return _PARAMETER_KEYS.index(key) if key in _PARAMETER_KEYS else len(_PARAMETER_KEYS)
 
 
 def _read_safetensors(data: bytes, source: str) -> dict[str, np.ndarray]:
     import safetensors
-    from safetensors.numpy import load
 
     try:
-        return load(data)
-    except (safetensors.SafetensorError, KeyError, ValueError) as error:
-        raise UserError(f"{source}: not a safetensors file of numbers that NumPy has: {error}") from error
+        return {name: _safetensor(entry, name, source) for name, entry in safetensors.deserialize(data)}
+    except (safetensors.SafetensorError, KeyError, ValueError, TypeError) as error:
+        reason = " ".join(str(error).split())[:200]
+        raise UserError(f"{source}: not a safetensors file of numbers that NumPy has: {reason}") from error
+
+
+def _safetensor(entry: dict, name: str, source: str) -> np.ndarray:
+    if entry["dtype"] not in _SAFETENSORS_DTYPES:
+        raise UserError(f"{source}: {name[:80]} is of the type {entry['dtype']}, expected one that NumPy has or BF16")
+    array = np.frombuffer(entry["data"], _SAFETENSORS_DTYPES[entry["dtype"]]).reshape(entry["shape"])
+    return widen_bfloat16(array) if entry["dtype"] == "BF16" else array
 
 
 def write_weights(arrays: Mapping[str, np.ndarray], path: Path, to: str) -> None:

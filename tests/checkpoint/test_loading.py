@@ -7,7 +7,7 @@ import pytest
 
 from src.checkpoint.coverage import compare
 from src.checkpoint.loading import load_into
-from src.checkpoint.mindspore_format import check_ckpt, load_checkpoint, save_checkpoint
+from src.checkpoint.mindspore_format import load_checkpoint, save_checkpoint
 from src.utils.errors import UserError
 
 SHAPES = {"s1.conv.weight": (4, 3, 1, 7, 7), "s1.bn.gamma": (4,), "head.projection.weight": (5, 4)}
@@ -23,14 +23,14 @@ def arrays(**shapes: tuple[int, ...]) -> dict[str, np.ndarray]:
 def test_everything_is_loaded_when_all_shapes_agree():
     coverage = compare(arrays(), SHAPES, "a.ckpt", fresh_head=False)
     assert coverage.loaded == SHAPES
-    assert coverage.summary() == "4 loaded, 0 skipped (head of another size), 0 missing, 0 left over"
+    assert coverage.summary() == "4 loaded, 0 mismatched (head of another size), 0 missing, 0 unexpected"
 
 
-def test_a_head_of_another_size_is_skipped_as_a_whole():
+def test_a_head_of_another_size_is_mismatched_as_a_whole():
     head = {"head__projection__weight": (400, 4), "head__projection__bias": (5,)}
     coverage = compare(arrays(**head), SHAPES, "a.ckpt", fresh_head=True)
     assert list(coverage.loaded) == ["s1.conv.weight", "s1.bn.gamma"]
-    assert coverage.skipped == {"head.projection.weight": ((400, 4), (5, 4)), "head.projection.bias": ((5,), (5,))}
+    assert coverage.mismatched == {"head.projection.weight": ((400, 4), (5, 4)), "head.projection.bias": ((5,), (5,))}
 
 
 def test_a_missing_head_is_listed():
@@ -45,17 +45,17 @@ def test_without_fresh_head_the_head_is_required(shape):
         compare(arrays(head__projection__weight=shape), SHAPES, "a.ckpt", fresh_head=False)
 
 
-def test_what_the_network_has_no_place_for_is_left_over():
+def test_what_the_network_has_no_place_for_is_unexpected():
     coverage = compare(arrays(epoch_num=()), SHAPES, "a.ckpt", fresh_head=False)
-    assert coverage.left_over == {"epoch_num": ()}
+    assert coverage.unexpected == {"epoch_num": ()}
 
 
-def test_a_missing_trunk_parameter_is_an_error():
+def test_a_missing_backbone_parameter_is_an_error():
     with pytest.raises(UserError, match=r"1 parameters of the network are not in it, the first is s1\.bn\.gamma"):
         compare(arrays(s1__bn__gamma=None), SHAPES, "a.ckpt", fresh_head=True)
 
 
-def test_a_trunk_parameter_of_another_shape_is_an_error():
+def test_a_backbone_parameter_of_another_shape_is_an_error():
     with pytest.raises(UserError, match=r"the first is s1\.bn\.gamma: expected \(4,\), the file has \(8,\)"):
         compare(arrays(s1__bn__gamma=(8,)), SHAPES, "a.ckpt", fresh_head=True)
 
@@ -64,11 +64,11 @@ def test_the_table_has_a_line_for_each_parameter():
     head = {"head__projection__weight": (400, 4), "head__projection__bias": None}
     table = compare(arrays(**head, epoch_num=()), SHAPES, "a.ckpt", fresh_head=True).table()
     assert table.splitlines() == [
-        "loaded     s1.conv.weight          (4, 3, 1, 7, 7)",
-        "loaded     s1.bn.gamma             (4,)",
-        "skipped    head.projection.weight  (400, 4) in the file, (5, 4) here",
-        "missing    head.projection.bias    (5,)",
-        "left over  epoch_num               ()",
+        "loaded      s1.conv.weight          (4, 3, 1, 7, 7)",
+        "loaded      s1.bn.gamma             (4,)",
+        "mismatched  head.projection.weight  (400, 4) in the file, (5, 4) here",
+        "missing     head.projection.bias    (5,)",
+        "unexpected  epoch_num               ()",
     ]
 
 
@@ -116,7 +116,7 @@ def test_a_ckpt_cut_within_a_record_is_refused(ckpt):
     for size in range(len(whole)):
         ckpt.write_bytes(whole[:size])
         try:
-            check_ckpt(ckpt)
+            load_checkpoint(ckpt)
             accepted.append(size)
         except UserError as error:
             assert str(error).startswith(f"{ckpt}: ")
@@ -130,7 +130,7 @@ def test_a_flipped_bit_is_refused(ckpt):
         whole[position] ^= 1
         ckpt.write_bytes(whole)
         with pytest.raises(UserError, match=r"model\.ckpt: "):
-            check_ckpt(ckpt)
+            load_checkpoint(ckpt)
         whole[position] ^= 1
 
 
@@ -170,7 +170,22 @@ def test_load_into_fills_a_network_and_keeps_a_fresh_head(tmp_path):
     )
     coverage = load_into(network, tmp_path / "a.ckpt", fresh_head=True)
     assert list(coverage.loaded) == ["s1.weight", "s1.bias"]
-    assert list(coverage.skipped) == ["head.weight"]
+    assert list(coverage.mismatched) == ["head.weight"]
     assert list(coverage.missing) == ["head.bias"]
     assert np.array_equal(network.s1.weight.asnumpy(), weight)
     assert np.array_equal(network.head.weight.asnumpy(), head)
+
+
+def test_bfloat16_is_read_as_float32(tmp_path):
+    import mindspore as ms
+
+    ms.save_checkpoint([{"name": "a", "data": ms.Tensor([1.5, -2], ms.bfloat16)}], str(tmp_path / "a.ckpt"))
+    array = load_checkpoint(tmp_path / "a.ckpt")["a"]
+    assert (array.dtype, array.tolist()) == (np.float32, [1.5, -2])
+
+
+def test_a_damaged_ckpt_is_told_in_one_line(ckpt, capfd):
+    ckpt.write_bytes(ckpt.read_bytes()[:-3])
+    with pytest.raises(UserError, match=r"model\.ckpt: not a whole MindSpore checkpoint: truncated, damaged"):
+        load_checkpoint(ckpt)
+    assert capfd.readouterr() == ("", "")

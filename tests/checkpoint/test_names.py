@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from src.checkpoint.names import NAMINGS, convert, recognise, to_mindspore, to_pyslowfast
+from src.checkpoint.names import NAMINGS, convert, recognize, to_mindspore, to_pyslowfast
 from src.utils.errors import UserError
 
 
@@ -70,7 +70,7 @@ def test_every_mmaction2_parameter_has_its_place(mmaction2, pytorchvideo):
         ("caffe2", "nonlocal_conv4_20_theta_b", "s4.pathway0_nonlocal20.conv_theta.bias"),
         ("caffe2", "nonlocal_conv4_6_bn_s", "s4.pathway0_nonlocal6.bn.gamma"),
         ("caffe2", "pred_b", "head.projection.bias"),
-        ("pyth", "module.s5.pathway0_res2.branch2.c_bn.running_mean", "s5.pathway0_res2.branch2.c_bn.moving_mean"),
+        ("pyth", "s5.pathway0_res2.branch2.c_bn.running_mean", "s5.pathway0_res2.branch2.c_bn.moving_mean"),
         ("pytorchvideo", "blocks.6.proj.weight", "head.projection.weight"),
         ("pytorchvideo", "blocks.3.multipathway_fusion.norm.bias", "s4_fuse.bn.beta"),
         ("mmaction2", "backbone.slow_path.layer2_lateral.bn.weight", "s3_fuse.bn.gamma"),
@@ -102,18 +102,43 @@ def test_mindspore_names_go_back_and_forth(pytorchvideo):
 
 
 @pytest.mark.parametrize("kind", NAMINGS)
-def test_each_kind_is_recognised_by_its_mark(kind):
-    assert recognise(["epoch", NAMINGS[kind].mark], "file") == kind
+def test_each_kind_is_recognized_by_its_mark(kind):
+    assert recognize(["epoch", NAMINGS[kind].mark], "file") == (kind, "")
 
 
-def test_a_prefix_does_not_hide_the_kind(pytorchvideo):
-    assert recognise(pytorchvideo, "file") == "pytorchvideo"
-    assert recognise([f"module.{name}" for name in pytorchvideo], "file") == "pytorchvideo"
+@pytest.mark.parametrize(
+    ("written", "prefix"),
+    [
+        ("", ""),
+        ("module.", ""),
+        ("_orig_mod.", ""),
+        ("model.", "model."),
+        ("model.net.", "model.net."),
+        ("model._orig_mod.module.", "model."),
+        ("student.", "student."),
+    ],
+)
+@pytest.mark.parametrize("kind", ["pyth", "pytorchvideo", "mmaction2"])
+def test_a_prefix_is_found_and_stripped(pytorchvideo, mmaction2, kind, written, prefix):
+    names = {"pytorchvideo": pytorchvideo, "mmaction2": mmaction2, "pyth": renamed(pytorchvideo, "pytorchvideo")}[kind]
+    source = {f"{written}{name}": np.zeros(shape) for name, shape in names.items()}
+    assert recognize(source, "file") == (kind, prefix)
+    plain = convert({name: np.zeros(shape) for name, shape in names.items()}, kind, "file")
+    converted = convert({**source, "epoch": np.zeros(())}, kind, "file", prefix)
+    assert converted.keys() == plain.keys() | {"epoch"}
+
+
+def test_of_several_networks_the_usual_one_is_taken(pytorchvideo):
+    names = [f"{prefix}{name}" for prefix in ("ema_model.module.", "model.") for name in pytorchvideo]
+    assert recognize(names, "file") == ("pytorchvideo", "model.")
+    names = [f"{prefix}s1.pathway0_stem.bn.weight" for prefix in ("teacher.", "student.")]
+    with pytest.raises(UserError, match=r"holds the network 2 times, under student\., teacher\.; expected it once"):
+        recognize(names, "file")
 
 
 def test_an_unknown_kind_is_refused_with_its_first_names():
     with pytest.raises(UserError, match=r"^resnet\.pth: no SlowFast checkpoint .* its first names are conv1\.weight"):
-        recognise(["conv1.weight", "bn1.weight"], "resnet.pth")
+        recognize(["conv1.weight", "bn1.weight"], "resnet.pth")
 
 
 def test_two_names_for_one_parameter_are_refused():
@@ -130,7 +155,7 @@ def test_the_background_output_of_mmaction2_detectors_is_dropped():
     assert converted["head.projection.bias"].tolist() == [5, 6]
 
 
-def test_the_fast_channels_of_mmaction2_recognisers_go_behind_the_slow_ones():
+def test_the_fast_channels_of_mmaction2_recognizers_go_behind_the_slow_ones():
     arrays = {"cls_head.fc_cls.weight": np.arange(18).reshape(1, 18), "cls_head.fc_cls.bias": np.array([7])}
     converted = convert(arrays, "mmaction2", "a.pth")
     assert converted["head.projection.weight"].tolist() == [[*range(2, 18), 0, 1]]

@@ -1,12 +1,17 @@
 """Pickles are read, never run."""
 
+import argparse
 import collections
+import datetime
 import os
+import pathlib
 import pickle
 import struct
+import types
 
 import numpy as np
 import pytest
+from fvcore.common.config import CfgNode
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
@@ -62,6 +67,36 @@ def test_ordered_dictionaries_are_read_as_dictionaries(protocol):
     assert read_pickle(pickle.dumps(collections.OrderedDict(a=1, b=2), protocol), "a.pkl") == {"a": 1, "b": 2}
 
 
+@pytest.mark.parametrize("protocol", PROTOCOLS)
+@pytest.mark.parametrize(
+    "harmless",
+    [
+        argparse.Namespace(lr=0.1, names=["a"]),
+        types.SimpleNamespace(a=1),
+        {1, 2},
+        frozenset({1}),
+        pathlib.PurePosixPath("a/b"),
+        pathlib.Path("a"),
+        datetime.datetime(2026, 1, 2, tzinfo=datetime.timezone.utc),
+        range(3),
+        2j,
+    ],
+)
+def test_harmless_objects_beside_the_weights_are_read_as_inert(harmless, protocol):
+    content = read_pickle(pickle.dumps({"before": [harmless], "w": np.arange(2.0), "after": 3}, protocol), "a.pkl")
+    assert type(content["before"][0]).__name__ == "Inert"
+    assert vars(content["before"][0]) == {}
+    assert as_array(content["w"], "a.pkl").tolist() == [0, 1]
+    assert content["after"] == 3
+
+
+@pytest.mark.parametrize("protocol", PROTOCOLS)
+@pytest.mark.parametrize("kind", [collections.Counter, CfgNode, lambda items: collections.defaultdict(list, items)])
+def test_kinds_of_dictionaries_are_read_as_dictionaries(kind, protocol):
+    content = read_pickle(pickle.dumps({"cfg": kind({"a": 1})}, protocol), "a.pkl")
+    assert isinstance(content["cfg"], dict)
+
+
 class Command:
     """Unpickled by `pickle`, this runs a command."""
 
@@ -106,7 +141,7 @@ def test_the_log_of_mmengine_is_dropped():
         b"\x80\x04))\x93.",  # STACK_GLOBAL without texts
         b"\x80\x02ccollections\nOrderedDict\n}b.",  # a state for a class
         b"\x80\x02K\x01Q.",  # persistent id
-        b"\x80\x04\x8f(K\x01\x90.",  # set
+        b"\x80\x04](K\x01\x90.",  # an item of a set for a list
         b"\x80\x02}]K\x01s.",  # a list as key
         b"\x80\x02cnumpy.core.multiarray\n_reconstruct\ncnumpy\ndtype\nK\x00\x85U\x01b\x87R.",
         b"\x80\x02cnumpy\ndtype\nU\x01OK\x00K\x01\x87R.",  # objects

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from src.checkpoint.mindspore_format import check_ckpt, load_checkpoint
+from src.checkpoint.mindspore_format import load_checkpoint
 from src.datasets.ava_dataset import AvaDataset
 from src.datasets.build import build_train_loader
 
@@ -146,7 +146,7 @@ def test_when_a_worker_is_killed_the_other_ends_and_leaves_a_checkpoint(launch, 
     assert process.wait(120) != 0
     assert "exit with exception. Error code: -9" in (tmp_path / "log_distributed_cpu").read_text()
     newest = max((tmp_path / "out" / "checkpoints").glob("*.ckpt"), key=os.path.getmtime)
-    check_ckpt(newest)
+    load_checkpoint(newest)
 
 
 def test_sigterm_stops_all_workers_at_the_same_step(launch, tmp_path):
@@ -156,4 +156,4 @@ def test_sigterm_stops_all_workers_at_the_same_step(launch, tmp_path):
     assert process.wait(60) == 143
     log = (tmp_path / "train_parallel" / "worker_0.log").read_text()
     epoch, step = re.search(r"asked to stop at epoch (\d+) step (\d+)", log).groups()
-    check_ckpt(tmp_path / "out" / "checkpoints" / f"slowfast-{epoch}_{step}.ckpt")
+    load_checkpoint(tmp_path / "out" / "checkpoints" / f"slowfast-{epoch}_{step}.ckpt")

@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from src.checkpoint.mindspore_format import check_ckpt, load_checkpoint
+from src.checkpoint.mindspore_format import load_checkpoint
 
 EPOCHS, STEPS = 30, 7
 SETTINGS = (
@@ -102,7 +102,7 @@ def test_sigterm_saves_and_ends_with_the_status_that_schedulers_know(start, tmp_
     (newest,) = sorted((tmp_path / "run" / "out" / "checkpoints").glob("*.ckpt"), key=os.path.getmtime)[-1:]
     epoch, step = newest.stem.split("-")[1].split("_")
     assert f"asked to stop at epoch {epoch} step {step}" in log
-    check_ckpt(newest)
+    load_checkpoint(newest)
 
 
 def test_a_full_disk_ends_the_run_and_leaves_the_last_checkpoint_whole(start, tmp_path):
@@ -137,4 +137,4 @@ def test_a_dead_data_worker_ends_the_run_with_a_message_and_a_whole_checkpoint(s
     paths = list((output / "out" / "checkpoints").glob("slowfast-*.ckpt"))
     assert paths
     for path in paths:
-        check_ckpt(path)
+        load_checkpoint(path)

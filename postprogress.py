@@ -15,17 +15,23 @@ from src.deploy.shards import gather_results
 from src.evaluation.build import build_evaluator
 from src.utils.arguments import OneLineParser
 from src.utils.errors import UserError, run_main
-from src.utils.files import write_atomic
+from src.utils.outputs import OutputFiles
 
 
 def main() -> int:
     parser = OneLineParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--mindir", required=True, type=Path, metavar="FILE", help="the exported graph")
     parser.add_argument("--dataset", required=True, type=Path, metavar="DIR", help="the data set's folder")
-    parser.add_argument("--result_path", required=True, type=Path, metavar="DIR", help="holds a folder for each shard")
+    what = parser.add_mutually_exclusive_group(required=True)
+    what.add_argument("--result_path", type=Path, metavar="DIR", help="holds a folder for each shard")
+    what.add_argument("--check_only", action="store_true", help="only check that the results can be written")
     parser.add_argument("--output", type=Path, default=Path(), metavar="DIR", help="for acc.log (default: here)")
     args = parser.parse_args()
 
+    outputs = OutputFiles(args.output)
+    outputs.check("detections.csv", "acc.log")
+    if args.check_only:
+        return 0
     if not args.result_path.is_dir():
         raise UserError(f"{args.result_path}: no such folder; expected the results of the runner")
     manifest = read_manifest(args.mindir)
@@ -34,8 +40,10 @@ def main() -> int:
     evaluator = build_evaluator(cfg)
     boxes = gather_results(args.result_path, evaluator, manifest)
     table = evaluator.evaluate().format_table()
-    write_boxes(args.output / "detections.csv", evaluator.detections())
-    write_atomic(args.output / "acc.log", table + "\n")
+    with outputs.replacing("detections.csv") as path:
+        write_boxes(path, evaluator.detections())
+    with outputs.replacing("acc.log") as path:
+        path.write_text(table + "\n", encoding="utf-8")
     print(table)
     print(f"{boxes} boxes scored")
     return 0

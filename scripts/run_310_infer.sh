@@ -6,7 +6,8 @@
 #   DEVICE_TARGET    Ascend, GPU or CPU
 #   DISK_BUDGET_GB   in the environment: how much the inputs of one shard may take (default 20)
 # Writes to the current folder: acc.log with the table of average precision, detections.csv, result_Files/,
-# time_Result/ (of the last shard), infer.log. A run that was stopped goes on where it was when started again.
+# time_Result/ (of the last shard), infer.log (to its end). A run that was stopped goes on where it was when started
+# again. Files called acc.log and detections.csv that it did not write are not replaced: it ends at once.
 set -euo pipefail
 
 # shellcheck source=scripts/common.sh
@@ -29,8 +30,7 @@ runner="$root/ascend310_infer/build/main"
 inputs=preprocess_Result
 work=$inputs/.work
 log=infer.log
-: >"$log"
-rm -f acc.log detections.csv # of an earlier run
+"$python" "$root/postprogress.py" --mindir "$mindir" --dataset "$dataset" --check_only
 
 if [[ ! -x $runner ]]; then
     bash "$root/ascend310_infer/build.sh"
@@ -62,7 +62,8 @@ if [[ $preprocess == y ]]; then
     done
 else
     results=result_Files/prepared_$device
-    rm -rf "$results"
+    # Results of an earlier run, which may have been of other inputs.
+    rm -f "$results"/*/manifest.json "$results"/*/scores.bin
     found=n
     for manifest in "$inputs"/*/manifest.json; do
         [[ -f $manifest ]] || continue

@@ -62,7 +62,7 @@ class Row(Record):
     """The boxes that one row holds, of the key frame at `second` of `video`."""
 
     video: str
-    second: int
+    second: float
     boxes_norm: tuple[tuple[float, float, float, float], ...]
 
 

@@ -1,7 +1,12 @@
-"""How a user's mistake ends: one line on standard error and exit status 2."""
+"""How a program ends: a user's mistake is one line on standard error and exit status 2."""
 
+import os
+import select
 import sys
 from collections.abc import Callable
+
+# What a shell reports of a program that wrote to a closed pipe: 128 + SIGPIPE.
+_CLOSED_PIPE = 141
 
 
 class UserError(Exception):
@@ -11,10 +16,29 @@ class UserError(Exception):
 def run_main(main: Callable[[], int]) -> int:
     """Run an entry point and return its exit status; a `UserError` becomes one line and status 2.
 
-    Any other exception passes through: a traceback is for bugs.
+    A terminal that lacks a letter shows it as an escape, and a reader that closes the pipe (`| head`) ends the program
+    without a word. Any other exception passes through: a traceback is for bugs.
     """
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="backslashreplace")
     try:
-        return main()
+        status = main()
+        sys.stdout.flush()
+        return status
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
+    except BrokenPipeError:
+        if not _lost_its_reader(sys.stdout.fileno()):
+            raise  # another pipe than that of standard output
+        # What is left to write goes nowhere.
+        with open(os.devnull, "w") as nowhere:  # noqa: PTH123 - a device
+            os.dup2(nowhere.fileno(), sys.stdout.fileno())
+        return _CLOSED_PIPE
+
+
+def _lost_its_reader(descriptor: int) -> bool:
+    poll = select.poll()
+    poll.register(descriptor, 0)
+    return any(events & select.POLLERR for _, events in poll.poll(0))

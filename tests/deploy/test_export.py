@@ -26,7 +26,7 @@ from src.deploy.manifest import (
     open_specs,
     read_manifest,
 )
-from src.models.build import build_model
+from src.models.build import build_model, plain_layers
 from src.models.common import Conv3d, ConvBn, batch_norm
 from src.utils.errors import UserError
 
@@ -80,7 +80,8 @@ def weights(name: str, shape: tuple[int, ...]) -> np.ndarray:
 @pytest.fixture(scope="module")
 def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("checkpoint") / "tiny.ckpt"
-    parameters = build_model(load_config(None, TINY)).parameters_dict()
+    cfg = load_config(None, TINY)
+    parameters = build_model(cfg, plain_layers(cfg)).parameters_dict()
     arrays = {name: weights(name, parameter.shape) for name, parameter in parameters.items()}
     save_checkpoint(arrays | class_names_entry({1: "sit", 2: "stand", 3: "walk"}), path)
     return path
@@ -142,7 +143,7 @@ def test_one_dynamic_onnx_takes_any_number_of_clips_and_boxes_and_any_size(check
 def test_3d_kernels_and_roi_align_of_onnx_compute_what_the_network_does(tmp_path: Path, settings: list[str]) -> None:
     overrides = ["EXPORT.FORMAT", "ONNX", "EXPORT.DYNAMIC", "True", "MODEL.HEAD_ACT", "none"]
     cfg = load_config(None, [*TINY, *overrides, *settings])
-    network = build_model(cfg)
+    network = build_model(cfg, plain_layers(cfg))
     for name, parameter in network.parameters_dict().items():
         parameter.set_data(ms.Tensor(weights(name, parameter.shape)))
     network.set_train(False)

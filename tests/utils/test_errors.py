@@ -1,0 +1,55 @@
+"""How programs end."""
+
+import os
+import subprocess
+import sys
+
+import pytest
+
+PROGRAM = """
+import sys
+from src.utils.errors import UserError, run_main
+{body}
+sys.exit(run_main(main))
+"""
+
+
+def run(body: str, repository, encoding: str = "utf-8", **options) -> subprocess.CompletedProcess:
+    environment = {**os.environ, "PYTHONIOENCODING": encoding}
+    return subprocess.run(
+        [sys.executable, "-c", PROGRAM.format(body=body)],
+        cwd=repository,
+        env=environment,
+        stderr=subprocess.PIPE,
+        check=False,
+        **options,
+    )
+
+
+def test_a_mistake_of_the_user_is_one_line(repository):
+    done = run("def main(): raise UserError('a.csv: row 3')", repository)
+    assert (done.returncode, done.stderr) == (2, b"error: a.csv: row 3\n")
+
+
+@pytest.mark.parametrize("encoding", ["ascii", "latin-1"])
+def test_letters_that_the_terminal_lacks_are_escaped(repository, encoding):
+    done = run("def main(): raise UserError('動.csv')", repository, encoding)
+    assert (done.returncode, done.stderr) == (2, b"error: \\u52d5.csv\n")
+    done = run("def main(): print('動'); return 0", repository, encoding, stdout=subprocess.PIPE)
+    assert (done.returncode, done.stdout, done.stderr) == (0, b"\\u52d5\n", b"")
+
+
+@pytest.mark.parametrize("lines", [1, 100_000])
+def test_a_closed_pipe_ends_without_a_word(repository, lines):
+    read, write = os.pipe()
+    os.close(read)
+    body = f"def main():\n    for _ in range({lines}): print('line')\n    return 0"
+    done = run(body, repository, stdout=write)
+    os.close(write)
+    assert (done.returncode, done.stderr) == (141, b"")
+
+
+def test_another_closed_pipe_is_a_bug(repository):
+    done = run("def main(): raise BrokenPipeError('a worker')", repository, stdout=subprocess.PIPE)
+    assert done.returncode == 1
+    assert b"BrokenPipeError: a worker" in done.stderr

@@ -81,6 +81,8 @@ class PickledArray:
     def _set(self, data: bytes | str, dtype: _DType, shape: tuple[int, ...], order: str) -> None:
         if not all(isinstance(side, int) and side >= 0 for side in shape):
             raise Refused("an array whose shape is not made of numbers")
+        if order not in ("C", "F"):
+            raise Refused("an array whose order is neither C nor F")
         needed = math.prod(shape) * dtype.dtype.itemsize
         if needed != len(data):
             raise Refused(f"an array that declares {needed} bytes of content and has {len(data)}")

@@ -83,11 +83,15 @@ def read_mindir(path: str | os.PathLike) -> Graph:
         model.ParseFromString(path.read_bytes())
     except OSError as error:
         raise UserError(f"{path}: cannot read the graph: {error.strerror}") from error
-    except DecodeError as error:
+    except (DecodeError, UnicodeDecodeError) as error:
         raise UserError(f"{path}: not a MINDIR file") from error
     if not model.graph.node:
         raise UserError(f"{path}: not a MINDIR file, or one without operators")
-    return _Reader(model, str(path)).graph()
+    try:
+        return _Reader(model, str(path)).graph()
+    except (LookupError, ValueError, TypeError, AttributeError, ArithmeticError, StopIteration) as error:
+        # What a graph comes to whose nodes do not fit each other: names, arguments, shapes that are not there.
+        raise UserError(f"{path}: truncated or damaged: its nodes do not fit each other") from error
 
 
 class _Reader:

@@ -226,3 +226,10 @@ def test_any_bytes_are_read_or_refused(program):
         read_pickle(program + b".", "a.pkl")
     except UserError as error:
         assert "\n" not in str(error)
+
+
+def test_an_unknown_order_of_an_array_is_refused():
+    program = pickle.dumps(np.zeros(2, np.float32), 5)
+    assert program.count(b"\x8c\x01C") == 1
+    with pytest.raises(UserError, match=r"^a\.pkl: refused: it holds an array whose order is neither C nor F"):
+        read_pickle(program.replace(b"\x8c\x01C", b"\x8c\x01\x05"), "a.pkl")

@@ -5,6 +5,8 @@ from pathlib import Path
 import mindspore as ms
 import numpy as np
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 from mindspore import nn, ops
 from mindspore.train import mind_ir_pb2 as pb
 
@@ -93,3 +95,21 @@ def test_other_files_are_refused(tmp_path: Path, content: bytes) -> None:
         read_mindir(tmp_path / "x.mindir")
     with pytest.raises(UserError, match=r"y\.mindir: cannot read the graph: No such file"):
         read_mindir(tmp_path / "y.mindir")
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> bytes:
+    return exported(Mixture(), [np.zeros((4, 5), np.float32)], tmp_path_factory.mktemp("whole")).read_bytes()
+
+
+@settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(position=st.floats(0, 1), change=st.binary(max_size=4), removed=st.integers(0, 8))
+def test_a_damaged_file_is_read_or_refused(
+    whole: bytes, tmp_path: Path, position: float, change: bytes, removed: int
+) -> None:
+    at = int(position * len(whole))
+    (tmp_path / "x.mindir").write_bytes(whole[:at] + change + whole[at + removed :])
+    try:
+        read_mindir(tmp_path / "x.mindir")
+    except UserError as error:
+        assert "\n" not in str(error)

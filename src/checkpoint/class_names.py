@@ -24,10 +24,20 @@ def with_class_names(arrays: Mapping[str, np.ndarray], names: Mapping[int, str])
 
 
 def class_names(arrays: Mapping[str, np.ndarray]) -> dict[int, str]:
-    """Return class name by class id from a checkpoint's arrays; nothing where it does not say."""
+    """Return class name by class id from a checkpoint's arrays; nothing where it does not say.
+
+    Raises:
+        UserError: the entry is damaged.
+    """
     if CLASS_NAMES not in arrays:
         return {}
-    return {int(number): name for number, name in json.loads(arrays[CLASS_NAMES].tobytes()).items()}
+    try:
+        content = json.loads(arrays[CLASS_NAMES].tobytes())
+        if not all(isinstance(name, str) for name in content.values()):
+            raise TypeError("a name that is no text")
+        return {int(number): name for number, name in content.items()}
+    except (ValueError, TypeError, AttributeError, RecursionError) as error:
+        raise UserError("the class names in the checkpoint are damaged") from error
 
 
 def check_class_names(trained: Mapping[int, str], names: Mapping[int, str], source: str, label_map: str) -> None:

@@ -12,7 +12,7 @@ from fvcore.common.config import CfgNode
 from mindspore import nn
 
 from src.ava.label_map import read_label_map
-from src.checkpoint.class_names import check_class_names, read_class_names
+from src.checkpoint.class_names import check_class_names, class_names
 from src.checkpoint.loading import load_arrays
 from src.checkpoint.mindspore_format import load_checkpoint
 from src.datasets.transform import slow_frames
@@ -102,15 +102,15 @@ def export(cfg: CfgNode, checkpoint: Path, output: Path) -> None:
     print(f"{path}: {manifest.model.bytes} bytes, described in {_DESCRIPTION}")
 
 
-def _class_names(cfg: CfgNode, arrays: Mapping[str, np.ndarray], checkpoint: Path) -> dict[int, str] | None:
+def _class_names(cfg: CfgNode, arrays: Mapping[str, np.ndarray], checkpoint: Path) -> dict[int, str]:
     """Return the checkpoint's class names; where it has none, those of the dataset's label map, which is told."""
-    names = read_class_names(arrays, str(checkpoint))
+    names = class_names(arrays)
     path = Path(cfg.DATA.PATH_TO_DATA_DIR) / cfg.AVA.ANNOTATION_DIR / cfg.AVA.LABEL_MAP_FILE
     if not path.is_file():
         return names
     label_map = read_label_map(path)
-    check_class_names(names, str(checkpoint), label_map, str(path))
-    if names is None:
+    check_class_names(names, label_map, str(checkpoint), str(path))
+    if not names:
         print(f"{checkpoint} holds no class names; those of {path} are taken")
     return names or label_map
 

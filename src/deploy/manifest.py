@@ -3,7 +3,7 @@
 import hashlib
 import json
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Literal, TypeVar
 
@@ -97,7 +97,7 @@ class Description(Record):
         slow_frames: the frames of fast that slow takes.
         boxes: how boxes are given.
         num_classes: scores of a box.
-        class_names: class name by class id; None where the checkpoint does not say.
+        class_names: class name by class id; empty where the checkpoint does not say.
         preprocessing: how frames become clips.
         config_sha256: of the configuration.
         config: the configuration as nested dictionaries.
@@ -109,7 +109,7 @@ class Description(Record):
     slow_frames: tuple[int, ...]
     boxes: BoxRule
     num_classes: PositiveInt
-    class_names: dict[int, str] | None
+    class_names: dict[int, str]
     preprocessing: Preprocessing
     config_sha256: str
     config: dict
@@ -151,7 +151,7 @@ def open_specs(
     return inputs, OutputSpec(name="scores", shape=scores, dtype="float32", activation=cfg.MODEL.HEAD_ACT)
 
 
-def describe_graph(cfg: CfgNode, class_names: dict[int, str] | None = None) -> Description:
+def describe_graph(cfg: CfgNode, class_names: Mapping[int, str]) -> Description:
     """Return what the graph of a configuration takes and gives, and how its inputs are made.
 
     Raises:
@@ -166,7 +166,7 @@ def describe_graph(cfg: CfgNode, class_names: dict[int, str] | None = None) -> D
         slow_frames=tuple(slow_frames(cfg.DATA.NUM_FRAMES, cfg.SLOWFAST.ALPHA).tolist()),
         boxes=BoxRule(),
         num_classes=cfg.MODEL.NUM_CLASSES,
-        class_names=class_names,
+        class_names=dict(class_names),
         preprocessing=Preprocessing(
             height=0 if cfg.EXPORT.DYNAMIC else cfg.DATA.TEST_SCALE_HEIGHT,
             width=0 if cfg.EXPORT.DYNAMIC else cfg.DATA.TEST_SCALE_WIDTH,
@@ -217,7 +217,7 @@ def check_dataset(manifest: Manifest, cfg: CfgNode) -> None:
     """Raise UserError if the label map of a dataset gives the graph's classes other names."""
     path = Path(cfg.DATA.PATH_TO_DATA_DIR) / cfg.AVA.ANNOTATION_DIR / cfg.AVA.LABEL_MAP_FILE
     if path.is_file():
-        check_class_names(manifest.class_names, manifest.model.file, read_label_map(path), str(path))
+        check_class_names(manifest.class_names, read_label_map(path), manifest.model.file, str(path))
 
 
 AnyRecord = TypeVar("AnyRecord", bound=Record)

@@ -78,7 +78,7 @@ class Shard(Inputs):
         rows: the key frame and the boxes of each row.
     """
 
-    class_names: dict[int, str] | None
+    class_names: dict[int, str]
     config_sha256: str
     run: str
     shard: int

@@ -12,7 +12,7 @@ import pytest
 from fvcore.common.config import CfgNode
 from mindspore import nn
 
-from src.checkpoint.class_names import class_names_entry
+from src.checkpoint.class_names import with_class_names
 from src.checkpoint.mindspore_format import save_checkpoint
 from src.config.custom_config import load_config
 from src.deploy.export import export, fold_batch_norm, random_inputs
@@ -83,7 +83,7 @@ def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
     cfg = load_config(None, TINY)
     parameters = build_model(cfg, plain_layers(cfg)).parameters_dict()
     arrays = {name: weights(name, parameter.shape) for name, parameter in parameters.items()}
-    save_checkpoint(arrays | class_names_entry({1: "sit", 2: "stand", 3: "walk"}), path)
+    save_checkpoint(with_class_names(arrays, {1: "sit", 2: "stand", 3: "walk"}), path)
     return path
 
 
@@ -153,7 +153,7 @@ def test_3d_kernels_and_roi_align_of_onnx_compute_what_the_network_does(tmp_path
     arrays = fast[:, :, [0, 3]], fast, boxes
     expected = network(*map(ms.Tensor, arrays)).asnumpy()
     fold_batch_norm(network)
-    FORMATS["ONNX"].write(cfg, network, arrays, describe_graph(cfg), tmp_path / "graph.onnx")
+    FORMATS["ONNX"].write(cfg, network, arrays, describe_graph(cfg, {}), tmp_path / "graph.onnx")
     found = FORMATS["ONNX"].run(tmp_path / "graph.onnx", None, arrays)
     assert expected.std() > 0.05
     np.testing.assert_allclose(found, expected, rtol=0, atol=1e-5 * np.abs(expected).max())
@@ -200,7 +200,7 @@ def test_files_of_another_origin_are_not_replaced(checkpoint: Path, tmp_path: Pa
 def manifest_text(cfg: CfgNode, file: str = "slowfast.mindir", digest: str = "0") -> str:
     model = GraphFile(file=file, bytes=3, sha256=digest)
     checkpoint = FileRecord(file="a.ckpt", sha256="0")
-    return Manifest(**dict(describe_graph(cfg)), model=model, checkpoint=checkpoint).model_dump_json()
+    return Manifest(**dict(describe_graph(cfg, {})), model=model, checkpoint=checkpoint).model_dump_json()
 
 
 def test_graph_of_another_description_is_refused(tmp_path: Path) -> None:

@@ -234,5 +234,7 @@ def test_a_dataset_with_the_classes_in_another_order_is_refused(cfg: CfgNode, mo
     write_label_map(path, {1: "sit", 2: "stand", 3: "walk"})
     check_dataset(model, cfg)
     write_label_map(path, {1: "sit", 2: "walk", 3: "stand"})
-    with pytest.raises(UserError, match=r"mindir has 1 sit, 2 stand, 3 walk, but .*pbtxt has 1 sit, 2 walk, 3 stand"):
+    with pytest.raises(
+        UserError, match=r"mindir: its classes are 1 sit, 2 stand, 3 walk; .*pbtxt has 1 sit, 2 walk, 3 stand"
+    ):
         check_dataset(model, cfg)

@@ -21,9 +21,9 @@ find_python
 "$python" -m src.datasets.sample "$folder/sample_data"
 started=$SECONDS
 "$python" train.py --cfg "$cfg" DATA.PATH_TO_DATA_DIR "$folder/sample_data" OUTPUT_DIR "$folder"
-checkpoint="$(find "$folder/checkpoints" -name 'slowfast-*.ckpt' -printf '%T@ %p\n' | sort -n | tail -n 1 | cut -d ' ' -f 2-)"
+checkpoint="$(find "$folder/checkpoints" -name 'slowfast-[0-9]*.ckpt' -printf '%T@ %p\n' | sort -n | tail -n 1 | cut -d ' ' -f 2-)"
 "$python" eval.py --cfg "$cfg" DATA.PATH_TO_DATA_DIR "$folder/sample_data" OUTPUT_DIR "$folder" \
-    TEST.CHECKPOINT_FILE_PATH "$checkpoint" | tee "$folder/eval.log"
+    TEST.CHECKPOINT_FILE_PATH "$checkpoint" >"$folder/eval.log"
 "$python" -m src.evaluation --groundtruth "$folder/groundtruth_test.csv" --detections "$folder/detections_test.csv" \
     --labelmap "$folder/sample_data/ava_annotations/ava_action_list_v2.2_for_activitynet_2019.pbtxt" \
     --report "$folder/report" >/dev/null
@@ -39,4 +39,5 @@ mAP on held-out sample videos: $map   (training and evaluation took $((SECONDS -
   report       $folder/report/index.html      (open it in a browser: what is right and what is lost)
   pictures     $folder/pictures      (what each person is said to do: green is right, red is wrong)
   curves       $folder/train_loss.png, $folder/val_map.png
+  log          $folder/log.txt      (every step), $folder/eval.log      (every class)
 TEXT

@@ -4,7 +4,7 @@
 
 Each figure has five joints that can swing: its place, its height above the ground, its legs, its trunk and its arms.
 An action sets some of them moving, the others stay frozen at a random point of the same swing. So every pose is
-equally likely under every action, and a single frame says nothing about it; nor do colours, size or place, which are
+equally likely under every action, and a single frame says nothing about it; nor do colors, size or place, which are
 drawn independently. No two actions are mirror images of each other.
 """
 
@@ -44,8 +44,10 @@ _SCALE = 2
 _BODY_ACTIONS = ("stand", "walk", "jump", "sway")
 _MOVES = {"stand": (), "walk": ("place", "legs"), "jump": ("height",), "sway": ("trunk",), "wave": ("arms",)}
 # The joints, and how many swings a second each makes when it moves: from slowest to fastest.
-_RATES = {"place": (0.5, 0.7), "trunk": (0.8, 1.0), "legs": (1.0, 1.3), "height": (1.3, 1.6), "arms": (1.8, 2.2)}
-_WAVE_CHANCE = 0.4
+_RATES = {"place": (0.5, 0.7), "trunk": (0.8, 1.0), "legs": (1.0, 1.3), "height": (1.3, 1.6), "arms": (1.4, 1.8)}
+# How far a figure's colors are from the background's mean, in levels of RGB space.
+_CONTRAST = 110
+_WAVE_CHANCE = 0.5
 _PAIR_CHANCE = 0.5
 _DETECTION_THRESHOLD = 0.8
 _RECORD = "sample.json"
@@ -55,11 +57,11 @@ _RECORD = "sample.json"
 class Figure:
     """One person of a scene. Lengths are in pixels of the video, phases in radians, rates in swings a second."""
 
-    centre: float
+    center: float
     ground: float
     size: float
     limb: float
-    colours: dict[str, tuple[int, int, int]]
+    colors: dict[str, tuple[int, int, int]]
     phases: dict[str, float]
     rates: dict[str, float]
     actions: tuple[str, ...]
@@ -81,26 +83,28 @@ class Scene:
 def draw_scene(rng: np.random.Generator) -> Scene:
     """Draw the background and the figures of a scene; nothing but the joints' movement depends on the actions."""
     pair = rng.random() < _PAIR_CHANCE
-    centres = rng.permutation([0.25, 0.75]) if pair else [rng.uniform(0.25, 0.75)]
+    centers = rng.permutation([0.25, 0.75]) if pair else [rng.uniform(0.25, 0.75)]
     body_actions = rng.permutation(_BODY_ACTIONS)
+    background = _draw_background(rng)
+    shade = background.mean((0, 1))
     figures = tuple(
-        _draw_figure(rng, WIDTH * (centre + rng.uniform(-0.03, 0.03)), str(action))
-        for centre, action in zip(centres, body_actions, strict=False)
+        _draw_figure(rng, WIDTH * (center + rng.uniform(-0.03, 0.03)), str(action), shade)
+        for center, action in zip(centers, body_actions, strict=False)
     )
-    return Scene(_draw_background(rng), figures)
+    return Scene(background, figures)
 
 
 def render(scene: Scene, seconds: float, rng: np.random.Generator) -> np.ndarray:
-    """Return the (HEIGHT, WIDTH, 3) uint8 BGR picture of a scene at `seconds` after its start."""
+    """Return the (HEIGHT, WIDTH, 3) uint8 BGR frame of a scene at `seconds` after its start."""
     canvas = cv2.resize(scene.background, None, fx=_SCALE, fy=_SCALE, interpolation=cv2.INTER_LINEAR)
     for figure in scene.figures:
         for start, end, width, part in _limbs(figure, seconds):
-            colour = figure.colours[part]
+            color = figure.colors[part]
             first, last = _pixels(start), _pixels(end)
-            cv2.line(canvas, first, last, colour, max(1, round(width * _SCALE)), cv2.LINE_AA)
-    picture = cv2.resize(canvas, (WIDTH, HEIGHT), interpolation=cv2.INTER_AREA).astype(np.float32)
-    picture += rng.normal(0, 2, picture.shape)
-    return np.clip(np.rint(picture), 0, 255).astype(np.uint8)
+            cv2.line(canvas, first, last, color, max(1, round(width * _SCALE)), cv2.LINE_AA)
+    frame = cv2.resize(canvas, (WIDTH, HEIGHT), interpolation=cv2.INTER_AREA).astype(np.float32)
+    frame += rng.normal(0, 2, frame.shape)
+    return np.clip(np.rint(frame), 0, 255).astype(np.uint8)
 
 
 def figure_box(figure: Figure, seconds: float) -> tuple[float, float, float, float]:
@@ -114,19 +118,27 @@ def figure_box(figure: Figure, seconds: float) -> tuple[float, float, float, flo
     return tuple(box.tolist())
 
 
-def _draw_figure(rng: np.random.Generator, centre: float, body_action: str) -> Figure:
+def _draw_figure(rng: np.random.Generator, center: float, body_action: str, shade: np.ndarray) -> Figure:
     size = rng.uniform(66, 86)
     parts = ("skin", "hair", "shirt", "trousers")
     return Figure(
-        centre=centre,
+        center=center,
         ground=HEIGHT - rng.uniform(4, 12),
         size=size,
         limb=size * rng.uniform(0.07, 0.11),
-        colours={part: tuple(int(value) for value in rng.integers(0, 256, 3)) for part in parts},
+        colors={part: _draw_color(rng, shade) for part in parts},
         phases={joint: rng.uniform(0, 2 * math.pi) for joint in _RATES},
         rates={joint: rng.uniform(*limits) for joint, limits in _RATES.items()},
         actions=(body_action, "wave") if rng.random() < _WAVE_CHANCE else (body_action,),
     )
+
+
+def _draw_color(rng: np.random.Generator, shade: np.ndarray) -> tuple[int, int, int]:
+    """Draw a color that stands out from a background of the mean color `shade`."""
+    while True:
+        color = rng.integers(0, 256, 3)
+        if np.linalg.norm(color - shade) >= _CONTRAST:
+            return tuple(int(value) for value in color)
 
 
 def _draw_background(rng: np.random.Generator) -> np.ndarray:
@@ -148,7 +160,7 @@ def _limbs(figure: Figure, seconds: float) -> list[tuple]:
     swing = {joint: figure.swing(joint, seconds) for joint in _RATES}
     size, limb = figure.size, figure.limb
     foot = figure.ground - 0.13 * size * (1 + swing["height"])
-    hip = np.array([figure.centre + 14 * swing["place"], foot - 0.45 * size])
+    hip = np.array([figure.center + 14 * swing["place"], foot - 0.45 * size])
     stride = math.radians(20) * (1 + swing["legs"])
     lean = math.radians(36) * swing["trunk"]
     # 0 hangs down, 180 degrees points up.
@@ -158,9 +170,9 @@ def _limbs(figure: Figure, seconds: float) -> list[tuple]:
     strokes = [(hip, hip + 0.42 * size * _direction(side * stride), limb, "trousers") for side in (-1, 1)]
     strokes.append((hip, shoulder, 2.2 * limb, "shirt"))
     for side in (-1, 1):
-        elbow = shoulder + 0.17 * size * _direction(lean + side * lift)
-        strokes.append((shoulder, elbow, 1.3 * limb, "shirt"))
-        strokes.append((elbow, elbow + 0.17 * size * _direction(lean + side * lift), 1.3 * limb, "skin"))
+        elbow = shoulder + 0.2 * size * _direction(lean + side * lift)
+        strokes.append((shoulder, elbow, 1.6 * limb, "shirt"))
+        strokes.append((elbow, elbow + 0.2 * size * _direction(lean + side * lift), 1.6 * limb, "skin"))
     strokes.append((head - 0.03 * size * _direction(lean), head - 0.03 * size * _direction(lean), 0.17 * size, "hair"))
     strokes.append((head, head, 0.15 * size, "skin"))
     return strokes
@@ -192,8 +204,8 @@ def make_sample(out: Path, train_videos: int, val_videos: int, seed: int) -> Non
             rng = np.random.default_rng([seed, split_number, number])
             scenes = [draw_scene(rng) for _ in range(SCENES)]
             paths[video] = out / "videos" / f"{video}.mp4"
-            pictures = (render(scene, frame / FPS, rng) for scene in scenes for frame in range(SCENE_SECONDS * FPS))
-            ffmpeg.encode_video(paths[video], pictures, fps=FPS, width=WIDTH, height=HEIGHT)
+            frames = (render(scene, frame / FPS, rng) for scene in scenes for frame in range(SCENE_SECONDS * FPS))
+            ffmpeg.encode_video(paths[video], frames, fps=FPS, width=WIDTH, height=HEIGHT)
             # Around a cut a clip shows two scenes: those key frames have detections but are left out.
             cuts = range(SCENE_SECONDS, SECONDS, SCENE_SECONDS)
             excluded += [f"{video},{second:04d}\n" for second in cuts]

@@ -1,9 +1,11 @@
 """Several workers on the CPU against one, through the launchers, with the tiny network in SlowFast's place."""
 
+import json
 import os
 import re
 import signal
 import subprocess
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -76,6 +78,30 @@ def test_workers_train_as_one_process_with_the_whole_batch(launch, single, tmp_p
     others = [path for path in (tmp_path / "run" / "train_parallel").glob("worker_*.log") if path.stem != "worker_0"]
     assert len(others) == workers - 1
     assert all("loss is" not in path.read_text() for path in others)
+
+
+def test_two_workers_train_the_real_network_with_all_that_can_be_switched_on(
+    repository, recipe, recipe_file, sample, tmp_path
+):
+    """Mixed precision with a dynamic loss scale, clipping, accumulation and averages, on SlowFast R50, narrow."""
+    features = ["TRAIN.AMP_LEVEL", "O2", "TRAIN.LOSS_SCALE_WINDOW", 2, "SOLVER.CLIP_GRAD_L2NORM", 1.0]
+    features += ["TRAIN.ACCUMULATE_STEPS", 2, "TRAIN.EMA_DECAY", 0.9, "TRAIN.EVAL_PERIOD", 1, "SOLVER.MAX_EPOCH", 1]
+    settings = [*recipe, *features, "TRAIN.BATCH_SIZE", 2, "OUTPUT_DIR", tmp_path / "out"]
+    command = ["bash", repository / "scripts/run_distribute_train_cpu.sh", "2", recipe_file, sample, "", *settings]
+    environment = {**os.environ, "FOREGROUND": "1", "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
+    done = subprocess.run(
+        list(map(str, command)), cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=500
+    )
+    log = "".join(path.read_text() for path in (tmp_path / "train_parallel").glob("worker_*.log"))
+    assert done.returncode == 0, done.stdout + log
+    losses = losses_of(tmp_path)
+    assert len(losses) == 3
+    assert all(0.5 < loss < 0.9 for loss in losses)
+    arrays = load_checkpoint(tmp_path / "out" / "checkpoints" / "slowfast-1_3.ckpt")
+    assert arrays["optimizer.global_step"] == 3
+    assert arrays["loss_scale.scale_value"] == 2048  # three finite steps, doubled after two
+    assert "ema.s5.pathway0_res2.branch2.c.weight" in arrays
+    assert len(json.loads((tmp_path / "out" / "scalars.json").read_text())["val/map"]) == 1
 
 
 @pytest.mark.parametrize("world_size", [1, 2, 4])

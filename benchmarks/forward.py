@@ -1,58 +1,91 @@
-"""Time of SlowFast R50's forward pass on the CPU: one clip of 32 x 224 x 224, 8 boxes, float32.
+"""Time of SlowFast R50's forward pass on the CPU: clips of 32 x 224 x 224, 8 boxes each.
 
-    python benchmarks/forward.py [--calls 5] [--rounds 3] [--threads 2] [--peer_python PYTHON]
+    python benchmarks/forward.py [--batch 1] [--threads 2] [--peer_python PYTHON] [--onnx slowfast.onnx]
 
-MindSpore, and where they are installed pytorchvideo's slowfast_r50_detection on PyTorch, in turns.
+Ours with the kernels for CPUs, in float32 and in bfloat16, and with MindSpore's own operators; where they are installed
+pytorchvideo's slowfast_r50_detection on PyTorch, in float32 and in bfloat16 with the channels last, and onnxruntime and
+OpenVINO on our exported graph (export.py with EXPORT.FORMAT ONNX, EXPORT.BATCH_SIZE as --batch and EXPORT.NUM_BOXES 8).
 """
 
-import os
+import argparse
+import functools
 import sys
 from collections.abc import Callable
-from pathlib import Path
 
+import clips
 import turns
 
-REPOSITORY = Path(__file__).resolve().parents[1]
 
-
-def mindspore_forward(threads: int) -> Callable[[], object]:
+def mindspore_forward(args: argparse.Namespace, kernels: str, level: str = "O0") -> Callable[[], object]:
     """Set up our network; compiling is part of the first call."""
-    os.environ["OMP_NUM_THREADS"] = str(threads)
-    sys.path.insert(0, str(REPOSITORY))
-    from src.config.custom_config import load_config
-    from src.utils.device import set_up_device
-
-    set_up_device("CPU", seed=0)
+    _, network = clips.our_network(kernels, level)
     import mindspore as ms
-    import numpy as np
 
-    from src.models.build import build_model
-
-    network = build_model(load_config(REPOSITORY / "configs/AVA/SLOWFAST_32x2_R50_SHORT.yaml")).set_train(False)
-    rng = np.random.default_rng(0)
-    fast = rng.normal(size=(1, 3, 32, 224, 224)).astype(np.float32)
-    boxes = np.array([[[10 * i, 5 * i, 100 + 10 * i, 140 + 5 * i] for i in range(8)]], np.float32)
-    inputs = [ms.Tensor(array) for array in (np.ascontiguousarray(fast[:, :, ::4]), fast, boxes)]
+    network.set_train(False)
+    batch = clips.arrays(args.batch)
+    inputs = [ms.Tensor(batch[name]) for name in ("slow", "fast", "boxes")]
     return lambda: network(*inputs).asnumpy()
 
 
-def pytorch_forward(threads: int) -> Callable[[], object]:
-    """Set up pytorchvideo's network."""
+def pytorch_forward(args: argparse.Namespace, bfloat16: bool = False) -> Callable[[], object]:
+    """Set up pytorchvideo's network; in bfloat16 with the channels last, PyTorch's fastest layout."""
     import torch
     from pytorchvideo.models import hub
 
-    torch.set_num_threads(threads)
+    torch.set_num_threads(args.threads)
     network = hub.slowfast_r50_detection(pretrained=False).eval()
-    fast = torch.randn(1, 3, 32, 224, 224)
-    slow = fast[:, :, ::4].contiguous()
-    boxes = torch.tensor([[0, 10 * i, 5 * i, 100 + 10 * i, 140 + 5 * i] for i in range(8)], dtype=torch.float32)
+    batch = clips.arrays(args.batch)
+    slow, fast = torch.from_numpy(batch["slow"]), torch.from_numpy(batch["fast"])
+    boxes = torch.from_numpy(clips.torch_boxes(batch["boxes"]))
+    if bfloat16:
+        network = network.to(memory_format=torch.channels_last_3d)
+        slow, fast = (clip.to(memory_format=torch.channels_last_3d) for clip in (slow, fast))
 
     @torch.inference_mode()
     def forward() -> object:
-        return network([slow, fast], boxes).numpy()  # the network changes the list
+        with torch.autocast("cpu", torch.bfloat16, enabled=bfloat16):
+            return network([slow, fast], boxes).float().numpy()  # the network changes the list
 
     return forward
 
 
+def onnxruntime_forward(args: argparse.Namespace) -> Callable[[], object]:
+    """Set up our exported graph."""
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = args.threads
+    session = onnxruntime.InferenceSession(args.onnx, options, providers=["CPUExecutionProvider"])
+    batch = clips.arrays(args.batch)
+    inputs = {
+        item.name: batch[name] for item, name in zip(session.get_inputs(), ("slow", "fast", "boxes"), strict=True)
+    }
+    return lambda: session.run(None, inputs)
+
+
+def openvino_forward(args: argparse.Namespace, precision: str) -> Callable[[], object]:
+    """Set up our exported graph; `precision` as OpenVINO's hint."""
+    import openvino
+
+    settings = {"INFERENCE_NUM_THREADS": args.threads, "INFERENCE_PRECISION_HINT": precision}
+    model = openvino.compile_model(args.onnx, "CPU", settings)
+    batch = clips.arrays(args.batch)
+    inputs = [batch[name] for name in ("slow", "fast", "boxes")]
+    return lambda: model(inputs)
+
+
+CONTESTANTS = {
+    turns.OURS: turns.Contestant(functools.partial(mindspore_forward, kernels="on")),
+    turns.PEER: turns.Contestant(pytorch_forward, ("torch", "pytorchvideo")),
+    "MindSpore bf16": turns.Contestant(functools.partial(mindspore_forward, kernels="on", level="bf16")),
+    "PyTorch bf16": turns.Contestant(functools.partial(pytorch_forward, bfloat16=True), ("torch", "pytorchvideo")),
+    "OpenVINO": turns.Contestant(functools.partial(openvino_forward, precision="f32"), ("openvino",), "onnx"),
+    "OpenVINO bf16": turns.Contestant(functools.partial(openvino_forward, precision="bf16"), ("openvino",), "onnx"),
+    "onnxruntime": turns.Contestant(onnxruntime_forward, ("onnxruntime",), "onnx"),
+    "MindSpore's operators": turns.Contestant(functools.partial(mindspore_forward, kernels="off")),
+}
+
 if __name__ == "__main__":
-    sys.exit(turns.run(__doc__, {"MindSpore": mindspore_forward, turns.PEER: pytorch_forward}, calls=5, rounds=3))
+    parser = turns.parser(__doc__, calls=5, rounds=3)
+    parser.add_argument("--onnx", help="our exported graph, for onnxruntime and OpenVINO")
+    sys.exit(turns.run(parser.parse_args(), CONTESTANTS))

@@ -38,8 +38,10 @@ GRAPHS = {
 def prepare(folder: Path) -> None:
     """Write a checkpoint of the initial weights, its graphs and an example of their inputs."""
     from src.config.custom_config import load_config
+    from src.cpu import library
     from src.utils.device import set_up_device
 
+    library.turn_off()  # as export.py
     set_up_device("CPU", seed=0)
     from src.checkpoint.mindspore_format import save_checkpoint
     from src.deploy.export import export, random_inputs

@@ -1,0 +1,127 @@
+"""The network's blocks in the kernels for CPUs against the same blocks in MindSpore's operators: values, gradients,
+statistics. The operators themselves are held to NumPy in test_operators.py; here it is how they are put together."""
+
+import mindspore as ms
+import numpy as np
+import pytest
+from mindspore import nn, ops
+
+from src.cpu import library
+from src.engine.batch_norm import freeze_statistics
+from src.models.common import Conv3d, Layers
+from src.models.cpu_layers import CpuLayers
+from src.models.nonlocal_helper import Nonlocal
+from src.models.resnet_helper import ResBlock
+from src.models.stem_helper import Stem
+
+N, T = 2, 4
+EPSILON, MOMENTUM = 1e-5, 0.1
+
+
+class FromClip(nn.Cell):
+    """A block between a clip and the mean over time, where both kinds of layers have the same layout."""
+
+    def __init__(self, layers: Layers, block: nn.Cell):
+        super().__init__()
+        self.fold, self.mean_over_time = layers.fold, layers.mean_over_time
+        self.block = block
+
+    def construct(self, clip: ms.Tensor) -> ms.Tensor:
+        return self.mean_over_time(self.block(self.fold(clip)), T)
+
+
+class Lift(nn.Cell):
+    """A convolution before a block, so that its input has a gradient to pass on."""
+
+    def __init__(self, layers: Layers, channels: int, block: nn.Cell):
+        super().__init__()
+        self.lift = Conv3d(3, channels, (1, 1, 1), T)
+        self.convolve = layers.conv_bn(self.lift, relu=False)
+        self.block = block
+
+    def construct(self, x: ms.Tensor) -> ms.Tensor:
+        return self.block(self.convolve(x))
+
+
+def residual(layers: Layers) -> nn.Cell:
+    """A block with a projection and strides, then one with the identity, then one with dilation."""
+    return nn.SequentialCell(
+        ResBlock(layers, 8, 4, 3, T, 2, 1, False),
+        ResBlock(layers, 16, 4, 3, T, 1, 1, False),
+        ResBlock(layers, 16, 4, 1, T, 1, 2, False),
+    )
+
+
+BLOCKS = {
+    "stem": lambda layers: Stem(layers, 8, 5, T),
+    "residual": lambda layers: Lift(layers, 8, residual(layers)),
+    "softmax": lambda layers: Lift(layers, 8, Nonlocal(layers, 8, T, (1, 2, 2), "softmax", False)),
+    "dot_product": lambda layers: Lift(layers, 8, Nonlocal(layers, 8, T, (2, 2, 2), "dot_product", False)),
+}
+
+
+class Weighted(nn.Cell):
+    """A scalar of a network's values that gives each its own gradient, and the values."""
+
+    def __init__(self, network: nn.Cell, shape: tuple[int, ...]):
+        super().__init__(auto_prefix=False)
+        self.network = network
+        self.weights = ms.Tensor(np.random.default_rng(2).normal(size=shape).astype(np.float32))
+
+    def construct(self, clip: ms.Tensor) -> tuple[ms.Tensor, ms.Tensor]:
+        values = self.network(clip)
+        return (values * self.weights).sum(), values
+
+
+def compute(layers: Layers, name: str, frozen: bool) -> dict[str, np.ndarray]:
+    """Return a block's scores, training values, gradients and statistics, its weights drawn from a seed."""
+    network = FromClip(layers, BLOCKS[name](layers))
+    rng = np.random.default_rng(1)
+    for parameter in network.get_parameters():
+        low, high = (0.5, 1.5) if parameter.name.endswith(("gamma", "variance")) else (-0.3, 0.3)
+        parameter.set_data(ms.Tensor(rng.uniform(low, high, parameter.shape).astype(np.float32)))
+    if frozen:
+        freeze_statistics(network)
+    clip = ms.Tensor(rng.normal(size=(N, 3, T, 12, 16)).astype(np.float32))
+    network.set_train(False)
+    result = {"evaluation": network(clip).asnumpy()}
+    network.set_train(True)
+    parameters = network.trainable_params()
+    loss = Weighted(network, result["evaluation"].shape).set_train(True)
+    (_, values), arrays = ops.value_and_grad(loss, None, parameters, has_aux=True)(clip)
+    result |= {"training": values.asnumpy()}
+    result |= {f"gradient of {p.name}": g.asnumpy() for p, g in zip(parameters, arrays, strict=True)}
+    return result | {p.name: p.asnumpy() for p in network.get_parameters() if "moving" in p.name}
+
+
+@pytest.mark.parametrize(("name", "frozen"), [*((name, False) for name in BLOCKS), ("residual", True)])
+def test_blocks_compute_what_mindspores_operators_do(name, frozen):
+    expected = compute(Layers(EPSILON, MOMENTUM), name, frozen)
+    actual = compute(CpuLayers(EPSILON, MOMENTUM), name, frozen)
+    assert actual.keys() == expected.keys()
+    largest = max(np.abs(array).max() for key, array in expected.items() if key.startswith("gradient"))
+    for key, array in expected.items():
+        if key.endswith("conv_out.bias"):
+            # Batch norm takes a bias before it away: its gradient is nothing but rounding.
+            assert np.abs(actual[key]).max() <= 1e-3 * largest
+        else:
+            # Sums in another order; a softmax multiplies what they differ by.
+            assert np.abs(actual[key] - array).max() <= 5e-5 * np.abs(array).max(), key
+
+
+def test_training_on_the_kernels_gives_the_same_bits_twice():
+    once, again = (compute(CpuLayers(EPSILON, MOMENTUM), "residual", False) for _ in range(2))
+    for key, array in once.items():
+        np.testing.assert_array_equal(again[key], array, err_msg=key)
+
+
+@pytest.mark.skipif(not library.computes_bfloat16(), reason="bfloat16 needs AVX-512, and tests run at AVX2")
+def test_bfloat16_stays_near_float32():
+    expected = compute(CpuLayers(EPSILON, MOMENTUM), "residual", False)
+    actual = compute(CpuLayers(EPSILON, MOMENTUM, ms.bfloat16), "residual", False)
+    assert np.abs(actual["evaluation"] - expected["evaluation"]).max() <= 0.03 * np.abs(expected["evaluation"]).max()
+    for key, array in expected.items():
+        assert actual[key].dtype == np.float32, key
+        if key.startswith("gradient"):
+            cosine = (actual[key] * array).sum() / (np.linalg.norm(actual[key]) * np.linalg.norm(array))
+            assert cosine > 0.97, key

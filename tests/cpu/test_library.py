@@ -1,0 +1,100 @@
+"""Whether the kernels are used: the environment, what is compiled, the processor."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from src.cpu import library
+from src.utils.errors import UserError
+
+SHOW_ENVIRONMENT = "import os, src; print(os.environ.get('ONEDNN_MAX_CPU_ISA'))"
+
+
+def run(repository: Path, command: list[str], **environment: str) -> subprocess.CompletedProcess:
+    """Run a command with some variables set and those of oneDNN and the kernels otherwise unset."""
+    chosen = ("ONEDNN_MAX_CPU_ISA", library.VARIABLE)
+    clean = {name: value for name, value in os.environ.items() if name not in chosen}
+    return subprocess.run(
+        command, cwd=repository, env=clean | environment, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
+    )
+
+
+@pytest.mark.parametrize(
+    ("environment", "expected"),
+    [
+        ({}, "None"),
+        ({"SLOWFAST_CPU_KERNELS": "on"}, "None"),
+        ({"SLOWFAST_CPU_KERNELS": "off"}, "AVX2"),
+        ({"SLOWFAST_CPU_KERNELS": "off", "ONEDNN_MAX_CPU_ISA": "SSE41"}, "SSE41"),
+        ({"CPU_KERNELS_BUILD": "/nowhere"}, "AVX2"),
+    ],
+)
+def test_onednn_is_held_to_avx2_only_without_the_kernels(repository, environment, expected):
+    assert run(repository, [sys.executable, "-c", SHOW_ENVIRONMENT], **environment).stdout == f"{expected}\n"
+
+
+def test_a_word_that_is_not_known_is_refused(monkeypatch):
+    monkeypatch.setenv(library.VARIABLE, "yes")
+    with pytest.raises(UserError, match="SLOWFAST_CPU_KERNELS=yes, expected one of auto, on, off"):
+        library.usable()
+
+
+@pytest.mark.parametrize(
+    ("attribute", "value", "words"),
+    [
+        ("platform.machine", lambda: "aarch64", "they are written for x86-64 processors, this is aarch64"),
+        ("LIBRARY", Path("/nowhere/lib.so"), "they are not compiled (scripts/build_cpu_kernels.sh says why)"),
+        ("_processor_flags", lambda: frozenset({"fma", "sse4_2"}), "the processor lacks avx2"),
+    ],
+)
+def test_what_stands_in_the_way_is_said(monkeypatch, attribute, value, words):
+    monkeypatch.setattr(f"src.cpu.library.{attribute}", value)
+    assert library.obstacle() == words
+
+
+def test_wanted_but_not_there_is_an_error(monkeypatch):
+    monkeypatch.setenv(library.VARIABLE, "on")
+    monkeypatch.setattr(library, "why_not", lambda: "they are not compiled")
+    with pytest.raises(UserError, match="SLOWFAST_CPU_KERNELS=on: the kernels for CPUs cannot be used: they are not"):
+        library.usable()
+
+
+def test_automatic_and_not_there_is_no_error(monkeypatch):
+    monkeypatch.setenv(library.VARIABLE, "auto")
+    monkeypatch.setattr(library, "why_not", lambda: "they are not compiled")
+    assert not library.usable()
+
+
+def build(repository: Path, folder: Path, **environment: str) -> str:
+    """Compile into a folder and return what was said."""
+    script = ["bash", "scripts/build_cpu_kernels.sh"]
+    done = run(repository, script, CPU_KERNELS_BUILD=str(folder), **environment)
+    assert done.returncode == 0
+    return done.stdout
+
+
+def test_without_a_compiler_one_line_says_so_and_setting_up_goes_on(repository, tmp_path):
+    (tmp_path / "libslowfast_cpu.so").write_text("of a former compilation")
+    said = build(repository, tmp_path, CXX="no-such-compiler")
+    assert said == "kernels for CPUs are left out: there is no C++ compiler (on Debian: apt-get install g++)\n"
+    assert not (tmp_path / "libslowfast_cpu.so").exists()
+
+
+def test_another_processor_is_refused_in_one_line(repository, tmp_path):
+    uname = tmp_path / "uname"
+    uname.write_text("#!/bin/sh\necho aarch64\n")
+    uname.chmod(0o755)
+    said = build(repository, tmp_path / "build", PATH=f"{tmp_path}:{os.environ['PATH']}")
+    assert said == "kernels for CPUs are left out: they are written for x86-64 processors, this is aarch64\n"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("isa", ["AVX512_CORE", "AVX512_CORE_BF16", "ALL"])
+def test_operators_and_blocks_at_wider_instruction_sets(repository, isa):
+    """The tests beside this one run at AVX2; here they run at what else oneDNN may be held to."""
+    tests = ["tests/cpu/test_operators.py", *["tests/cpu/test_layers.py"] * (isa == "ALL")]
+    done = run(repository, [sys.executable, "-m", "pytest", *tests], ONEDNN_MAX_CPU_ISA=isa)
+    assert done.returncode == 0, done.stdout[-3000:]

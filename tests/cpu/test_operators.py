@@ -106,7 +106,7 @@ def test_gradients_of_a_convolution(shape, dtype):
     assert_close(dx, expected_dx, dtype)
     # Sums of exact products in float32, whatever the type of the activations.
     assert_close(dweight, expected_dweight, np.float32)
-    assert_close(dbias, wide(dy).sum((0, 1, 2)), np.float32)
+    assert_close(dbias, wide(dy).sum((0, 1, 2)), np.float32, max(np.abs(wide(dy)).sum((0, 1, 2)).max(), 1.0))
 
 
 @examples
@@ -197,9 +197,10 @@ def test_batch_norm_and_its_gradients(case, dtype):
     gradient_inputs = [dy, x, gamma, beta, kept_mean, kept_inverse, *[y] * case["residual"], at_last]
     outputs = actual if case["residual"] else actual[:3]
     assert call("BatchNorm3dGrad", *gradient_inputs, *outputs) == 0
-    for one, other, kind in ((actual[0], dx.reshape(x.shape), dtype), (actual[1], dgamma, np.float32)):
-        assert_close(one, other, kind, 4.0 * factor)
-    assert_close(actual[2], dbeta, np.float32)
+    assert_close(actual[0], dx.reshape(x.shape), dtype, 4.0 * factor)
+    # What a sum of many terms loses goes by the terms.
+    assert_close(actual[1], dgamma, np.float32, factor * max(np.abs(d * normal).sum(0).max(), 1.0))
+    assert_close(actual[2], dbeta, np.float32, max(np.abs(d).sum(0).max(), 1.0))
     if case["residual"]:
         assert_close(actual[3], d.reshape(x.shape), dtype)
 

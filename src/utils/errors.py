@@ -27,7 +27,7 @@ def run_main(main: Callable[[], int]) -> int:
         sys.stdout.flush()
         return status
     except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
+        print(f"error: {_in_one_line(str(error))}", file=sys.stderr)
         return 2
     except BrokenPipeError:
         if not _lost_its_reader(sys.stdout.fileno()):
@@ -36,6 +36,11 @@ def run_main(main: Callable[[], int]) -> int:
         with open(os.devnull, "w") as nowhere:  # noqa: PTH123 - a device
             os.dup2(nowhere.fileno(), sys.stdout.fileno())
         return _CLOSED_PIPE
+
+
+def _in_one_line(message: str) -> str:
+    """Escape what is not printed as itself: names in a damaged or hostile file may hold line ends and worse."""
+    return "".join(letter if letter.isprintable() else repr(letter)[1:-1] for letter in message)
 
 
 def _lost_its_reader(descriptor: int) -> bool:

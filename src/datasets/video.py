@@ -103,7 +103,7 @@ class VideoInfo:
     height: int
     pixel_aspect: Fraction
     promised: Fraction | None
-    _keyframes: np.ndarray  # of those that can be sought: when they are shown, when they are decoded
+    _keyframes: np.ndarray  # of those that can be sought: when they are shown, by our clock and by the file's
 
     @property
     def fps(self) -> float:
@@ -266,9 +266,9 @@ class VideoDecoder:
             self.damaged += result.is_damaged
             yield result
 
-    def seek(self, decoding_ticks: int) -> None:
-        """Go on at the keyframe that has this decoding time in the file, as `FrameIndex` notes it."""
-        self._container.seek(decoding_ticks, stream=self._stream)
+    def seek(self, stored_ticks: int) -> None:
+        """Go on at the keyframe that is shown at this time, as the file states it."""
+        self._container.seek(stored_ticks, stream=self._stream)
         self._clock = _Clock(self._container, self._stream)
 
     def _decode(self) -> Iterator[av.VideoFrame]:
@@ -401,10 +401,10 @@ def _read_packets(path: Path, first_ticks: int) -> _Packets:
                     ends[packet.stream_index] = max(ends.get(packet.stream_index, end), end)
                 if packet.stream_index != stream.index or not packet.size:
                     continue
-                decoding_ticks = packet.dts
+                stored_ticks = packet.pts
                 clock.correct(packet)
                 if not packet.is_discard:
-                    rows.append((packet.pts, packet.duration or 0, packet.is_keyframe, decoding_ticks))
+                    rows.append((packet.pts, packet.duration or 0, packet.is_keyframe, stored_ticks))
         except av.FFmpegError:
             pass  # what the file still holds counts; decoding it tells of the damage
         rate = stream.average_rate or stream.guessed_rate or Fraction(0)
@@ -575,9 +575,9 @@ class VideoReader:
         before = [row for row in keyframes if _slot(row[0] * unit, fps) <= index]
         if index >= self._slot and (not before or _slot(before[-1][0] * unit, fps) <= self._slot):
             return  # decoding on passes no keyframe
-        for _, decoding_ticks in reversed(before[-2:]):
+        for _, stored_ticks in reversed(before[-2:]):
             try:
-                self._decoder.seek(decoding_ticks)
+                self._decoder.seek(stored_ticks)
                 self._start()
             except (av.FFmpegError, UserError):
                 continue

@@ -449,7 +449,7 @@ def _read_via_project(path: Path, content: dict, classes: Classes) -> Iterator[B
         shape = _typed(entry.get("xy"), list, f"{where}: xy")
         if not shape:
             continue  # a span of time without a place
-        view = _typed(views.get(entry.get("vid")), dict, f"{where}: view")
+        view = _typed(views.get(str(entry.get("vid"))), dict, f"{where}: view")
         fid = next(iter(_typed(view.get("fid_list"), list, f"{where}: fid_list")), None)
         name = _typed(files.get(str(fid)), dict, f"{where}: file").get("fname")
         values = {}
@@ -573,7 +573,10 @@ def _read_proposals(path: Path, content: object, classes: Classes) -> Iterator[B
         where = f"{path}: {key}"
         video, _, second = str(key).rpartition(",")
         second = whole_number(second, where, "second")
-        array = as_array(value, str(path))
+        try:
+            array = as_array(value, str(path))
+        except AttributeError as error:  # an array whose content the pickle never sets
+            raise UserError(f"{where}: expected an array of rows x1 y1 x2 y2 score") from error
         if getattr(array, "ndim", 0) != 2 or array.shape[1] not in (4, 5):
             raise UserError(f"{where}: expected an array of rows x1 y1 x2 y2 score")
         for index, row in enumerate(array.tolist()):

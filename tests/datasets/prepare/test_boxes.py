@@ -271,6 +271,18 @@ def test_a_folder_of_files_is_read_whole_and_what_is_not_read_is_told(tmp_path: 
             "b.json: annotation 1: cannot tell video and time from 'x.jpg', expected a name as NAME_000031.jpg",
         ),
         ("b.pkl", b"junk", "b.pkl: truncated or damaged"),
+        # What the mutation loop found.
+        (
+            "b.json",
+            VIA3 | {"metadata": {"m": {"vid": {}, "xy": [2, 1, 1, 1, 1]}}},
+            "metadata m: view: expected an object",
+        ),
+        ("b.pkl", pickle.dumps({"one\n1,x\n": 1}), "second is 'x"),
+        (
+            "b.json",
+            json.dumps(FORMATS["Label Studio"][1]).replace('"frame": 33', '"frame": 3300000'),
+            "frames 31 and 3300000 of its sequence lie too far apart",
+        ),
     ],
 )
 def test_mistakes_are_named(tmp_path: Path, name: str, text: object, message: str) -> None:

@@ -1,0 +1,75 @@
+"""The output folder: what this program wrote there, and what it must not touch."""
+
+import json
+import shutil
+from pathlib import Path
+
+from src.predict.parts import Part
+from src.utils.errors import UserError
+from src.utils.files import write_atomic
+
+_STATE = ".predict"
+
+
+class OutputFolder:
+    """A folder for the results of runs.
+
+    Notes in `.predict/` tell which files a run wrote, and keep the whole parts of videos, so that a run goes on where
+    one before was ended. A file that no note tells of is never replaced.
+
+    Args:
+        folder: made if it is not there.
+
+    Raises:
+        UserError: it cannot be written.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder, self._state = folder, folder / _STATE
+        try:
+            for name in ("files", "parts"):
+                (self._state / name).mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise UserError(f"{folder}: cannot write the results there: {error.strerror}") from error
+
+    def claim(self, name: str) -> Path:
+        """Return where to write a file of this name.
+
+        Raises:
+            UserError: somebody else's file is there.
+        """
+        path = self.folder / name
+        if not self._note(name).is_file():
+            if path.exists() or path.is_symlink():
+                raise UserError(f"{path}: is there, and not from predict.py; name another folder with --out")
+            write_atomic(self._note(name), "{}")
+        return path
+
+    def is_done(self, name: str, digest: str) -> bool:
+        """Whether a file is there as a run with this digest left it."""
+        try:
+            return (self.folder / name).is_file() and json.loads(self._note(name).read_text()) == {"digest": digest}
+        except (OSError, ValueError):
+            return False
+
+    def set_done(self, name: str, digest: str) -> None:
+        """Note that a file is as a run with this digest leaves it."""
+        write_atomic(self._note(name), json.dumps({"digest": digest}))
+
+    def _note(self, name: str) -> Path:
+        return self._state / "files" / f"{name}.json"
+
+    def part_path(self, video: str, digest: str, number: int) -> Path:
+        """Return where a part of a video is kept."""
+        return self._state / "parts" / video / digest[:16] / f"{number:06d}.npz"
+
+    def load_part(self, video: str, digest: str, number: int) -> Part | None:
+        """Return a part that is whole; None: it is to be done."""
+        return Part.load(self.part_path(video, digest, number))
+
+    def drop_other_parts(self, video: str, digest: str) -> None:
+        """Remove the parts that a run with other settings left."""
+        folder = self._state / "parts" / video
+        for other in folder.iterdir() if folder.is_dir() else ():
+            if other.name != digest[:16]:
+                shutil.rmtree(other)

@@ -1,0 +1,308 @@
+"""Videos for people: with labels drawn in, or as a browser plays them."""
+
+import colorsys
+import functools
+import shutil
+from bisect import bisect_right
+from collections import defaultdict
+from collections.abc import Callable, Iterator
+from fractions import Fraction
+from pathlib import Path
+
+import av
+import cv2
+import numpy as np
+from PIL import Image, ImageDraw, ImageFont
+
+from src.datasets.video import VideoDecoder, VideoInfo
+from src.predict.results import VideoResult
+from src.predict.tracker import MAX_GAP
+from src.utils.files import atomic_path
+
+# Codecs and containers that every browser plays.
+_BROWSER_VIDEO, _BROWSER_PIXELS = {"h264", "vp8", "vp9", "av1"}, {"yuv420p", "yuvj420p"}
+_BROWSER_SUFFIXES = {".mp4", ".m4v", ".webm"}
+_MP4_AUDIO = {"aac", "mp3"}
+_ENCODER = {"preset": "veryfast", "crf": "20"}
+# Height of letters in relation to the frame's, and its least in pixels.
+_LETTER_SHARE, _LETTER_LEAST = 0.032, 12
+# With more persons than this in a frame, each has so many lines of text at most.
+CROWD, CROWD_LINES = 4, 2
+# Fonts that most systems have, the widest choice of letters first.
+_FONTS = (
+    "NotoSansCJK-Regular.ttc",
+    "NotoSans-Regular.ttf",
+    "DejaVuSans.ttf",
+    "LiberationSans-Regular.ttf",
+    "Arial Unicode.ttf",
+    "arial.ttf",
+    "Arial.ttf",
+)
+
+
+def color_of(class_id: int) -> tuple[int, int, int]:
+    """Return a class's color, RGB: hues far apart for neighboring ids. The page computes the same."""
+    hue = (class_id * 137.508) % 360
+    return tuple(round(255 * part) for part in colorsys.hls_to_rgb(hue / 360, 0.6, 0.65))
+
+
+@functools.cache
+def find_font(size: int, text: str) -> ImageFont.FreeTypeFont:
+    """Return a font that has the letters of a text, if the system has one; else the one that Pillow brings."""
+    fallback = None
+    for name in [*_FONTS, *_installed_fonts()]:
+        try:
+            font = ImageFont.truetype(name, size)
+        except OSError:
+            continue
+        fallback = fallback or font
+        if _covers(font, text):
+            return font
+    return fallback or ImageFont.load_default(size)
+
+
+@functools.cache
+def _installed_fonts() -> tuple[str, ...]:
+    folders = ("/usr/share/fonts", "/usr/local/share/fonts", str(Path.home() / ".fonts"), "/System/Library/Fonts")
+    return tuple(
+        str(path)
+        for folder in folders
+        for path in sorted(Path(folder).rglob("*"))
+        if path.suffix.lower() in (".ttf", ".ttc", ".otf")
+    )
+
+
+def _covers(font: ImageFont.FreeTypeFont, text: str) -> bool:
+    """Whether a font draws every letter: one that it lacks looks like a letter that no font has."""
+    missing = bytes(font.getmask("\U0010fffe"))
+    return all(letter.isspace() or bytes(font.getmask(letter)) != missing for letter in set(text))
+
+
+class _Movement:
+    """Where each person of a video is at any time, from the sightings."""
+
+    def __init__(self, sightings: np.ndarray) -> None:
+        self._rows = {
+            int(track): sightings[sightings[:, 1] == track][:, [0, 2, 3, 4, 5]] for track in np.unique(sightings[:, 1])
+        }
+        self._times = {track: rows[:, 0].tolist() for track, rows in self._rows.items()}
+        # Whoever is there in a second, so that a frame asks few.
+        self._present: dict[int, set[int]] = defaultdict(set)
+        for time, track in sightings[:, :2].tolist():
+            for second in (int(time), int(time + MAX_GAP)):
+                self._present[second].add(int(track))
+
+    def at(self, time: float) -> Iterator[tuple[int, np.ndarray]]:
+        """Yield (track, box) of the persons at a time."""
+        for track in sorted(self._present.get(int(time), ())):
+            times, rows = self._times[track], self._rows[track]
+            after = bisect_right(times, time)
+            if after == 0:
+                continue
+            start = rows[after - 1]
+            if after == len(times):
+                if time - start[0] < MAX_GAP / 2:
+                    yield track, start[1:]
+                continue
+            end = rows[after]
+            if end[0] - start[0] > MAX_GAP + 1e-6:
+                continue
+            weight = (time - start[0]) / (end[0] - start[0])
+            yield track, (1 - weight) * start[1:] + weight * end[1:]
+
+
+class Overlay:
+    """Draws persons and what they do on frames of one size.
+
+    Args:
+        result: of the video.
+        labels: class name by id.
+        size: height and width of the frames.
+    """
+
+    def __init__(self, result: VideoResult, labels: dict[int, str], size: tuple[int, int]) -> None:
+        self._movement = _Movement(result.part.sightings)
+        self._labels, self._size = labels, size
+        self._letter = max(_LETTER_LEAST, round(_LETTER_SHARE * size[0]))
+        self._patch = functools.lru_cache(maxsize=1024)(self._draw_text)
+        self._actions = defaultdict(list)
+        for action in result.actions:
+            self._actions[action.track].append(action)
+
+    def draw(self, image: np.ndarray, time: float) -> None:
+        """Draw on a frame, uint8 (height, width, 3) BGR, in place."""
+        height, width = self._size
+        thickness = max(1, round(height / 300))
+        persons = list(self._movement.at(time))
+        boxes = {track: (box * [width, height, width, height]).round().astype(int).tolist() for track, box in persons}
+        running = {
+            track: sorted(
+                (action for action in self._actions[track] if action.start <= time < action.end),
+                key=lambda action: -action.score,
+            )[: CROWD_LINES if len(boxes) > CROWD else None]
+            for track in boxes
+        }
+        for track, (left, top, right, bottom) in boxes.items():
+            color = color_of(running[track][0].class_id)[::-1] if running[track] else (255, 255, 255)
+            cv2.rectangle(image, (left, top), (right, bottom), color, thickness)
+        for track, (left, top, *_) in boxes.items():
+            row = top
+            lines = [(f"#{track}", (255, 255, 255))] + [
+                (f"{self._labels[action.class_id]} {action.score:.2f}", color_of(action.class_id))
+                for action in running[track]
+            ]
+            for text, color in lines:
+                row = self._place(image, self._patch(text, color), left, row)
+
+    def _place(self, image: np.ndarray, patch: np.ndarray, left: int, top: int) -> int:
+        """Put a text's pixels on a frame, moved to lie within; return the row below."""
+        height, width = patch.shape[0], min(patch.shape[1], image.shape[1])
+        left = max(0, min(left, image.shape[1] - width))
+        top = max(0, min(top, image.shape[0] - height))
+        image[top : top + height, left : left + width] = patch[: image.shape[0] - top, :width]
+        return top + height
+
+    def _draw_text(self, text: str, color: tuple[int, int, int]) -> np.ndarray:
+        """Return a text on dark ground: uint8 (height, width, 3), BGR."""
+        font, margin = find_font(self._letter, text), max(2, self._letter // 5)
+        left, _, right, _ = font.getbbox(text)
+        ascent, descent = font.getmetrics()
+        patch = Image.new("RGB", (right - left + 2 * margin, ascent + descent + margin), (24, 24, 27))
+        ImageDraw.Draw(patch).text((margin - left, margin // 2), text, font=font, fill=color)
+        return np.asarray(patch)[..., ::-1]
+
+
+def write_annotated(
+    info: VideoInfo, path: Path, result: VideoResult, labels: dict[int, str], tick: Callable[[float], None]
+) -> None:
+    """Write a video with persons and actions drawn in, its times and audio as they were.
+
+    Args:
+        info: of the video.
+        path: an mp4 file.
+        result: what is drawn.
+        labels: class name by id.
+        tick: is told the second that is done.
+    """
+    overlay = Overlay(result, labels, (info.height, info.width))
+    _encode(info, path, overlay.draw, tick)
+
+
+def playable_name(info: VideoInfo, name: str) -> str:
+    """Return the name of the file that `write_playable` makes of a video called `name`."""
+    return f"{name}_source{info.path.suffix.lower() if _plays_in_browsers(info.path) else '.mp4'}"
+
+
+def write_playable(info: VideoInfo, path: Path, tick: Callable[[float], None]) -> None:
+    """Put a video where the page finds it, in a form that browsers play: as it is where they do, else as H.264.
+
+    Args:
+        info: of the video.
+        path: named by `playable_name`.
+        tick: is told the second that is done.
+    """
+    if not _plays_in_browsers(info.path):
+        return _encode(info, path, None, tick)
+    with atomic_path(path) as temporary:
+        temporary.unlink()
+        shutil.copyfile(info.path, temporary)
+    return None
+
+
+def _plays_in_browsers(path: Path) -> bool:
+    if path.suffix.lower() not in _BROWSER_SUFFIXES:
+        return False
+    with av.open(str(path)) as container:
+        codec = container.streams.video[0].codec_context
+        return codec is not None and codec.name in _BROWSER_VIDEO and codec.pix_fmt in _BROWSER_PIXELS
+
+
+def _encode(
+    info: VideoInfo,
+    path: Path,
+    draw: Callable[[np.ndarray, float], None] | None,
+    tick: Callable[[float], None],
+) -> None:
+    """Write a video as H.264 in mp4, every frame at its time; audio is copied, or encoded where mp4 has no place."""
+    # H.264 with quarter-size colors needs even sides.
+    width, height = (extent + extent % 2 for extent in (info.width, info.height))
+    with atomic_path(path) as temporary, VideoDecoder(info.path) as decoder:
+        with av.open(str(temporary), "w", format="mp4", options={"movflags": "+faststart"}) as output:
+            stream = output.add_stream("libx264", rate=info.rate.limit_denominator(100000), options=_ENCODER)
+            stream.width, stream.height, stream.pix_fmt = width, height, "yuv420p"
+            stream.time_base = stream.codec_context.time_base = decoder.unit
+            if info.pixel_aspect != 1:
+                stream.codec_context.sample_aspect_ratio = info.pixel_aspect
+            audio = _Audio(info.path, output)
+            last = None
+            for frame in decoder:
+                image = frame.image
+                if image.shape[:2] != (height, width):
+                    image = cv2.copyMakeBorder(
+                        image, 0, height - image.shape[0], 0, width - image.shape[1], cv2.BORDER_REPLICATE
+                    )
+                if draw is not None:
+                    image = np.ascontiguousarray(image)
+                    draw(image[: info.height, : info.width], float(frame.time))
+                picture = av.VideoFrame.from_ndarray(image, format="bgr24")
+                # Times that a damaged file repeats or turns back must rise for the encoder.
+                last = frame.ticks if last is None else max(frame.ticks, last + 1)
+                picture.pts, picture.time_base = last, decoder.unit
+                output.mux(stream.encode(picture))
+                audio.copy_until(frame.time)
+                tick(float(frame.time))
+            output.mux(stream.encode(None))
+            audio.copy_until(None)
+        decoder.close()
+
+
+class _Audio:
+    """The audio of a video on its way into another file; none where the video has none."""
+
+    def __init__(self, path: Path, output: av.container.OutputContainer) -> None:
+        self._output = output
+        self._container = av.open(str(path))
+        streams = self._container.streams.audio
+        self._packets: Iterator = iter(())
+        if not streams or streams[0].codec_context is None:
+            self._container.close()
+            return
+        source = streams[0]
+        self._source = source
+        self._start = Fraction(self._container.start_time or 0, av.time_base)
+        self._copies = source.codec_context.name in _MP4_AUDIO
+        if self._copies:
+            self._stream = output.add_stream_from_template(source)
+        else:
+            self._stream = output.add_stream("aac", rate=source.codec_context.sample_rate)
+            self._stream.codec_context.layout = source.codec_context.layout.name
+        self._packets = self._container.demux(source)
+        self._waiting = None
+
+    def copy_until(self, time: Fraction | None) -> None:
+        """Write the audio until a second; None: all the rest."""
+        for packet in self._packets:
+            if packet.dts is None:
+                continue
+            now = packet.pts * packet.time_base - self._start
+            self._write(packet)
+            if time is not None and now > time:
+                return
+        if time is None and getattr(self, "_stream", None) is not None:
+            if not self._copies:
+                for frame in self._source.codec_context.decode(None):
+                    self._output.mux(self._stream.encode(frame))
+                self._output.mux(self._stream.encode(None))
+            self._container.close()
+
+    def _write(self, packet: av.Packet) -> None:
+        shift = round(self._start / packet.time_base)
+        if self._copies:
+            packet.pts -= shift
+            packet.dts -= shift
+            packet.stream = self._stream
+            self._output.mux(packet)
+            return
+        for frame in packet.decode():
+            frame.pts = None if frame.pts is None else frame.pts - shift
+            self._output.mux(self._stream.encode(frame))

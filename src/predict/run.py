@@ -1,0 +1,348 @@
+"""From videos to files: parts one by one, then everything that is written."""
+
+import itertools
+import math
+import signal
+import threading
+import time
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from tqdm import tqdm
+
+from src.datasets.video import VideoInfo, find_videos, probe
+from src.predict.detector import Detector
+from src.predict.options import Options, build_detector, build_scorer, given_boxes, read_labels, scores_digest
+from src.predict.outputs import OutputFolder
+from src.predict.page import write_page
+from src.predict.parts import KeyFrame, Part, PartAnalyzer, join_parts
+from src.predict.render import playable_name, write_annotated, write_playable
+from src.predict.results import VideoResult, actions_document, write_actions, write_detections, write_tracks
+from src.predict.scorer import Scorer
+from src.predict.timeline import Rules, find_actions
+from src.utils.errors import UserError
+
+INTERRUPTED = 128 + signal.SIGINT
+_TOTALS = ("index.html", "detections.csv", "tracks.csv", "actions.json")
+
+
+class Interruption:
+    """Ctrl-C, remembered: the files are finished with what there is. A second one ends the program at once."""
+
+    def __init__(self) -> None:
+        self._event = threading.Event()
+
+    @property
+    def requested(self) -> bool:
+        """Whether Ctrl-C was pressed."""
+        return self._event.is_set()
+
+    @contextmanager
+    def watched(self) -> Iterator[None]:
+        """Listen for Ctrl-C meanwhile."""
+
+        def note(*_: object) -> None:
+            signal.signal(signal.SIGINT, signal.default_int_handler)
+            self._event.set()
+
+        before = signal.signal(signal.SIGINT, note)
+        try:
+            yield
+        finally:
+            signal.signal(signal.SIGINT, before)
+
+
+@dataclass
+class Job:
+    """A video to work off.
+
+    Attributes:
+        name: its file's name without suffix.
+        info: what it holds.
+        digest: of all that its scores depend on.
+        parts: beginning and end of each part, in seconds.
+        result: what came out.
+        scored: seconds of it that this run scored.
+    """
+
+    name: str
+    info: VideoInfo
+    digest: str
+    parts: list[tuple[float, float]]
+    result: VideoResult | None = None
+    scored: float = 0.0
+    found: list[Part] = field(default_factory=list)
+
+
+class Run:
+    """One run of predict.
+
+    Args:
+        options: what is asked for.
+
+    Raises:
+        UserError: the network, the detector or the label map cannot be had.
+    """
+
+    def __init__(self, options: Options) -> None:
+        self.options = options
+        cfg = options.config()
+        self._labels = read_labels(options, cfg)
+        self.output = OutputFolder(options.out)
+        self._scorer: Scorer | None = None
+        self._detector: Detector | None = None
+        self.interruption = Interruption()
+        self.failures: dict[str, str] = {}
+
+    @property
+    def scorer(self) -> Scorer:
+        """The network, loaded when first asked for."""
+        if self._scorer is None:
+            self._scorer = build_scorer(self.options)
+        return self._scorer
+
+    def label(self, class_id: int) -> str:
+        """Return the name of a class."""
+        return self._labels[class_id]
+
+    @property
+    def detector(self) -> Detector | None:
+        """What finds persons, loaded when first asked for."""
+        if self._detector is None:
+            self._detector = build_detector(self.options)
+        return self._detector
+
+    def plan(self, videos: dict[str, Path]) -> list[Job]:
+        """Return the jobs of videos; those that cannot be read are noted among the failures."""
+        for name in _TOTALS:
+            self.output.claim(name)
+        jobs = []
+        for name, path in videos.items():
+            with self._noting(name):
+                jobs.append(self._job(name, path))
+        return jobs
+
+    def _job(self, name: str, path: Path) -> Job:
+        options, info = self.options, probe(path)
+        if info.is_truncated:
+            tqdm.write(f"{path}: ends at second {info.duration:g}, before its header says; what there is is used")
+        end = min(info.duration, math.inf if options.end is None else options.end)
+        if options.start >= end:
+            raise UserError(f"{path}: lasts {info.duration:.3f} seconds, expected more than --from {options.start:g}")
+        count = max(1, math.ceil((end - options.start) / options.every_part - 1e-9))
+        edges = [min(options.start + number * options.every_part, end) for number in range(count)] + [end]
+        given_boxes(options, name)
+        if options.video_out:
+            self.output.claim(f"{name}_actions.mp4")
+        return Job(name, info, scores_digest(options, self.scorer.digest, path), list(itertools.pairwise(edges)))
+
+    @contextmanager
+    def _noting(self, name: str) -> Iterator[None]:
+        """Note a user's mistake as the failure of a video."""
+        try:
+            yield
+        except UserError as error:
+            self.failures[name] = str(error)
+            tqdm.write(f"failed: {error}")
+
+    def do_part(self, job: Job, number: int, tick: Callable[[float], None] = lambda _: None) -> Part:
+        """Work off a part and keep it.
+
+        Args:
+            job: the video.
+            number: of the part.
+            tick: is told the second of each key frame that is done.
+
+        Returns:
+            The part; with Ctrl-C what there is of it, which is not kept.
+        """
+        start, end = job.parts[number]
+        analyzer = PartAnalyzer(
+            job.info, self.detector, self.scorer, self.options.sampling, given_boxes(self.options, job.name)
+        )
+        steps = analyzer.analyze(start, end)
+        part = Part(start)
+        for step in steps:
+            if isinstance(step, KeyFrame):
+                tick(step.time)
+                if self.interruption.requested:
+                    # The part comes at once then, up to here.
+                    analyzer.stop()
+            else:
+                part = step
+        if not self.interruption.requested:
+            part.save(self.output.part_path(job.name, job.digest, number))
+        return part
+
+    def work(self, jobs: list[Job]) -> None:
+        """Work off all jobs, part after part, with a progress bar."""
+        seconds = sum(end - start for job in jobs for start, end in job.parts)
+        with tqdm(total=round(seconds, 1), desc="scoring", unit="s", disable=None, dynamic_ncols=True) as bar:
+            for job in jobs:
+                with self._noting(job.name):
+                    self._work_job(job, bar)
+                if self.interruption.requested:
+                    return
+
+    def _work_job(self, job: Job, bar: tqdm) -> None:
+        self.output.drop_other_parts(job.name, job.digest)
+        job.found = []
+        for number, (start, end) in enumerate(job.parts):
+            part = self.output.load_part(job.name, job.digest, number)
+            done = start
+            if part is None:
+
+                def tick(second: float) -> None:
+                    nonlocal done
+                    bar.update(round(second - done, 3))
+                    done = second
+
+                part = self.do_part(job, number, tick)
+                job.scored += end - start
+            bar.update(round(end - done, 3))
+            job.found.append(part)
+            if self.interruption.requested:
+                return
+
+    def finish(self, jobs: list[Job]) -> list[Job]:
+        """Write videos, page and tables of the jobs that have results; return those."""
+        done = []
+        for job in jobs:
+            if job.name in self.failures or not job.found:
+                continue
+            with self._noting(job.name):
+                self._finish_job(job)
+                done.append(job)
+        results = [job.result for job in done]
+        model = {"name": self.scorer.name, "recipe": self.options.recipe()}
+        write_page(self.output.folder / "index.html", results, self._labels, model, self.options.threshold)
+        left_out = write_detections(self.output.folder / "detections.csv", results)
+        if left_out:
+            tqdm.write(f"detections.csv: {left_out} key frames are not on a whole second and stand in tracks.csv alone")
+        write_tracks(self.output.folder / "tracks.csv", results)
+        write_actions(self.output.folder / "actions.json", actions_document(results, self._labels, model))
+        return done
+
+    def _finish_job(self, job: Job) -> None:
+        options = self.options
+        whole = join_parts(job.found)
+        job.found = []
+        start, end = job.parts[0][0], job.parts[-1][1]
+        rules = Rules(self._labels, options.threshold, options.top, options.every, end)
+        actions = find_actions(whole.key_frames, rules)
+        job.result = VideoResult(
+            job.name, str(job.info.path), whole, actions, start, end, job.info.width, job.info.height
+        )
+        if options.video_out:
+            self._write_video(f"{job.name}_actions.mp4", job, f"{job.digest} {options.threshold} {options.top}")
+        self._put_source(job)
+
+    def _write_video(self, name: str, job: Job, digest: str) -> None:
+        digest = f"{digest} {len(job.result.part.key_frames)}"
+        if self.output.is_done(name, digest):
+            return
+        path = self.output.claim(name)
+        with _bar(f"drawing {job.name}", job.info) as tick:
+            write_annotated(job.info, path, job.result, self._labels, tick)
+        self.output.set_done(name, digest)
+
+    def _put_source(self, job: Job) -> None:
+        """Put the video beside the page."""
+        for name in (f"{job.name}_source{suffix}" for suffix in dict.fromkeys([job.info.path.suffix.lower(), ".mp4"])):
+            if self.output.is_done(name, job.digest):
+                job.result.media = name
+                return
+        name = playable_name(job.info, job.name)
+        path = self.output.claim(name)
+        with _bar(f"copying {job.name}", job.info) as tick:
+            write_playable(job.info, path, tick)
+        self.output.set_done(name, job.digest)
+        job.result.media = name
+
+
+@contextmanager
+def _bar(description: str, info: VideoInfo) -> Iterator[Callable[[float], None]]:
+    """Show progress through a video; yields a function that is told the second that is done."""
+    with tqdm(total=round(info.duration, 1), desc=description, unit="s", leave=False, disable=None) as bar:
+        yield lambda second: bar.update(max(0.0, round(second - bar.n, 3)))
+
+
+def find_jobs(video: Path, shard: tuple[int, int] | None) -> dict[str, Path]:
+    """Return the videos by name: of a folder, or the one; of them every N-th from the I-th for a shard (I, N).
+
+    Raises:
+        UserError: there is no such file, or the folder holds no videos.
+    """
+    videos = find_videos(video) if video.is_dir() else {video.stem: video}
+    if shard is not None:
+        names = list(videos)[shard[0] - 1 :: shard[1]]
+        videos = {name: videos[name] for name in names}
+    return videos
+
+
+def predict(options: Options, video: Path, shard: tuple[int, int] | None = None) -> int:
+    """Work off a video or a folder of videos; return the exit status.
+
+    Args:
+        options: what is asked for.
+        video: a file or a folder.
+        shard: (I, N): only every N-th video from the I-th, and no totals.
+
+    Raises:
+        UserError: what would make every video fail.
+    """
+    started = time.monotonic()
+    run = Run(options)
+    videos = find_jobs(video, shard)
+    if len(videos) == 1 and not next(iter(videos.values())).is_file():
+        raise UserError(f"{video}: there is no such video")
+    with run.interruption.watched():
+        jobs = run.plan(videos)
+        if not jobs and len(videos) == 1:
+            raise UserError(next(iter(run.failures.values())))
+        run.work([job for job in jobs if job.name not in run.failures])
+        if shard is None:
+            done = run.finish(jobs)
+            print(summary(done, run, time.monotonic() - started), flush=True)
+        else:
+            print(
+                f"shard {shard[0]}/{shard[1]}: {len(jobs) - len(run.failures)} videos scored; run again without "
+                "--shard, once all shards are done, for the page and the tables",
+                flush=True,
+            )
+    if run.failures:
+        print(f"{len(run.failures)} of {len(videos)} videos failed:")
+        for name, reason in run.failures.items():
+            print(f"  {name}: {reason}")
+    if run.interruption.requested:
+        print("interrupted: the files hold what there was; the same command goes on at the last whole part")
+        return INTERRUPTED
+    return 1 if run.failures else 0
+
+
+def summary(jobs: list[Job], run: Run, elapsed: float) -> str:
+    """Return who did what most, how fast it went and where the files are."""
+    lines = []
+    for job in jobs:
+        totals: dict[tuple[int, int], float] = defaultdict(float)
+        for action in job.result.actions:
+            totals[action.track, action.class_id] += action.end - action.start
+        persons = {int(track) for frame in job.result.part.key_frames for track in frame.tracks}
+        lines.append(f"{job.name}: {len(persons)} persons, {len(job.result.actions)} actions")
+        for (track, class_id), seconds in Counter(totals).most_common(5):
+            lines.append(f"  #{track} {run.label(class_id)}: {seconds:.0f} s")
+        if persons and not job.result.actions:
+            lines.append(f"  no score reached --threshold {run.options.threshold:g}")
+    scored = sum(job.scored for job in jobs)
+    if scored:
+        lines.append(
+            f"{scored:.0f} seconds of video in {elapsed:.0f} s, {scored / elapsed:.2f} times as fast as they play"
+        )
+    lines.append(
+        f"open {run.output.folder / 'index.html'} in a browser; beside it detections.csv, tracks.csv, "
+        f"actions.json{' and the videos with labels' if run.options.video_out else ''}"
+    )
+    return "\n".join(lines)

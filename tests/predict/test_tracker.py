@@ -1,0 +1,53 @@
+"""Detections become tracks, and tracks go on from part to part."""
+
+from pathlib import Path
+
+import numpy as np
+
+from src.predict.parts import KeyFrame, Part, join_parts
+from src.predict.tracker import Tracker
+
+
+def moved(x: float) -> np.ndarray:
+    return np.array([[x, 0.2, x + 0.2, 0.8]])
+
+
+def part(start: float, track: int, times: list[float]) -> Part:
+    frame = KeyFrame(start, np.array([track]), moved(0.1), np.ones(1), np.ones((1, 2), np.float32))
+    return Part(start, [frame], np.array([[time, track, *moved(0.1)[0], 0.9] for time in times]))
+
+
+def test_a_person_who_moves_keeps_one_number_through_a_gap() -> None:
+    tracker = Tracker()
+    for step in (0, 1, 2, 4, 5):
+        tracker.update(step / 5, moved(0.1 + 0.02 * step), np.array([0.9]))
+    assert [track.number for track in tracker.tracks] == [0]
+    np.testing.assert_allclose(tracker.tracks[0].at(0.6)[0], [0.16, 0.2, 0.36, 0.8], atol=1e-9)
+
+
+def test_weak_detections_go_on_and_do_not_begin() -> None:
+    tracker = Tracker()
+    tracker.update(0.0, np.concatenate([moved(0.1), moved(0.7)]), np.array([0.9, 0.3]))
+    tracker.update(0.2, np.concatenate([moved(0.1), moved(0.7)]), np.array([0.3, 0.3]))
+    assert [track.scores for track in tracker.tracks] == [[0.9, 0.3]]
+
+
+def test_the_same_boxes_in_the_common_seconds_are_the_same_person() -> None:
+    whole = join_parts([part(0.0, 3, [9.2, 9.6, 10.0, 10.4]), part(10.0, 0, [9.2, 9.6, 10.0, 10.4])])
+    assert [frame.tracks.tolist() for frame in whole.key_frames] == [[0], [0]]
+    assert whole.sightings[:, 0].tolist() == [9.2, 9.6, 10.0, 10.4]
+
+
+def test_a_part_is_read_as_it_was_saved(tmp_path: Path) -> None:
+    before = part(10.0, 2, [10.0, 10.2])
+    before.thumbnails = {2: b"image"}
+    before.save(tmp_path / "part.npz")
+    after = Part.load(tmp_path / "part.npz")
+    assert (after.start, after.thumbnails) == (10.0, {2: b"image"})
+    np.testing.assert_array_equal(after.sightings, before.sightings)
+    np.testing.assert_array_equal(after.key_frames[0].boxes_norm, before.key_frames[0].boxes_norm)
+
+
+def test_a_damaged_part_counts_as_not_done(tmp_path: Path) -> None:
+    (tmp_path / "part.npz").write_bytes(b"PK\x03\x04 cut off")
+    assert Part.load(tmp_path / "part.npz") is None

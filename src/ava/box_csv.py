@@ -3,7 +3,6 @@
 import codecs
 import csv
 import os
-import re
 from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 from pathlib import Path
@@ -37,7 +36,6 @@ if TYPE_CHECKING:
 
 # Bytes parsed at a time by each thread: small enough that memory is used again and again.
 _SPAN_BYTES = 2 << 20
-_HEXADECIMAL = re.compile(rb"0[xX]")
 _ROWS_WRITTEN_AT_ONCE = 1 << 16
 _GROUND_TRUTH, _DETECTIONS = RowRule(scored=False), RowRule(scored=True)
 
@@ -173,11 +171,9 @@ def _read_span(path: Path, start: int, end: int, columns: int, rule: RowRule) ->
         content = file.read(end - start)
     empty_frames: frozenset[tuple[str, float]] = frozenset()
     try:
-        if _HEXADECIMAL.search(content):  # which pyarrow takes for an integer
-            raise pyarrow.ArrowInvalid("a hexadecimal number, perhaps")
         parsed = _parse_columns(content, columns, rule, plain=True)
     except pyarrow.ArrowInvalid:
-        # Seldom: rows of two fields, seconds with a fraction, class ids as 3.0 or empty.
+        # Seldom: rows of two fields, and class ids that are empty.
         content, empty_frames = _without_frame_rows(content)
         parsed = _parse_columns(content, columns, rule, plain=False)
     names, video, second, corners, row_class, row_score = parsed
@@ -189,7 +185,9 @@ def _read_span(path: Path, start: int, end: int, columns: int, rule: RowRule) ->
         fresh[1:] |= column[1:] != column[:-1]
     boxes = np.stack([column[fresh] for column in corners], axis=1)
     second = second[fresh].astype(np.float64).round(SECOND_DECIMALS)
-    if not rows_fit(second, boxes, row_class, row_score, rule):
+    with np.errstate(invalid="ignore"):
+        class_id = row_class.astype(np.int16)
+    if not (class_id == row_class).all() or not rows_fit(second, boxes, class_id, row_score, rule):
         raise _UnfitError("a value out of range")
     return BoxTable(
         names,
@@ -197,7 +195,7 @@ def _read_span(path: Path, start: int, end: int, columns: int, rule: RowRule) ->
         second,
         boxes,
         np.cumsum(fresh, dtype=np.int32) - np.int32(1),
-        row_class.astype(np.int16),
+        class_id,
         row_score,
         empty_frames,
     )
@@ -212,7 +210,7 @@ def _parse_columns(content: bytes, columns: int, rule: RowRule, *, plain: bool) 
         content: whole lines.
         columns: of each row.
         rule: whether the last one is a score.
-        plain: seconds and class ids are plain integers, which are parsed in half the time.
+        plain: seconds and class ids are numbers as others are, which pyarrow parses; otherwise they are parsed as text.
     """
     import pyarrow
     from pyarrow import csv as arrow_csv
@@ -223,8 +221,7 @@ def _parse_columns(content: bytes, columns: int, rule: RowRule, *, plain: bool) 
     wanted = (*COLUMNS, "score") if rule.scored else COLUMNS
     text = pyarrow.dictionary(pyarrow.int32(), pyarrow.string())
     types = dict.fromkeys(wanted, pyarrow.float64())
-    types |= {"video": text, "second": pyarrow.int32() if plain else text}
-    types |= {"class id": pyarrow.int16() if plain else text}
+    types |= {"video": text} if plain else {"video": text, "second": text, "class id": text}
     table = arrow_csv.read_csv(
         pyarrow.BufferReader(content),
         read_options=arrow_csv.ReadOptions(

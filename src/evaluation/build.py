@@ -34,7 +34,7 @@ def build_evaluator(cfg: CfgNode, videos: Sequence[str] = (), second_stride: int
     annotations = Path(cfg.DATA.PATH_TO_DATA_DIR) / cfg.AVA.ANNOTATION_DIR
     ground_truth = read_ground_truth(annotations / cfg.AVA.GROUNDTRUTH_FILE)
     excluded = read_excluded(annotations / cfg.AVA.EXCLUSION_FILE) if cfg.AVA.EXCLUSION_FILE else ()
-    seconds = None if second_stride == 1 else range(0, int(ground_truth.second.max()) + 1, second_stride)
+    seconds = None if second_stride == 1 else range(0, int(ground_truth.second.max(initial=0)) + 1, second_stride)
     return AvaEvaluator(
         ground_truth,
         read_label_map(annotations / cfg.AVA.LABEL_MAP_FILE),

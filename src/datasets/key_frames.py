@@ -15,6 +15,8 @@ from src.utils.errors import UserError
 
 # More than there are classes: a box and a label make one number.
 _LABEL_SPAN = 1 << 16
+# A larger share of rows below the score threshold is worth a word.
+_FEW_LEFT_OUT = 0.1
 
 
 @dataclass(frozen=True)
@@ -31,7 +33,8 @@ class KeyFrames:
         boxes_norm: float64 (boxes, 4).
         label_start: int64 (boxes + 1,).
         labels: int16 (labels,), class indices from 0.
-        left_out: for each list with rows of videos that are not known, a line that says so.
+        left_out: lines that say what was left out of which list: rows of videos that are not known, and many rows
+            below the score threshold.
     """
 
     video: np.ndarray
@@ -114,7 +117,13 @@ def load_key_frames(
                 counts &= second % second_stride == 0
             rows = counts[table.row_box]
             if scored:
-                rows &= table.row_score >= score_threshold
+                low_score = table.row_score < score_threshold
+                rows &= ~low_score
+                if low_score.sum() > len(low_score) * _FEW_LEFT_OUT:
+                    left_out.append(
+                        f"{path}: left out {low_score.sum()} of {len(low_score)} rows, whose score is below "
+                        f"{score_threshold:g} (AVA.DETECTION_SCORE_THRESH)"
+                    )
             parts.append(_boxes_of_rows(table, video, rows))
         return _group(parts) | {"left_out": np.array(left_out, np.str_)}
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from src.ava.box_csv import read_detections, read_excluded, read_ground_truth
 from src.ava.label_map import read_label_map
 from src.evaluation.ava_metric import ORDERS, evaluate_boxes
+from src.evaluation.sanity import check_tables, warning_lines
 from src.utils.arguments import OneLineParser
 from src.utils.errors import UserError, run_main
 from src.utils.files import write_atomic
@@ -60,6 +61,8 @@ def main() -> int:
     )
     print(result.format_table())
     print(f"AVA eval done in {time.perf_counter() - start:.2f} seconds.")
+    for line in warning_lines(check_tables(ground_truth, detections, label_map, excluded)):
+        print(line, file=sys.stderr)
     try:
         if args.json:
             write_atomic(args.json, json.dumps(result.metrics(), indent=1) + "\n")

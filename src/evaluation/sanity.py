@@ -3,6 +3,7 @@
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
+from pathlib import PurePath
 
 import numpy as np
 
@@ -11,6 +12,8 @@ from src.ava.rows import format_second
 
 _PIXELS = 2.0
 """A coordinate above this is no rounding error of a box that leaves the picture: it is in pixels."""
+
+_EXAMPLES_IN_A_LINE = 3
 
 
 @dataclass(frozen=True)
@@ -65,6 +68,23 @@ def check_tables(
         name: {table.video_names[v] for v in np.unique(table.video[kept[name]])} for name, table in tables.items()
     }
     frames = {name: _first_boxes(keys[name], kept[name]) for name in tables}
+    common = np.intersect1d(keys["ground truth"][kept["ground truth"]], keys["detections"][kept["detections"]])
+    nothing = ["none"] if len(frames["ground truth"]) and len(frames["detections"]) and not len(common) else []
+    add(
+        "ground truth and detections have no frame in common",
+        nothing,
+        str,
+        1,
+        "these files do not belong together: compare the names of videos and the seconds",
+    )
+    suffixed = _names_apart_by_suffix(videos["ground truth"], videos["detections"])
+    add(
+        "video names that differ by a suffix only",
+        suffixed,
+        str,
+        len(videos["ground truth"]),
+        "names must be the same in both files: take the suffix away from one",
+    )
     for here, there, frame_meaning, video_meaning in (
         ("ground truth", "detections", "everything on them counts as missed", "everything in them counts as missed"),
         ("detections", "ground truth", "every detection on them counts as false", "all of them are false"),
@@ -88,8 +108,11 @@ def check_tables(
         flat = np.flatnonzero(kept[name] & (size <= 0).any(axis=1))
         meaning = "they cannot be found" if name == "ground truth" else "the metric drops them"
         add(f"boxes of the {name} without area", flat, describe, total, meaning)
-        ids, count = np.unique(table.row_class[kept[name][table.row_box]], return_counts=True)
-        unknown = [f"{i} ({n:,} rows)" for i, n in zip(ids.tolist(), count.tolist(), strict=True) if i not in label_map]
+        rows = slice(None) if kept[name].all() else kept[name][table.row_box]
+        count = np.bincount(table.row_class[rows].view(np.uint16))
+        found = np.flatnonzero(count)
+        ids = dict(zip(found.astype(np.uint16).view(np.int16).tolist(), count[found].tolist(), strict=True))
+        unknown = [f"{i} ({ids[i]:,} rows)" for i in sorted(ids) if i not in label_map]
         add(
             f"class ids of the {name} not in the label map",
             unknown,
@@ -111,6 +134,29 @@ def check_tables(
         "only one of them can be found",
     )
     return checks
+
+
+def warning_lines(checks: Sequence[Check]) -> list[str]:
+    """Return a line for each check that found something, problems first."""
+    lines = []
+    for level, word in (("problem", "warning"), ("note", "note")):
+        for check in checks:
+            if check.level == level:
+                more = ", ..." if check.count > _EXAMPLES_IN_A_LINE else ""
+                examples = ", ".join(check.examples[:_EXAMPLES_IN_A_LINE]) + more
+                lines.append(f"{word}: {check.title}: {check.count:,} of {check.total:,} ({examples}); {check.meaning}")
+    return lines
+
+
+def _names_apart_by_suffix(truth: set[str], found: set[str]) -> list[str]:
+    """Pairs of names of which one is the other with a suffix as `.mp4`."""
+    by_stem = {PurePath(name).stem: name for name in sorted(found)} | {name: name for name in found}
+    pairs = []
+    for name in sorted(truth - found):
+        other = by_stem.get(name) or by_stem.get(PurePath(name).stem)
+        if other:
+            pairs.append(f"{name} and {other}")
+    return pairs
 
 
 def _first_boxes(keys: np.ndarray, kept: np.ndarray) -> np.ndarray:

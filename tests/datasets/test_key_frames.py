@@ -50,6 +50,9 @@ def test_truth_is_taken_whole_and_predictions_from_the_threshold_on(tmp_path):
     predicted = "".join(f"a,902,0.{n},0.2,0.9,0.9,2,{score}\n" for n, score in enumerate(["0.79", "0.8", "0.81"]))
     keys = load(tmp_path, truth, predicted)
     assert keys.boxes(0)[:, 0].tolist() == [0.1, 0.1, 0.2]
+    assert keys.left_out == (
+        f"{tmp_path}/predicted.csv: left out 1 of 3 rows, whose score is below 0.8 (AVA.DETECTION_SCORE_THRESH)",
+    )
 
 
 def test_a_truth_list_may_lack_the_person_column(tmp_path):

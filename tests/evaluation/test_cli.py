@@ -109,3 +109,41 @@ def test_output_that_cannot_be_written_is_refused(repository, files, tmp_path):
 def test_iou_must_be_above_0_and_at_most_1(repository, files):
     assert run(repository, files, "--iou", "0").returncode == 2
     assert run(repository, files, "--iou", "1.5").returncode == 2
+
+
+@pytest.mark.parametrize(
+    ("truth", "found", "message"),
+    [
+        (
+            TRUTH.replace("v,", "v.mp4,"),
+            FOUND,
+            "warning: video names that differ by a suffix only: 1 of 1 (v.mp4 and v)",
+        ),
+        ("v,0902,16,9,80,86,1,0\n", FOUND, "warning: boxes of the ground truth in pixels: 1 of 1 (v,0902: 16 9 80 86)"),
+        (TRUTH, FOUND.replace("090", "000"), "warning: ground truth and detections have no frame in common"),
+        (TRUTH, "v,0902,0.1,0.1,0.5,0.5,5,0.9\n", "note: class ids of the detections not in the label map: 1 of 1 (5"),
+    ],
+)
+def test_files_that_do_not_match_are_told_without_a_report(repository, files, truth, found, message):
+    files["groundtruth"].write_text(truth)
+    files["detections"].write_text(found)
+    done = run(repository, files)
+    assert done.returncode == 0
+    assert message in done.stderr
+    assert all(line.startswith(("warning: ", "note: ")) for line in done.stderr.splitlines())
+
+
+def test_class_ids_from_zero_are_refused(repository, files):
+    files["detections"].write_text(FOUND + "v,0903,0.1,0.1,0.5,0.4,0,0.7\n")
+    done = run(repository, files)
+    assert done.returncode == 2
+    assert "det.csv: row 4: class id is '0'" in done.stderr
+    assert "ids count from 1, as in the label map" in done.stderr
+
+
+def test_the_ground_truth_of_ava_kinetics(repository, files):
+    """Rows of two fields list frames without boxes, seconds have fractions; frames that are not listed do not count."""
+    files["groundtruth"].write_text("v,0902,0.1,0.1,0.5,0.5,1,0\nv,0903\nw,11.5,0.1,0.1,0.5,0.5,1,0\n")
+    files["detections"].write_text("x,1,0,0,1,1,1,0.95\nw,11.500000,0.1,0.1,0.5,0.5,1,0.9\nv,903,0,0,1,1,1,0.8\n")
+    done = run(repository, files)
+    assert "'PascalBoxes_Precision/mAP@0.5IOU': 0.5\n" in done.stdout

@@ -2,7 +2,7 @@
 
 import pytest
 
-from src.evaluation.sanity import Check, check_tables
+from src.evaluation.sanity import Check, check_tables, warning_lines
 from tests.evaluation.tables import LABELS, LEFT, RIGHT, table
 
 TRUTH = [("a", 902, *LEFT, 1), ("a", 903, *LEFT, 3), ("b", 902, *RIGHT, 7)]
@@ -12,7 +12,7 @@ FOUND = [(*row, 0.5) for row in TRUTH]
 def found_by_checks(truth=TRUTH, found=FOUND, **options) -> dict[str, Check]:
     """The checks that found something, by title."""
     checks = check_tables(table(truth), table(found, True), LABELS, **options)
-    assert len(checks) == 14
+    assert len(checks) == 16
     return {check.title: check for check in checks if check.level != "ok"}
 
 
@@ -72,3 +72,26 @@ def test_only_the_first_few_are_named_but_all_are_counted():
     checks = found_by_checks(found=[*FOUND, *[("a", 1000 + at, *LEFT, 1, 0.5) for at in range(20)]], max_examples=3)
     check = checks["frames in the detections but not in the ground truth"]
     assert (check.count, check.examples) == (20, ["a,1000", "a,1001", "a,1002"])
+
+
+def test_names_that_differ_by_a_suffix_and_files_with_nothing_in_common():
+    truth = [(f"{video}.mp4", *rest) for video, *rest in TRUTH]
+    checks = found_by_checks(truth=truth)
+    check = checks["video names that differ by a suffix only"]
+    assert (check.count, check.examples, check.level) == (2, ["a.mp4 and a", "b.mp4 and b"], "problem")
+    assert checks["ground truth and detections have no frame in common"].level == "problem"
+    swapped = check_tables(table(TRUTH), table([(f"{video}.mp4", *rest) for video, *rest in FOUND], True), LABELS)
+    assert [c.examples for c in swapped if c.title == check.title] == [["a and a.mp4", "b and b.mp4"]]
+
+
+def test_what_was_found_makes_a_line_each_problems_first():
+    checks = check_tables(table(TRUTH), table([*FOUND, ("a", 904, *LEFT, 2, 1.5)], True), LABELS)
+    checks += check_tables(table([]), table([("a", 904, 10, 10, 90, 90, 1, 0.5)], True), LABELS)
+    assert [line[:60] for line in warning_lines(checks)] == [
+        "warning: videos in the detections but not in the ground trut",
+        "warning: boxes of the detections in pixels: 1 of 1 (a,0904: ",
+        "note: frames in the detections but not in the ground truth: ",
+        "note: class ids of the detections not in the label map: 1 of",
+        "note: scores outside [0, 1]: 1 of 4 (1.5); the metric only n",
+        "note: frames in the detections but not in the ground truth: ",
+    ]

@@ -37,7 +37,7 @@ def start(repository: Path, recipe: list[object], recipe_file: Path) -> Callable
     """Return a function that starts train.py with the tiny network in a folder."""
 
     def started(output: Path, *overrides: object, through: int | None = None, **options: object) -> subprocess.Popen:
-        command = [sys.executable, str(repository / "tests" / "engine" / "tiny.py"), "train", "--cfg", str(recipe_file)]
+        command = [sys.executable, str(repository / "tests" / "tiny.py"), "train", "--cfg", str(recipe_file)]
         settings = [*recipe, *SETTINGS, "OUTPUT_DIR", output / "out", "TRAIN.AUTO_RESUME", True, *overrides]
         output.mkdir(exist_ok=True)
         with (output / "log").open("a") as log:

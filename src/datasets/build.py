@@ -167,8 +167,10 @@ def build_train_loader(
 def build_test_loader(dataset: AvaDataset, rank: int = 0, world_size: int = 1) -> Loader:
     """Return the test batches of one device, each of one shape.
 
-    Key frames are grouped by the size of their clip, and a group's last batch is filled up with dummy samples (mask
-    zero, key -1). All devices together hold each key frame once; their numbers of batches may differ.
+    Key frames are grouped by the size of their clip, and a group's last batch is filled up with padding (mask zero, key
+    -1). Devices share out whole batches: a key frame has the same place in the same batch whatever their number, and so
+    the same score to the last bit (vectorized loops round by where in an array a number stands). All devices together
+    hold each key frame once; their numbers of batches may differ.
 
     Args:
         dataset: the split `val` or `test`.
@@ -182,9 +184,9 @@ def build_test_loader(dataset: AvaDataset, rank: int = 0, world_size: int = 1) -
     for size in sorted(set(sizes.values())):
         group = [video for video, video_size in sizes.items() if video_size == size]
         indices = np.flatnonzero(np.isin(dataset.key_frames.video, group))
-        mine = np.array_split(indices, world_size)[rank]
-        padded = np.pad(mine, (0, -len(mine) % batch), constant_values=-1)
-        sections.append((_deal(padded, workers), size))
+        padded = np.pad(indices, (0, -len(indices) % batch), constant_values=-1)
+        batches = _deal(padded, workers).reshape(-1, batch)
+        sections.append((np.array_split(batches, world_size)[rank].reshape(-1), size))
     return Loader(dataset, sections, batch)
 
 

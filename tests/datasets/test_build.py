@@ -99,6 +99,20 @@ def test_every_key_frame_is_tested_once_in_batches_of_one_shape(write_data, worl
     assert sorted(real(seen)) == EVERY_KEY
 
 
+@pytest.mark.parametrize("workers", [0, 2])
+def test_a_key_frame_is_in_the_same_batch_on_any_number_of_devices(write_data, workers):
+    dataset = AvaDataset(write_data(VIDEOS, ROWS, "DATA_LOADER.NUM_WORKERS", workers, "TEST.BATCH_SIZE", 3), "test")
+
+    def batches(world_size: int) -> list[list[list[int]]]:
+        loaders = [build_test_loader(dataset, rank, world_size) for rank in range(world_size)]
+        return sorted(batch["key"].tolist() for loader in loaders for batch in loader)
+
+    alone = batches(1)
+    assert len(alone) > 3
+    assert batches(2) == alone
+    assert batches(3) == alone
+
+
 def test_workers_give_the_same_samples_as_the_process_itself(write_data):
     cfg = write_data(VIDEOS, ROWS, "DATA_LOADER.NUM_WORKERS", 2)
     dataset = AvaDataset(cfg, "train")

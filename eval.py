@@ -26,8 +26,8 @@ def main() -> int:
     from src.checkpoint.class_names import check_class_names, class_names
     from src.checkpoint.loading import load_into
     from src.checkpoint.mindspore_format import load_checkpoint
-    from src.datasets.ava_dataset import AvaDataset
     from src.datasets.build import build_test_loader
+    from src.datasets.kinds import build_dataset
     from src.engine.checkpointer import averaged_weights
     from src.engine.evaluation import evaluate, write_result
     from src.engine.mixed_precision import to_mixed_precision
@@ -41,7 +41,7 @@ def main() -> int:
     make_output_folder(output, group)
     arrays = load_checkpoint(path)
     check_class_names(class_names(arrays), read_class_names(cfg), path, cfg.AVA.LABEL_MAP_FILE)
-    dataset = AvaDataset(cfg, "test")
+    dataset = build_dataset(cfg, "test")
     evaluator = build_evaluator(cfg, dataset.frames.names, dataset.second_stride)
     level = cfg.TEST.AMP_LEVEL
     network = to_mixed_precision(build_model(cfg, device_layers(cfg, level)), level, target)

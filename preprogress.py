@@ -12,7 +12,7 @@ import re
 import sys
 from pathlib import Path
 
-from src.datasets.ava_dataset import AvaDataset
+from src.datasets.kinds import build_dataset
 from src.deploy.manifest import check_dataset, manifest_config, read_manifest
 from src.deploy.shards import count_shards, run_id, write_shard
 from src.utils.arguments import OneLineParser
@@ -43,7 +43,7 @@ def main() -> int:
     manifest = read_manifest(args.mindir)
     cfg = manifest_config(manifest, args.dataset)
     check_dataset(manifest, cfg)
-    dataset = AvaDataset(cfg, "test")
+    dataset = build_dataset(cfg, "test")
     if args.output:
         write_shard(dataset, manifest, args.output, *args.shard)
     else:

@@ -24,7 +24,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     from src.checkpoint.class_names import class_names, differing_classes
     from src.checkpoint.loading import load_into
     from src.checkpoint.mindspore_format import load_checkpoint
-    from src.datasets.ava_dataset import AvaDataset
+    from src.datasets.kinds import build_dataset
     from src.engine.interrupt import STATUS, StopRequest
     from src.engine.mixed_precision import to_mixed_precision
     from src.engine.trainer import Trainer
@@ -34,7 +34,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     group = init_process_group()
     log_on_main_only(group)
     stop = StopRequest()
-    dataset = AvaDataset(cfg, "train")
+    dataset = build_dataset(cfg, "train")
     level = cfg.TRAIN.AMP_LEVEL
     network = to_mixed_precision(build_model(cfg, device_layers(cfg, level)), level, target)
     names = read_class_names(cfg)

@@ -4,7 +4,7 @@ PySlowFast's names stand in the middle: a table for each source leads to them, o
 """
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -88,18 +88,29 @@ class Naming:
         mark: a name that only this source has.
         rules: the table to PySlowFast's names.
         own_prefix: what the source itself may put before the mark; the table removes it.
+        head: puts a parameter of the source's last layer, by its name there, into our order of outputs and inputs.
     """
 
     mark: str
     rules: Rules
     own_prefix: str = ""
+    head: Callable[[str, np.ndarray], np.ndarray] | None = None
+
+
+def _mmaction2_head(name: str, array: np.ndarray) -> np.ndarray:
+    if "roi_head." in name:
+        return array[1:]  # output 0 is the background, which is never trained
+    if array.ndim == 2:
+        # The recogniser puts the Fast channels first, one for eight of the Slow pathway.
+        return np.roll(array, -(array.shape[1] // 9), axis=1)
+    return array
 
 
 NAMINGS = {
     "caffe2": Naming("conv1_w", CAFFE2),
     "pyth": Naming("s1.pathway0_stem.bn.weight", ()),
     "pytorchvideo": Naming("blocks.0.multipathway_blocks.0.conv.weight", PYTORCHVIDEO, "model."),
-    "mmaction2": Naming("backbone.slow_path.conv1.conv.weight", MMACTION2),
+    "mmaction2": Naming("backbone.slow_path.conv1.conv.weight", MMACTION2, head=_mmaction2_head),
     "ckpt": Naming("s1.pathway0_stem.bn.gamma", MINDSPORE),
 }
 # Parts that wrappers put into names: DataParallel and DistributedDataParallel, torch.compile, FSDP.
@@ -195,22 +206,13 @@ def convert(arrays: Mapping[str, LazyArray], kind: str, source: str, prefix: str
         UserError: two names of the source mean the same parameter.
     """
     converted: dict[str, LazyArray] = {}
+    head = NAMINGS[kind].head
     for theirs, array in arrays.items():
         bare = unwrapped(theirs)
         ours = to_mindspore(to_pyslowfast(bare.removeprefix(prefix), kind)) if bare.startswith(prefix) else theirs
         if ours in converted:
             raise UserError(f"{source}: {ours} is in it twice, the second time as {theirs}")
-        if kind == "mmaction2" and ours.startswith(HEAD) and array.shape:
-            array = _mmaction2_head(bare, as_array(array, source))
+        if head and ours.startswith(HEAD) and array.shape:
+            array = head(bare, as_array(array, source))
         converted[ours] = array
     return converted
-
-
-def _mmaction2_head(name: str, array: np.ndarray) -> np.ndarray:
-    """Put a parameter of mmaction2's last layer into our order of outputs and inputs."""
-    if "roi_head." in name:
-        return array[1:]  # output 0 is the background, which is never trained
-    if array.ndim == 2:
-        # The recogniser puts the Fast channels first, one for eight of the Slow pathway.
-        return np.roll(array, -(array.shape[1] // 9), axis=1)
-    return array

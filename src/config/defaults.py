@@ -68,7 +68,7 @@ _C.MODEL = CfgNode()
 _C.MODEL.NUM_CLASSES = 80
 # Chance that a feature is dropped before the last layer, in training.
 _C.MODEL.DROPOUT_RATE = 0.5
-# The loss: bce (binary cross-entropy of every class).
+# The loss, by its name in src/models/losses.py: bce is binary cross-entropy of every class.
 _C.MODEL.LOSS_FUNC = "bce"
 # What closes the head: sigmoid (independent classes) or none (logits).
 _C.MODEL.HEAD_ACT = "sigmoid"
@@ -76,7 +76,7 @@ _C.MODEL.HEAD_ACT = "sigmoid"
 _C.MODEL.FC_INIT_STD = 0.01
 
 _C.RESNET = CfgNode()
-# 50 or 101.
+# One of src/models/stage_depths.py: 50 or 101 layers.
 _C.RESNET.DEPTH = 50
 # Channels of the first residual stage's 3 x 3 convolutions in the Slow pathway; all widths follow from it.
 _C.RESNET.WIDTH_PER_GROUP = 64

@@ -9,9 +9,11 @@ from pathlib import Path
 import numpy as np
 from fvcore.common.config import CfgNode
 
+from src.ava.box_csv import read_ground_truth
+from src.ava.box_table import BoxTable
 from src.ava.frame_list import FrameList
 from src.datasets import transform
-from src.datasets.key_frames import load_key_frames
+from src.datasets.key_frames import KeyFrames, load_key_frames
 from src.datasets.sources import FrameFiles, FrameSource, VideoFiles
 from src.utils.errors import UserError
 
@@ -43,6 +45,9 @@ class _ClipMemory:
 class AvaDataset:
     """The key frames of a split, each with the clip around it.
 
+    A dataset that keeps its frames or boxes in another way is a subclass with `frame_source`, `load_key_frames` and
+    `ground_truth` of its own, and chosen in `src.datasets.kinds`.
+
     Attributes:
         cfg: the configuration.
         frames: where frames come from; its `names` are the videos.
@@ -66,22 +71,12 @@ class AvaDataset:
         self._train = split == "train"
         self.second_stride = _VALIDATION_STRIDE if split == "val" and not cfg.AVA.FULL_TEST_ON_VAL else 1
         root = Path(cfg.DATA.PATH_TO_DATA_DIR)
-        annotations = root / cfg.AVA.ANNOTATION_DIR
-        truth = cfg.AVA.TRAIN_GT_BOX_LISTS if self._train else []
-        predicted = cfg.AVA.TRAIN_PREDICT_BOX_LISTS if self._train else cfg.AVA.TEST_PREDICT_BOX_LISTS
-        self.frames = self._frame_source(root)
-        self.key_frames = load_key_frames(
-            [annotations / name for name in truth],
-            [annotations / name for name in predicted],
-            self.frames.names,
-            num_classes=cfg.MODEL.NUM_CLASSES,
-            score_threshold=cfg.AVA.DETECTION_SCORE_THRESH,
-            valid_seconds=tuple(cfg.AVA.VALID_SECONDS),
-            second_stride=self.second_stride,
-        )
+        self.frames = self.frame_source(root)
+        self.key_frames = self.load_key_frames()
         for line in self.key_frames.left_out:
             _LOGGER.warning(line)
         if not len(self.key_frames):
+            truth, predicted = self.box_lists()
             raise UserError(
                 f"{', '.join(map(str, (*truth, *predicted)))}: no box at a key frame of the {split} split "
                 "(see AVA.DETECTION_SCORE_THRESH and AVA.VALID_SECONDS)"
@@ -224,7 +219,38 @@ class AvaDataset:
         half = self.cfg.DATA.NUM_FRAMES * self.cfg.DATA.SAMPLING_RATE // 2
         return np.rint((second - self.cfg.AVA.FIRST_SECOND) * self.cfg.AVA.FPS).astype(np.int64) - half
 
-    def _frame_source(self, root: Path) -> FrameSource:
+    def load_key_frames(self) -> KeyFrames:
+        """Return the split's key frames, whose videos are indices into `self.frames.names`."""
+        truth, predicted = self.box_lists()
+        return load_key_frames(
+            truth,
+            predicted,
+            self.frames.names,
+            num_classes=self.cfg.MODEL.NUM_CLASSES,
+            score_threshold=self.cfg.AVA.DETECTION_SCORE_THRESH,
+            valid_seconds=tuple(self.cfg.AVA.VALID_SECONDS),
+            second_stride=self.second_stride,
+        )
+
+    @staticmethod
+    def ground_truth(cfg: CfgNode) -> BoxTable:
+        """Return what the test splits' scores are compared with.
+
+        Raises:
+            UserError: AVA.GROUNDTRUTH_FILE cannot be read.
+        """
+        return read_ground_truth(Path(cfg.DATA.PATH_TO_DATA_DIR) / cfg.AVA.ANNOTATION_DIR / cfg.AVA.GROUNDTRUTH_FILE)
+
+    def box_lists(self) -> tuple[list[Path], list[Path]]:
+        """Return the files of the split's true and predicted boxes."""
+        ava = self.cfg.AVA
+        truth = ava.TRAIN_GT_BOX_LISTS if self._train else []
+        predicted = ava.TRAIN_PREDICT_BOX_LISTS if self._train else ava.TEST_PREDICT_BOX_LISTS
+        folder = Path(self.cfg.DATA.PATH_TO_DATA_DIR) / ava.ANNOTATION_DIR
+        return [folder / name for name in truth], [folder / name for name in predicted]
+
+    def frame_source(self, root: Path) -> FrameSource:
+        """Return where the frames of the split's videos come from, below the data root."""
         ava = self.cfg.AVA
         # In testing, neighbouring key frames follow each other and share frames.
         keep = not self._train

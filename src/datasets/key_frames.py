@@ -131,6 +131,18 @@ def load_key_frames(
     return KeyFrames(**tables | {"left_out": tuple(tables["left_out"].tolist())})
 
 
+def group_table(table: BoxTable, names: Sequence[str]) -> KeyFrames:
+    """Return the key frames of boxes that all count, for a dataset that does not keep them in lists.
+
+    Args:
+        table: boxes with classes, or with class -1 for none.
+        names: the videos; boxes of others are left out.
+    """
+    videos = {name: index for index, name in enumerate(names)}
+    video = np.array([videos.get(name, -1) for name in table.video_names], np.int64)[table.video]
+    return KeyFrames(**_group([_NO_BOXES, _boxes_of_rows(table, video, video[table.row_box] >= 0)]), left_out=())
+
+
 def _some(names: set[str]) -> str:
     return ", ".join(sorted(names)[:5]) + (", ..." if len(names) > 5 else "")
 

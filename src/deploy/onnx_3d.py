@@ -6,7 +6,7 @@ configuration.
 """
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 import numpy as np
 from fvcore.common.config import CfgNode
@@ -17,6 +17,8 @@ from src.utils.files import write_atomic
 
 _OPSET = 16  # the first whose RoiAlign has the half-pixel shift
 _IR_VERSION = 8
+# Endings of batch norm's parameters, which the convolutions have taken in.
+_FOLDED = ("gamma", "beta", "moving_mean", "moving_variance")
 # Names of the open axes of each tensor, None where an axis has one size.
 _AXES = {
     "slow": ("clips", None, None, "height", "width"),
@@ -43,14 +45,22 @@ def write_onnx_3d(
         path: the file.
 
     Raises:
-        UserError: the package `onnx` is not installed.
+        UserError: the package `onnx` is not installed, or the parameters are not those of the network that is written.
     """
     try:
         import onnx
     except ImportError as error:
         raise UserError("writing ONNX needs the package onnx: pip install onnx onnxruntime") from error
-    model = _Writer(cfg, arrays, onnx).model(inputs, output)
-    onnx.checker.check_model(model, full_check=True)
+    writer = _Writer(cfg, arrays, onnx)
+    try:
+        model = writer.model(inputs, output)
+        onnx.checker.check_model(model, full_check=True)
+    except (KeyError, onnx.checker.ValidationError, onnx.shape_inference.InferenceError) as error:
+        reason = str(error).partition("\n")[0]
+        raise UserError(f"EXPORT.DYNAMIC: the network is not the one that onnx_3d.py writes: {reason}") from error
+    unused = [name for name in arrays if not name.endswith(_FOLDED) and name not in writer.written]
+    if unused:
+        raise UserError(f"EXPORT.DYNAMIC: the network is not the one that onnx_3d.py writes: it has {unused[0]}")
     write_atomic(path, model.SerializeToString())
 
 
@@ -61,6 +71,11 @@ class _Writer:
         self._onnx = onnx
         self._nodes = []
         self._constants: dict[str, np.ndarray] = {}
+
+    @property
+    def written(self) -> Collection[str]:
+        """Names of the parameters and constants that are in the model."""
+        return self._constants.keys()
 
     def model(self, inputs: Sequence[TensorSpec], output: TensorSpec):
         slow, fast, boxes = (spec.name for spec in inputs)

@@ -13,6 +13,7 @@ from mindspore import nn
 
 from src.datasets.ava_dataset import AvaDataset
 from src.datasets.build import Loader, build_test_loader, build_train_loader
+from src.datasets.kinds import build_dataset
 from src.engine import batch_norm, dropout
 from src.engine.checkpointer import Checkpointer, run_parameters
 from src.engine.ema import ExponentialMovingAverage
@@ -196,7 +197,7 @@ class Trainer:
         return (epoch - 1) * self.steps + step
 
     def _build_validation(self) -> tuple[Loader, AvaEvaluator]:
-        dataset = AvaDataset(self.cfg, "val")
+        dataset = build_dataset(self.cfg, "val")
         evaluator = build_evaluator(self.cfg, dataset.frames.names, dataset.second_stride)
         return build_test_loader(dataset, self.group.rank, self.group.size), evaluator
 

@@ -5,8 +5,9 @@ from pathlib import Path
 
 from fvcore.common.config import CfgNode
 
-from src.ava.box_csv import read_excluded, read_ground_truth
+from src.ava.box_csv import read_excluded
 from src.ava.label_map import read_label_map
+from src.datasets.kinds import dataset_class
 from src.evaluation.ava_metric import AvaEvaluator
 
 
@@ -21,7 +22,7 @@ def read_class_names(cfg: CfgNode) -> dict[int, str]:
 
 
 def build_evaluator(cfg: CfgNode, videos: Sequence[str] = (), second_stride: int = 1) -> AvaEvaluator:
-    """Return an evaluator with the ground truth, classes and exclusions that AVA.* name.
+    """Return an evaluator with the dataset's ground truth and the classes and exclusions that AVA.* name.
 
     Args:
         cfg: the configuration.
@@ -32,7 +33,7 @@ def build_evaluator(cfg: CfgNode, videos: Sequence[str] = (), second_stride: int
         UserError: a file that cannot be read.
     """
     annotations = Path(cfg.DATA.PATH_TO_DATA_DIR) / cfg.AVA.ANNOTATION_DIR
-    ground_truth = read_ground_truth(annotations / cfg.AVA.GROUNDTRUTH_FILE)
+    ground_truth = dataset_class(cfg).ground_truth(cfg)
     excluded = read_excluded(annotations / cfg.AVA.EXCLUSION_FILE) if cfg.AVA.EXCLUSION_FILE else ()
     seconds = None if second_stride == 1 else range(0, int(ground_truth.second.max(initial=0)) + 1, second_stride)
     return AvaEvaluator(

@@ -21,6 +21,7 @@ from src.ava.label_map import read_label_map
 from src.ava.rows import format_second
 from src.config.custom_config import load_config
 from src.datasets.ava_dataset import AvaDataset
+from src.datasets.kinds import build_dataset
 from src.evaluation.build import build_evaluator
 from src.evaluation.matching import Ranking
 from src.utils.arguments import OneLineParser, positive
@@ -138,7 +139,7 @@ def main() -> int:
     cfg = load_config(args.cfg, args.overrides)
     detections = read_detections(args.detections)
     label_map = read_label_map(Path(cfg.DATA.PATH_TO_DATA_DIR) / cfg.AVA.ANNOTATION_DIR / cfg.AVA.LABEL_MAP_FILE)
-    dataset = AvaDataset(cfg, "test")
+    dataset = build_dataset(cfg, "test")
     frames = persons_of_frames(build_evaluator(cfg).ground_truth, detections, label_map, args.threshold)
     try:
         written = draw_key_frames(dataset, frames, args.count, args.out)

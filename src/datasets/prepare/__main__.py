@@ -10,6 +10,7 @@ from fvcore.common.config import CfgNode
 
 from src.config.custom_config import load_config
 from src.datasets.prepare import ava
+from src.datasets.prepare.boxes import BOX_FILES
 from src.datasets.prepare.custom import prepare_custom
 from src.datasets.prepare.jobs import locked
 from src.datasets.prepare.subset import write_subset
@@ -157,8 +158,7 @@ def _parse() -> argparse.Namespace:
         type=Path,
         required=True,
         metavar="FILE",
-        help="AVA columns, VIA (.csv), CVAT, Pascal VOC (.xml), COCO, Label Studio, VIA 3 (.json), MOT, YOLO (.txt), "
-        "or a folder of such files",
+        help=f"{BOX_FILES}, or a folder of such files",
     )
     step.add_argument(
         "--labels",

@@ -655,7 +655,9 @@ _FORMATS = (
     _Format("mmaction2's proposals", ".pkl", lambda _: True, _read_proposals),
 )
 _SUFFIXES = {entry.suffix for entry in _FORMATS}
-_TAKEN = "taken are " + ", ".join(f"{entry.name} ({entry.suffix})" for entry in _FORMATS)
+BOX_FILES = ", ".join(f"{entry.name} ({entry.suffix})" for entry in _FORMATS)
+"""The formats that are read, for people."""
+_TAKEN = f"taken are {BOX_FILES}"
 _PARSERS = {
     ".xml": _parse_xml,
     ".json": read_json,

@@ -9,8 +9,8 @@ from src.models.stage_depths import STAGE_DEPTHS
 from src.utils.errors import UserError
 
 _CHOICES = {
-    "MODEL.HEAD_ACT": ("sigmoid", "none"),
-    "MODEL.LOSS_FUNC": ("bce",),
+    "MODEL.HEAD_ACT": ("sigmoid", "softmax", "none"),
+    "MODEL.LOSS_FUNC": ("bce", "focal", "balanced_bce", "cross_entropy"),
     "RESNET.DEPTH": tuple(STAGE_DEPTHS),
     "NONLOCAL.INSTANTIATION": ("softmax", "dot_product"),
     "DATA.SOURCE": ("frames", "video"),
@@ -30,6 +30,7 @@ _POSITIVE = (
     "TEST.BATCH_SIZE",
     "LOG_PERIOD",
     "MODEL.NUM_CLASSES",
+    "LOSS.FOCAL_ALPHA",
     "RESNET.WIDTH_PER_GROUP",
     "RESNET.SPATIAL_STRIDES",
     "RESNET.SPATIAL_DILATIONS",
@@ -62,6 +63,7 @@ _NOT_NEGATIVE = (
     "TRAIN.KEEP_CHECKPOINTS",
     "TRAIN.LOSS_SCALE_WINDOW",
     "MODEL.FC_INIT_STD",
+    "LOSS.FOCAL_GAMMA",
     "RESNET.NUM_BLOCK_TEMP_KERNEL",
     "NONLOCAL.LOCATION",
     "BN.WEIGHT_DECAY",
@@ -152,6 +154,11 @@ def _check_data(cfg: CfgNode) -> None:
 
 
 def _check_network(cfg: CfgNode) -> None:
+    if (cfg.MODEL.LOSS_FUNC == "cross_entropy") != (cfg.MODEL.HEAD_ACT == "softmax"):
+        raise UserError(
+            f"MODEL.LOSS_FUNC is {cfg.MODEL.LOSS_FUNC} and MODEL.HEAD_ACT {cfg.MODEL.HEAD_ACT}: "
+            "cross_entropy and softmax go together, for classes that exclude each other"
+        )
     for key, divisor in (("DATA.NUM_FRAMES", "SLOWFAST.ALPHA"), ("RESNET.WIDTH_PER_GROUP", "SLOWFAST.BETA_INV")):
         if value_of(cfg, key) % value_of(cfg, divisor):
             raise UserError(f"{key} {value_of(cfg, key)} is not a multiple of {divisor} {value_of(cfg, divisor)}")

@@ -68,12 +68,21 @@ _C.MODEL = CfgNode()
 _C.MODEL.NUM_CLASSES = 80
 # Chance that a feature is dropped before the last layer, in training.
 _C.MODEL.DROPOUT_RATE = 0.5
-# The loss, by its name in src/models/losses.py: bce is binary cross-entropy of every class.
+# The loss, by its name in src/models/losses.py: bce (binary cross-entropy of every class), focal (it, less for what is
+# certain), balanced_bce (it, weighted by the inverse of each class's frequency), or cross_entropy (of a softmax, for
+# classes that exclude each other).
 _C.MODEL.LOSS_FUNC = "bce"
-# What closes the head: sigmoid (independent classes) or none (logits).
+# What closes the head: sigmoid (independent classes), softmax (with cross_entropy), or none (logits).
 _C.MODEL.HEAD_ACT = "sigmoid"
 # Standard deviation of the last layer's initial weights.
 _C.MODEL.FC_INIT_STD = 0.01
+
+_C.LOSS = CfgNode()
+# The focal loss is alpha * (1 - p_t)^gamma * BCE, where p_t is the probability of the truth.
+_C.LOSS.FOCAL_ALPHA = 3.0
+_C.LOSS.FOCAL_GAMMA = 1.0
+# Boxes without any label do not count (mmaction2); False: all their classes are negative (PySlowFast).
+_C.LOSS.IGNORE_UNLABELED = False
 
 _C.RESNET = CfgNode()
 # One of src/models/stage_depths.py: 50 or 101 layers.

@@ -65,6 +65,10 @@ class KeyFrames:
         result[np.repeat(np.arange(last - first), np.diff(self.label_start[first : last + 1])), labels] = 1.0
         return result
 
+    def class_counts(self, num_classes: int) -> np.ndarray:
+        """Return how many boxes have each class: int64 (num_classes,)."""
+        return np.bincount(self.labels, minlength=num_classes)
+
 
 def load_key_frames(
     truth_lists: Sequence[str | os.PathLike],

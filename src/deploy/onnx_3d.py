@@ -175,7 +175,7 @@ class _Writer:
         shape = self._op(
             "Concat", [n_and_k, self._integers("classes", self._arrays["head.projection.bias"].shape)], axis=0
         )
-        activation = {"sigmoid": "Sigmoid", "none": None}[self._cfg.MODEL.HEAD_ACT]
+        activation = {"sigmoid": "Sigmoid", "softmax": "Softmax", "none": None}[self._cfg.MODEL.HEAD_ACT]
         # Without allowzero, a number of boxes of 0 would mean another axis.
         scores = self._op("Reshape", [rows, shape], output=None if activation else output, allowzero=1)
         if activation:

@@ -7,7 +7,7 @@ import numpy as np
 from mindspore import nn, ops
 
 from src.engine.gradients import Gradients, scale, squared_norm
-from src.models.losses import Loss, bce
+from src.models.losses import Loss, bce, counted
 
 # The arguments of NetworkWithLoss, all but the last.
 INPUTS = ("slow", "fast", "boxes", "labels", "mask")
@@ -18,13 +18,15 @@ class NetworkWithLoss(nn.Cell):
 
     Args:
         network: a `SlowFast`.
-        loss: the loss, from logits, labels and mask (see `src.models.losses`).
+        loss: the loss, from logits, labels and weights of the boxes (see `src.models.losses`).
+        ignore_unlabeled: boxes without any label do not count.
     """
 
-    def __init__(self, network: nn.Cell, loss: Loss = bce):
+    def __init__(self, network: nn.Cell, loss: Loss = bce, ignore_unlabeled: bool = False):
         super().__init__(auto_prefix=False)
         self.network = network
         self.loss = loss
+        self.ignore_unlabeled = ignore_unlabeled
 
     def construct(
         self,
@@ -46,7 +48,12 @@ class NetworkWithLoss(nn.Cell):
             dropout: (n, k, features), what the head's features are multiplied by; None: no dropout.
         """
         logits = self.network.logits(slow, fast, boxes_px, dropout).astype(ms.float32)
-        return self.loss(logits, labels, mask)
+        return self.loss(logits, labels, counted(labels, mask, self.ignore_unlabeled))
+
+    def boxes(self, inputs: tuple[ms.Tensor, ...]) -> ms.Tensor:
+        """Return how many boxes the loss of these arguments is a mean over."""
+        labels, mask = inputs[INPUTS.index("labels")], inputs[INPUTS.index("mask")]
+        return counted(labels, mask, self.ignore_unlabeled).sum()
 
 
 class LossGradients(nn.Cell):
@@ -158,7 +165,7 @@ class TrainStep(nn.Cell):
     def construct(self, *inputs: ms.Tensor) -> ms.Tensor:
         """Update the parameters; arguments and result as of `NetworkWithLoss.construct`, over all devices."""
         loss, gradients = self.gradients(*inputs)
-        return self.update(loss, inputs[INPUTS.index("mask")].sum(), gradients)
+        return self.update(loss, self.gradients.loss.boxes(inputs), gradients)
 
 
 def _add_weighted(weight: ms.Tensor, total: ms.Parameter, gradient: ms.Tensor) -> ms.Tensor:
@@ -181,7 +188,7 @@ class _Accumulate(nn.Cell):
 
     def construct(self, *inputs: ms.Tensor) -> tuple[ms.Tensor, ms.Tensor]:
         loss, gradients = self.gradients(*inputs)
-        boxes = inputs[INPUTS.index("mask")].sum()
+        boxes = self.gradients.loss.boxes(inputs)
         added = self.map(ops.partial(_add_weighted, boxes), self.sums, gradients)
         return ops.depend(loss * boxes, added), boxes
 

@@ -29,7 +29,7 @@ from src.engine.train_step import INPUTS, AccumulatedStep, NetworkWithLoss, Trai
 from src.engine.waiting import until_stopped
 from src.evaluation.ava_metric import AvaEvaluator
 from src.evaluation.build import build_evaluator
-from src.models.losses import LOSSES
+from src.models.losses import build_loss
 from src.models.lr_policy import batch_scale, learning_rates
 from src.models.optimizer import build_optimizer
 from src.utils.distributed import ProcessGroup
@@ -87,9 +87,9 @@ class Trainer:
         self.rates = learning_rates(cfg, self.steps, self.group.size)
         optimizer = build_optimizer(cfg, network, self.rates)
         scaler = build_scaler(cfg)
-        self.step = TrainStep(
-            NetworkWithLoss(network, LOSSES[cfg.MODEL.LOSS_FUNC]), optimizer, scaler, build_clip(cfg), self.group.size
-        )
+        counts = dataset.key_frames.class_counts(cfg.MODEL.NUM_CLASSES)
+        loss = NetworkWithLoss(network, build_loss(cfg, counts), cfg.LOSS.IGNORE_UNLABELED)
+        self.step = TrainStep(loss, optimizer, scaler, build_clip(cfg), self.group.size)
         self._accumulated_step = AccumulatedStep(self.step) if self.accumulate > 1 else None
         self.ema = ExponentialMovingAverage(network, cfg.TRAIN.EMA_DECAY) if cfg.TRAIN.EMA_DECAY else None
         names = class_names or {}

@@ -117,7 +117,7 @@ class SlowFast(nn.Cell):
             cfg.DETECTION.ROI_END_MODE,
         )
         self.head = RoIHead(layers, (slow, fast), frames, cfg.MODEL.NUM_CLASSES, roi_align, cfg.MODEL.FC_INIT_STD)
-        self.sigmoid = cfg.MODEL.HEAD_ACT == "sigmoid"
+        self.activation = cfg.MODEL.HEAD_ACT
 
     def construct(self, slow: ms.Tensor, fast: ms.Tensor, boxes_px: ms.Tensor) -> ms.Tensor:
         """Score every box.
@@ -131,7 +131,9 @@ class SlowFast(nn.Cell):
             (n, k, classes): probabilities, or logits with MODEL.HEAD_ACT none.
         """
         scores = self.logits(slow, fast, boxes_px)
-        return ops.sigmoid(scores) if self.sigmoid else scores
+        if self.activation == "sigmoid":
+            return ops.sigmoid(scores)
+        return ops.softmax(scores, -1) if self.activation == "softmax" else scores
 
     def logits(
         self, slow: ms.Tensor, fast: ms.Tensor, boxes_px: ms.Tensor, dropout: ms.Tensor | None = None

@@ -37,6 +37,8 @@ def test_the_same_box_in_several_rows_is_one_box_with_several_labels(tmp_path):
     assert keys.boxes(1).tolist() == [[0.5, 0.5, 0.9, 0.9]]
     assert np.flatnonzero(keys.multi_hot(1, 80)[0]).tolist() == [6]
     assert keys.max_boxes == 2
+    assert np.flatnonzero(keys.class_counts(80)).tolist() == [0, 6, 11, 79]
+    assert keys.class_counts(81)[[0, 80]].tolist() == [1, 0]
 
 
 def test_a_person_without_an_action_is_a_box_without_labels(tmp_path):

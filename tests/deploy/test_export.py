@@ -137,7 +137,10 @@ def test_one_dynamic_onnx_takes_any_number_of_clips_and_boxes_and_any_size(check
         ["DETECTION.ALIGNED", "False"],
         ["DETECTION.ALIGNED", "False", "DETECTION.SAMPLING_RATIO", "2", "DETECTION.ROI_END_MODE", "1"],
         ["NONLOCAL.LOCATION", "[[[], []], [[1], []], [[1], [2]], [[], []]]", "SLOWFAST.FUSION_NORM", "False"],
-        ["NONLOCAL.LOCATION", "[[[], []], [[1], []], [[], []], [[], []]]", "NONLOCAL.INSTANTIATION", "softmax"],
+        [
+            *("NONLOCAL.LOCATION", "[[[], []], [[1], []], [[], []], [[], []]]", "NONLOCAL.INSTANTIATION", "softmax"),
+            *("MODEL.LOSS_FUNC", "cross_entropy", "MODEL.HEAD_ACT", "softmax"),
+        ],
     ],
 )
 def test_3d_kernels_and_roi_align_of_onnx_compute_what_the_network_does(tmp_path: Path, settings: list[str]) -> None:

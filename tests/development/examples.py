@@ -22,7 +22,7 @@ from src.deploy.formats import FORMATS
 from src.evaluation.build import build_evaluator
 from src.models.build import build_model, plain_layers
 from src.models.head_helper import RoIHead
-from src.models.losses import LOSSES
+from src.models.losses import build_loss
 from src.models.roi_align import RoIAlign
 from src.utils.device import set_up_device
 
@@ -34,10 +34,11 @@ def device() -> None:
 
 
 def test_loss():
-    loss = LOSSES[load_config(None, ["MODEL.LOSS_FUNC", "focal"]).MODEL.LOSS_FUNC]
-    logits, labels, mask = ms.Tensor([[[0.0], [9.0]]]), ms.Tensor([[[1.0], [0.0]]]), ms.Tensor([[1.0, 0.0]])
-    # A quarter of ln 2; the second box is padding.
-    assert loss(logits, labels, mask).item() == pytest.approx(0.17328680)
+    cfg = load_config(None, ["MODEL.LOSS_FUNC", "poly"])
+    loss = build_loss(cfg, np.ones(1))
+    logits, labels, weights = ms.Tensor([[[0.0], [9.0]]]), ms.Tensor([[[1.0], [0.0]]]), ms.Tensor([[1.0, 0.0]])
+    # ln 2 and a half; the second box is padding.
+    assert loss(logits, labels, weights).item() == pytest.approx(1.19314718)
 
 
 def test_head():

@@ -46,12 +46,13 @@ def arrays_of(network: nn.Cell) -> Arrays:
     return {name: parameter.asnumpy().copy() for name, parameter in network.parameters_dict().items()}
 
 
-def build(cfg, rate: float = RATE, **settings) -> tuple[TinyNetwork, TrainStep]:
+def build(cfg, rate: float = RATE, ignore_unlabeled: bool = False, **settings) -> tuple[TinyNetwork, TrainStep]:
     ms.set_seed(1)
     network = TinyNetwork(cfg)
     if cfg.BN.FREEZE_STATISTICS:
         batch_norm.freeze_statistics(network)
-    step = TrainStep(NetworkWithLoss(network), build_optimizer(cfg, network, [rate] * 20), **settings)
+    loss = NetworkWithLoss(network, ignore_unlabeled=ignore_unlabeled)
+    step = TrainStep(loss, build_optimizer(cfg, network, [rate] * 20), **settings)
     step.set_train(True)
     return network, step
 
@@ -131,6 +132,18 @@ def test_accumulated_batches_update_as_one_larger_batch(module_cfg, plain_update
     # The sums start again from zero; momentum is 0.9.
     again = update_of(accumulated, network, [tensors([array * 0 for array in part]) for part in parts])
     assert_close(again, {name: 0.9 * array for name, array in plain_update.items()})
+
+
+def test_boxes_without_a_label_change_nothing_where_they_do_not_count(module_cfg):
+    batch = batch_of(4, 0)
+    batch[3][1, 1:] = 0  # labels of two of the second clip's three boxes
+    alone = [array.copy() for array in batch]
+    alone[4][1, 1:] = 0
+    network, step = build(module_cfg)
+    expected = update_of(step, network, *tensors(alone))
+    network, step = build(module_cfg, ignore_unlabeled=True)
+    parts = [tensors([array[part] for array in batch]) for part in (slice(2), slice(2, 4))]
+    assert_close(update_of(AccumulatedStep(step), network, parts), expected)
 
 
 def test_a_fixed_loss_scale_changes_nothing(module_cfg, plain_update):

@@ -14,6 +14,8 @@ _PIXELS = 2.0
 """A coordinate above this is no rounding error of a box that leaves the picture: it is in pixels."""
 
 _EXAMPLES_IN_A_LINE = 3
+LEVELS = ("problem", "note", "ok")
+"""How bad what a check found is."""
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,7 @@
 
     python -m benchmarks.ava_metric [SMALL_PREFIX LARGE_PREFIX]
 
-The yardstick, taken in the same run, is a loop that reads the detections with Python's csv module and turns the four
+The baseline, taken in the same run, is a loop that reads the detections with Python's csv module and turns the four
 coordinates into floats: a ratio to it says the same on a fast machine and on a slow one. Files of 8 and 64 videos
 (0.7 and 5.8 million detections) are made up in a temporary folder, unless prefixes of files PREFIX_gt.csv and
 PREFIX_det.csv are given.
@@ -53,7 +53,7 @@ def make_files(prefix: str, videos: int, seed: int = 0) -> None:
     write_boxes(f"{prefix}_det.csv", table(near, frame[found], *rows, score.ravel().astype(np.float32)))
 
 
-def yardstick(prefix: str) -> float:
+def baseline(prefix: str) -> float:
     """Seconds to read the detections with Python's csv module and turn the coordinates into floats."""
     start = time.perf_counter()
     with Path(f"{prefix}_det.csv").open(newline="") as file:
@@ -98,12 +98,12 @@ def measure(prefix: str, label_map: dict[int, str], label_file: str) -> tuple[fl
     csv_seconds, megabytes = min(run[0] for run in runs), max(run[1] for run in runs)
     with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
         array_seconds = min(pool.submit(from_arrays, prefix, label_map).result() for _ in range(REPEATS))
-    unit = min(yardstick(prefix) for _ in range(REPEATS - 1))
-    print(f"  yardstick    {unit:7.2f} s")
+    unit = min(baseline(prefix) for _ in range(REPEATS - 1))
+    print(f"  baseline     {unit:7.2f} s")
     print(
-        f"  from CSV     {csv_seconds:7.2f} s  {csv_seconds / unit:.3f} times the yardstick  {megabytes:.0f} MB at most"
+        f"  from CSV     {csv_seconds:7.2f} s  {csv_seconds / unit:.3f} times the baseline  {megabytes:.0f} MB at most"
     )
-    print(f"  from arrays  {array_seconds:7.2f} s  {array_seconds / unit:.3f} times the yardstick")
+    print(f"  from arrays  {array_seconds:7.2f} s  {array_seconds / unit:.3f} times the baseline")
     return csv_seconds, array_seconds
 
 

@@ -40,10 +40,10 @@ def _parse() -> argparse.Namespace:
         help="detections take ground truth by falling score (official, default) or in file order (as PySlowFast)",
     )
     parser.add_argument(
-        "--iou", type=_iou, nargs="+", default=[0.5], help="smallest overlap of a right detection; one or several (0.5)"
+        "--iou", type=_iou, nargs="+", default=[0.5], help="minimum IoU of a true positive; one or several (0.5)"
     )
     parser.add_argument("--json", type=Path, help="write the values to this file")
-    parser.add_argument("--report", type=Path, help="write index.html and pictures to this folder")
+    parser.add_argument("--report", type=Path, help="write index.html and figures to this folder")
     args = parser.parse_args()
     args.iou = list(dict.fromkeys(args.iou))
     return args

@@ -3,8 +3,9 @@
 The rules are those of the official AVA evaluation (Gu et al., "AVA: A Video Dataset of Spatio-temporally Localized
 Atomic Visual Actions", CVPR 2018), which are Pascal VOC's (Everingham et al., IJCV 2010), class by class:
 
-* A detection is right if the ground-truth box of its class and frame that overlaps it best does so with an IoU of at
-  least 0.5, and no detection before it has taken that box. It is wrong otherwise, also on a frame without ground truth.
+* A detection is a true positive if the ground-truth box of its class and frame that overlaps it best does so with an
+  IoU of 0.5 or more, and no detection before it has taken that box. It is a false positive otherwise, also on a frame
+  without ground truth.
 * "Before" is in descending score, equal scores in file order. PySlowFast goes in file order instead; see `ORDERS`.
 * Average precision is the area under the precision-recall curve after each precision is raised to the highest one
   at equal or higher recall. mAP is the mean over the classes that have ground truth.
@@ -103,7 +104,7 @@ def evaluate_boxes(
         label_map: Class name by class id; other classes are left out.
         excluded: Frames (video name, second) that do not count.
         seconds: If given, only frames of these seconds count.
-        iou_thresholds: A detection must overlap its ground truth at least so much, each above 0.
+        iou_thresholds: The minimum IoU of a true positive, each above 0.
         order: One of `ORDERS`.
 
     Returns:
@@ -117,8 +118,8 @@ def evaluate_boxes(
 
     def score_class(index: int) -> tuple[list[float], int, int]:
         ranked = ranking.of_class(index)
-        hits = [ranked.true_positives(iou, order) for iou in iou_thresholds]
-        scores = [average_precision_of(right, ranked.num_ground_truth) for right in hits]
+        found = [ranked.true_positives(iou, order) for iou in iou_thresholds]
+        scores = [average_precision_of(true_positives, ranked.num_ground_truth) for true_positives in found]
         return scores, ranked.num_ground_truth, len(ranked.score)
 
     scored = map_in_threads(score_class, range(len(label_map)))
@@ -129,11 +130,11 @@ def evaluate_boxes(
     )
 
 
-def average_precision_of(hits: np.ndarray, num_ground_truth: int) -> float:
+def average_precision_of(true_positives: np.ndarray, num_ground_truth: int) -> float:
     """Average precision with the VOC envelope.
 
     Args:
-        hits: (n,) bool, whether each detection is right, in descending score.
+        true_positives: (n,) bool, whether each detection is one, in descending score.
         num_ground_truth: Boxes to be found.
 
     Returns:
@@ -141,8 +142,8 @@ def average_precision_of(hits: np.ndarray, num_ground_truth: int) -> float:
     """
     if num_ground_truth == 0:
         return float("nan")
-    # Recall moves only at a right detection, by 1 / num_ground_truth; precision there is hits so far / rank.
-    rank = np.flatnonzero(hits) + 1
+    # Recall moves only at a true positive, by 1 / num_ground_truth; precision there is true positives so far / rank.
+    rank = np.flatnonzero(true_positives) + 1
     precision = np.arange(1, len(rank) + 1) / rank
     envelope = np.maximum.accumulate(precision[::-1])
     return float(envelope.sum() / num_ground_truth)
@@ -155,7 +156,7 @@ class AvaEvaluator:
     is that of a single one to the last bit, whichever process saw what.
 
     Args:
-        ground_truth: Boxes with classes, as `ava_csv.read_ground_truth` gives them.
+        ground_truth: Boxes with classes, as `box_csv.read_ground_truth` gives them.
         label_map: Class name by class id; other classes are left out.
         videos: Names of the videos, where metadata give a video by its index.
         excluded: Frames (video name, second) that do not count.

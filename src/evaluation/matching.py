@@ -21,10 +21,10 @@ class RankedDetections:
         row: (n,) row in the table of detections.
         box: (n,) box in the table of detections.
         best: (n,) row in the table of ground truth: of this class and frame, the one with the highest IoU (the
-            first of equals); -1 where none reaches the smallest IoU asked for.
+            first of equals); -1 where none reaches the minimum IoU.
         best_iou: (n,) that IoU, 0 where none.
         num_ground_truth: Ground-truth boxes of the class.
-        num_missed: Those among them that no detection of the class overlaps by the smallest IoU asked for.
+        num_missed: Those among them that no detection of the class overlaps by the minimum IoU.
     """
 
     score: np.ndarray
@@ -36,14 +36,14 @@ class RankedDetections:
     num_missed: int
 
     def true_positives(self, iou_threshold: float, order: str = "score") -> np.ndarray:
-        """Which detections are right: (n,) bool. Each takes the box that it overlaps best if that is still free."""
+        """Which detections are true positives: (n,) bool. Each takes the box that it overlaps best if that is free."""
         near = np.flatnonzero(self.best_iou >= iou_threshold)
         if order == "input":
             near = near[np.argsort(self.row[near], kind="stable")]
         _, first = np.unique(self.best[near], return_index=True)
-        hits = np.zeros(len(self.score), dtype=bool)
-        hits[near[first]] = True
-        return hits
+        true_positives = np.zeros(len(self.score), dtype=bool)
+        true_positives[near[first]] = True
+        return true_positives
 
 
 class Ranking:

@@ -59,9 +59,9 @@ def write_report(
     classes = dict(zip(label_map.values(), analyses, strict=True))
     with_truth = {name: one for name, one in classes.items() if one.num_ground_truth}
     checks = check_tables(ground_truth, detections, label_map, excluded)
-    gains = {kind: mean_of_defined(np.array([one.gain[kind] for one in analyses])) for kind in ERROR_KINDS}
+    daps = {kind: mean_of_defined(np.array([one.dap[kind] for one in analyses])) for kind in ERROR_KINDS}
 
-    images = _draw(with_truth, gains, result.map) if with_truth else {}
+    images = _draw(with_truth, daps, result.map) if with_truth else {}
     folder = Path(folder)
     for name, content in images.items():
         write_atomic(folder / name, content)
@@ -72,13 +72,13 @@ def write_report(
         sources=sources or {},
         images={name: base64.b64encode(content).decode() for name, content in images.items()},
         kinds=ERROR_KINDS,
-        colors=figures.KIND_COLOURS,
-        gains=gains,
+        colors=figures.KIND_COLORS,
+        daps=daps,
         counts={kind: sum(one.count[kind] for one in analyses) for kind in ERROR_KINDS},
-        worst=max(gains, key=gains.__getitem__),
+        worst=max(daps, key=daps.__getitem__),
         headings=["Class", "Id", "Ground truth", "Detections", *(f"AP@{iou}" for iou in thresholds), *ERROR_KINDS],
         rows=_rows(result, thresholds, analyses),
-        largest_gain=max([1e-9, *(gain for one in with_truth.values() for gain in one.gain.values())]),
+        max_dap=max([1e-9, *(dap for one in with_truth.values() for dap in one.dap.values())]),
         means=result.mean_average_precision[: len(thresholds)],
         num_ground_truth=result.num_ground_truth.sum(),
         num_detections=result.num_detections.sum(),
@@ -92,9 +92,9 @@ def write_report(
     return folder / "index.html"
 
 
-def _draw(classes: dict[str, ClassAnalysis], gains: dict[str, float], mean: float) -> dict[str, bytes]:
+def _draw(classes: dict[str, ClassAnalysis], daps: dict[str, float], mean: float) -> dict[str, bytes]:
     drawings: dict[str, Callable[[], Figure]] = {
-        "what_is_lost.png": lambda: figures.loss_bars(gains),
+        "dap.png": lambda: figures.dap_bars(daps),
         "average_precision.png": lambda: figures.average_precision_bars(classes, mean),
         "errors.png": lambda: figures.error_shares(classes),
         "precision_recall.png": lambda: figures.precision_recall_curves(classes),
@@ -132,9 +132,9 @@ def _rows(result: AvaResult, thresholds: tuple[float, ...], analyses: list[Class
             "class_id": class_id,
             "name": name,
             "num_ground_truth": one.num_ground_truth,
-            "num_detections": len(one.hits),
+            "num_detections": len(one.true_positives),
             "average_precision": result.average_precision[: len(thresholds), index],
-            "gain": one.gain,
+            "dap": one.dap,
             "count": one.count,
         }
         for index, ((class_id, name), one) in enumerate(names)

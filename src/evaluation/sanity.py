@@ -11,7 +11,7 @@ from src.ava.box_table import BoxTable, frame_keys, kept_boxes
 from src.ava.rows import format_second
 
 _PIXELS = 2.0
-"""A coordinate above this is no rounding error of a box that leaves the picture: it is in pixels."""
+"""A coordinate above this is no rounding error of a box that leaves the frame: it is in pixels."""
 
 _EXAMPLES_IN_A_LINE = 3
 LEVELS = ("problem", "note", "ok")

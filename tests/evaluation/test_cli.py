@@ -59,11 +59,11 @@ def test_report_is_written(repository, files, tmp_path):
     assert done.stdout.endswith(f"report: {tmp_path / 'report' / 'index.html'}\n")
     assert sorted(path.name for path in (tmp_path / "report").iterdir()) == [
         "average_precision.png",
+        "dap.png",
         "errors.png",
         "index.html",
         "precision_recall.png",
         "scores.png",
-        "what_is_lost.png",
     ]
 
 

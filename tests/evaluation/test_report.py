@@ -10,7 +10,7 @@ from tests.evaluation.tables import LABELS, LEFT, RIGHT, table
 
 TRUTH = [("v", 902, *LEFT, 1), ("v", 903, *LEFT, 3), ("v", 904, *LEFT, 3)]
 FOUND = [("v", 902, *RIGHT, 1, 0.9), ("v", 902, *LEFT, 1, 0.8), ("v", 903, *LEFT, 3, 0.7)]
-PICTURES = ["average_precision.png", "errors.png", "precision_recall.png", "scores.png", "what_is_lost.png"]
+FIGURES = ["average_precision.png", "dap.png", "errors.png", "precision_recall.png", "scores.png"]
 
 
 class Page(HTMLParser):
@@ -46,21 +46,21 @@ def page_of(path) -> Page:
     return Page(path.read_text())
 
 
-def test_page_holds_its_pictures_and_loads_nothing(tmp_path):
+def test_page_holds_its_figures_and_loads_nothing(tmp_path):
     page = page_of(write_report(tmp_path / "new/report", table(TRUTH), table(FOUND, True), LABELS))
-    assert sorted(path.name for path in (tmp_path / "new/report").glob("*.png")) == PICTURES
-    assert len(page.sources) == len(PICTURES)
+    assert sorted(path.name for path in (tmp_path / "new/report").glob("*.png")) == FIGURES
+    assert len(page.sources) == len(FIGURES)
     assert all(source.startswith("data:image/png;base64,iVBOR") for source in page.sources)
 
 
 def test_classes_have_their_figures(tmp_path):
     page = page_of(write_report(tmp_path, table(TRUTH), table(FOUND, True), LABELS))
     rows = {row[0]: row[1:] for row in page.rows if row and row[0] in (*LABELS.values(), "mean, or sum")}
-    # class: id, ground truth, detections, AP, missed, badly localised, wrong class, background, duplicate
-    assert rows["stand"] == ["1", "1", "2", "0.500", "0 0", "0 0", "0 0", "+0.500 1", "0 0"]
-    assert rows["walk"] == ["3", "2", "1", "0.500", "+0.500 1", "0 0", "0 0", "0 0", "0 0"]
-    assert rows["run"] == ["7", "0", "0", "–", "–", "–", "–", "–", "–"]
-    assert rows["mean, or sum"] == ["", "3", "3", "0.500", "+0.250 1", "0 0", "0 0", "+0.250 1", "0 0"]
+    # class: id, ground truth, detections, AP, Cls, Loc, Both, Dupe, Bkg, Miss
+    assert rows["stand"] == ["1", "1", "2", "0.500", "0 0", "0 0", "0 0", "0 0", "+0.500 1", "0 0"]
+    assert rows["walk"] == ["3", "2", "1", "0.500", "0 0", "0 0", "0 0", "0 0", "0 0", "+0.500 1"]
+    assert rows["run"] == ["7", "0", "0", "–", "–", "–", "–", "–", "–", "–"]
+    assert rows["mean, or sum"] == ["", "3", "3", "0.500", "0 0", "0 0", "0 0", "0 0", "+0.250 1", "+0.250 1"]
 
 
 def test_several_thresholds_add_columns_and_the_mean_over_all(tmp_path):
@@ -91,7 +91,7 @@ def test_without_ground_truth_or_detections_there_is_still_a_page(tmp_path, trut
     assert ("No class of the label map has ground truth" in text) == (not truth)
 
 
-def test_ties_between_right_and_wrong_are_told_with_their_range(tmp_path):
+def test_ties_between_true_and_false_positives_are_told_with_their_range(tmp_path):
     found = [("v", 902, *RIGHT, 1, 0.5), ("v", 902, *LEFT, 1, 0.5)]
     text = write_report(tmp_path, table(TRUTH[:1]), table(found, True), LABELS).read_text()
-    assert "gives mAP 0.500000; an evaluator that orders them otherwise may give anything from 0.500000 to 1.0" in text
+    assert "gives mAP 0.500000; an evaluator that orders them otherwise may give 0.500000 to 1.0" in text

@@ -1,11 +1,12 @@
 """Boxes that the user brings instead of a detector, in AVA's columns."""
 
-import csv
 from collections import defaultdict
 from pathlib import Path
 
 import numpy as np
 
+from src.ava.box_csv import read_rows
+from src.ava.rows import BoxRow, RowRule
 from src.utils.errors import UserError
 
 KeyFrameBoxes = dict[float, tuple[np.ndarray, np.ndarray]]
@@ -13,42 +14,37 @@ KeyFrameBoxes = dict[float, tuple[np.ndarray, np.ndarray]]
 
 
 def read_given_boxes(path: Path) -> dict[str, KeyFrameBoxes]:
-    """Read video, second, x1, y1, x2, y2[, class, score or person]; more columns are not used but for a score.
+    """Read boxes by the rule of `src.ava.rows`; classes are not used, and the last column only if it is a score.
 
-    A box that stands in several rows, one for each class, counts once. Seconds may have fractions; they count from the
-    video's start. (The package's reader of such files needs pyarrow, which is half as large as all that predict needs.)
+    A box that stands in several rows, one for each class, counts once. A key frame without boxes counts too.
 
     Returns:
-        Boxes by video (file name without suffix) and second.
+        Boxes by video (file name without suffix) and second, counted from the video's start, rising.
 
     Raises:
         UserError: the file cannot be read, or a row is not as expected.
     """
     videos: dict[str, dict[float, dict[tuple[float, ...], float]]] = defaultdict(lambda: defaultdict(dict))
-    try:
-        with path.open(newline="", encoding="utf-8") as file:
-            reader = csv.reader(file)
-            for cells in filter(None, reader):
-                where = f"{path}: row {reader.line_num}"
-                if len(cells) < 6:
-                    raise UserError(f"{where}: {len(cells)} columns, expected video, second, x1, y1, x2, y2")
-                try:
-                    second, *box = map(float, cells[1:6])
-                    last = float(cells[7]) if len(cells) > 7 else 1.0
-                except ValueError as error:
-                    raise UserError(f"{where}: {error}, expected numbers") from error
-                if not (second >= 0 and 0 <= box[0] < box[2] <= 1 and 0 <= box[1] < box[3] <= 1):
-                    raise UserError(
-                        f"{where}: second {cells[1]}, box {', '.join(cells[2:6])}; expected a second of at least 0 and "
-                        "0 <= x1 < x2 <= 1, 0 <= y1 < y2 <= 1"
-                    )
-                # The last column is a score, or a person's number.
-                videos[cells[0]][second].setdefault(tuple(box), last if 0 < last <= 1 else 1.0)
-    except (OSError, UnicodeDecodeError) as error:
-        raise UserError(f"{path}: cannot read the boxes: {error}") from error
+    rule = RowRule(scored=False, normalized=True)
+    for _, row in read_rows(path, rule):
+        boxes = videos[row.video][row.second]
+        if isinstance(row, BoxRow):
+            boxes.setdefault(row.corners, _score(row.last))
     if not videos:
-        raise UserError(f"{path}: the file is empty, expected rows of video, second, x1, y1, x2, y2")
+        raise UserError(f"{path}: the file is empty, expected rows of {rule.columns}")
     return {
-        name: {second: (np.array(list(rows)), np.array(list(rows.values()))) for second, rows in sorted(boxes.items())}
+        name: {
+            second: (np.array(list(rows)).reshape(-1, 4), np.array(list(rows.values()), np.float64))
+            for second, rows in sorted(boxes.items())
+        }
         for name, boxes in videos.items()
     }
+
+
+def _score(last: str) -> float:
+    """Return the score that the last column gives; it may also be a person's number, or nothing."""
+    try:
+        score = float(last)
+    except ValueError:
+        return 1.0
+    return score if 0 < score <= 1 else 1.0

@@ -11,7 +11,6 @@ from src.ava.label_map import read_label_map
 from src.config.custom_config import load_config
 from src.deploy.manifest import manifest_config, read_manifest
 from src.predict.detector import Detector, OnnxDetector, default_detector
-from src.predict.given_boxes import KeyFrameBoxes, read_given_boxes
 from src.predict.model_files import EFFICIENTDET, MOVENET
 from src.predict.parts import Sampling
 from src.predict.scorer import MindSporeScorer, OpenVinoScorer, Scorer, supports_bfloat16
@@ -103,20 +102,6 @@ def build_detector(options: Options) -> Detector | None:
     if options.boxes is not None:
         return None
     return OnnxDetector(options.detector) if options.detector is not None else default_detector()
-
-
-def given_boxes(options: Options, name: str) -> KeyFrameBoxes | None:
-    """Return the boxes that are given for a video; None: a detector finds them.
-
-    Raises:
-        UserError: the file has none for the video.
-    """
-    if options.boxes is None:
-        return None
-    videos = read_given_boxes(options.boxes)
-    if name not in videos:
-        raise UserError(f"{options.boxes}: no boxes of video {name}; it has {', '.join(sorted(videos)[:5])}")
-    return videos[name]
 
 
 def read_labels(options: Options, cfg: CfgNode) -> dict[int, str]:

@@ -171,7 +171,6 @@ class PartAnalyzer:
         frames = in_background(self._frames(sorted(looked.keys() | clip_slots), clip_slots), _QUEUE)
         detected = in_background(self._detect(frames, looked), _QUEUE)
         tracker, small = Tracker(2 if self._given is None else 1), {}
-        rows: list[tuple] = []
         margin = max(round(MAX_GAP * self._fps) if self._given is None else 0, int(steps[-1]))
         try:
             for slot, image, detections in detected:
@@ -191,13 +190,11 @@ class PartAnalyzer:
                 yield self._key_frame(*keys.popleft(), tracker, small, part)
         finally:
             detected.close()
-        for track in tracker.tracks:
-            if tracker.is_certain(track):
-                rows += [
-                    (time, track.number, *found[0], found[1])
-                    for time in looked.values()
-                    if (found := track.at(time)) is not None
-                ]
+        rows = [
+            (time, number, *box, score)
+            for time in looked.values()
+            for number, box, score in self._persons_at(time, tracker)
+        ]
         part.sightings = np.array(sorted(rows, key=lambda row: row[:2]), np.float64).reshape(-1, 7)
         yield part
 
@@ -236,13 +233,17 @@ class PartAnalyzer:
                     detections = self._detector.detect(image, WEAK_SCORE)
             yield slot, small, detections
 
-    def _key_frame(self, time: float, slot: int, tracker: Tracker, small: dict, part: Part) -> KeyFrame:
-        moment = time if self._given is not None else slot / self._fps
-        persons = [
+    def _persons_at(self, time: float, tracker: Tracker) -> list[tuple[int, np.ndarray, float]]:
+        """Return track, box and score of whoever is there; with boxes that are given, nobody else."""
+        return [
             (track.number, *found)
             for track in tracker.tracks
-            if tracker.is_certain(track) and (found := track.at(moment)) is not None
+            if tracker.is_certain(track) and (found := track.at(time, interpolate=self._given is None)) is not None
         ]
+
+    def _key_frame(self, time: float, slot: int, tracker: Tracker, small: dict, part: Part) -> KeyFrame:
+        moment = time if self._given is not None else slot / self._fps
+        persons = self._persons_at(moment, tracker)
         steps = np.clip(slot + self._scorer.clip_steps(), 0, self._count - 1)
         boxes = np.array([box for _, box, _ in persons]).reshape(-1, 4)
         scores = np.zeros((0, self._scorer.cfg.MODEL.NUM_CLASSES), np.float32)

@@ -15,7 +15,8 @@ from tqdm import tqdm
 
 from src.datasets.video import VideoInfo, find_videos, probe
 from src.predict.detector import Detector
-from src.predict.options import Options, build_detector, build_scorer, given_boxes, read_labels, scores_digest
+from src.predict.given_boxes import KeyFrameBoxes, read_given_boxes
+from src.predict.options import Options, build_detector, build_scorer, read_labels, scores_digest
 from src.predict.outputs import OutputFolder
 from src.predict.page import write_page
 from src.predict.parts import KeyFrame, Part, PartAnalyzer, join_parts
@@ -91,6 +92,7 @@ class Run:
         self.options = options
         cfg = options.config()
         self._labels = read_labels(options, cfg)
+        self._boxes = None if options.boxes is None else read_given_boxes(options.boxes)
         self.output = OutputFolder(options.out)
         self._scorer: Scorer | None = None
         self._detector: Detector | None = None
@@ -134,10 +136,28 @@ class Run:
             raise UserError(f"{path}: lasts {info.duration:.3f} seconds, expected more than --from {options.start:g}")
         count = max(1, math.ceil((end - options.start) / options.every_part - 1e-9))
         edges = [min(options.start + number * options.every_part, end) for number in range(count)] + [end]
-        given_boxes(options, name)
+        self._check_boxes(name, options.start, end)
         if options.video_out:
             self.output.claim(f"{name}_actions.mp4")
         return Job(name, info, scores_digest(options, self.scorer.digest, path), list(itertools.pairwise(edges)))
+
+    def _check_boxes(self, name: str, start: float, end: float) -> None:
+        """Raise where a video has no boxes, and tell of those outside of the seconds that are looked at."""
+        if self._boxes is None:
+            return
+        if name not in self._boxes:
+            known = ", ".join(sorted(self._boxes)[:5])
+            raise UserError(f"{self.options.boxes}: no boxes of video {name}; it has {known}")
+        outside = [second for second in self._boxes[name] if not start <= second < end]
+        if outside:
+            tqdm.write(
+                f"{self.options.boxes}: {len(outside)} of {len(self._boxes[name])} key frames of {name} lie outside of "
+                f"seconds {start:g} to {end:g} and are left out, the first at {outside[0]:g}"
+            )
+
+    def given_boxes(self, name: str) -> KeyFrameBoxes | None:
+        """Return the boxes that are given for a video; None: a detector finds them."""
+        return None if self._boxes is None else self._boxes[name]
 
     @contextmanager
     def _noting(self, name: str) -> Iterator[None]:
@@ -160,9 +180,7 @@ class Run:
             The part; with Ctrl-C what there is of it, which is not kept.
         """
         start, end = job.parts[number]
-        analyzer = PartAnalyzer(
-            job.info, self.detector, self.scorer, self.options.sampling, given_boxes(self.options, job.name)
-        )
+        analyzer = PartAnalyzer(job.info, self.detector, self.scorer, self.options.sampling, self.given_boxes(job.name))
         steps = analyzer.analyze(start, end)
         part = Part(start)
         for step in steps:

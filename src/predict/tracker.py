@@ -68,14 +68,19 @@ class Track:
         self.boxes.append(box_norm)
         self.scores.append(score)
 
-    def at(self, time: float) -> tuple[np.ndarray, float] | None:
-        """Return the box and the score at a time, interpolated between two sightings; None outside of them."""
+    def at(self, time: float, interpolate: bool = True) -> tuple[np.ndarray, float] | None:
+        """Return the box and the score at a time, interpolated between two sightings; None outside of them.
+
+        Args:
+            time: seconds.
+            interpolate: False: None between sightings, too.
+        """
         after = bisect_left(self.times, time)
         if after == len(self.times):
             return None
         if self.times[after] == time:
             return self.boxes[after], self.scores[after]
-        if after == 0:
+        if after == 0 or not interpolate:
             return None
         start, end = self.times[after - 1], self.times[after]
         weight = (time - start) / (end - start)

@@ -28,8 +28,18 @@ def test_a_box_in_several_rows_counts_once(tmp_path: Path) -> None:
     assert (boxes.tolist(), scores.tolist()) == ([[0.1, 0.2, 0.3, 0.4]], [1.0])
 
 
+def test_a_row_of_two_fields_is_a_key_frame_without_boxes(tmp_path: Path) -> None:
+    path = tmp_path / "boxes.csv"
+    path.write_text("a,3,0.1,0.2,0.3,0.4,-1,0.5\na,2.5\n")
+    boxes = read_given_boxes(path)["a"]
+    assert [(second, found.shape, scores.tolist()) for second, (found, scores) in boxes.items()] == [
+        (2.5, (0, 4), []),
+        (3.0, (1, 4), [0.5]),
+    ]
+
+
 def test_a_wrong_row_is_named(tmp_path: Path) -> None:
     path = tmp_path / "boxes.csv"
-    path.write_text("a,2,0.1,0.2,0.3,0.4\na,2,0.5,0.2,0.3,0.4\n")
-    with pytest.raises(UserError, match=r"row 2: second 2, box 0.5, 0.2, 0.3, 0.4; expected"):
+    path.write_text("a,2,0.1,0.2,0.3,0.4,1\na,2,0.5,0.2,0.3,0.4,1\n")
+    with pytest.raises(UserError, match=r"row 2: the box ends before it begins, expected x1 <= x2 and y1 <= y2"):
         read_given_boxes(path)

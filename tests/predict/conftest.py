@@ -1,0 +1,51 @@
+"""Predict with the tiny network in SlowFast's place, on the sample's held-out video and its boxes."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from fvcore.common.config import CfgNode
+
+from src.checkpoint.mindspore_format import save_checkpoint
+from src.predict.options import Options
+from tests.tiny import TinyNetwork
+
+
+@pytest.fixture
+def tiny_network(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever builds a network in this process gets the tiny one; the device is set up already."""
+    monkeypatch.setattr("src.models.build.SlowFast", TinyNetwork)
+    monkeypatch.setattr("src.utils.device.set_up_device", lambda *_: "CPU")
+
+
+@pytest.fixture
+def checkpoint(configure: Callable[..., CfgNode], tmp_path: Path) -> Path:
+    """Random weights of the tiny network whose scores differ from box to box."""
+    rng = np.random.default_rng(0)
+    weights = {
+        name: rng.normal(0, 0.3, parameter.shape).astype(np.float32) + name.endswith(("gamma", "variance"))
+        for name, parameter in TinyNetwork(configure()).parameters_dict().items()
+    }
+    save_checkpoint(weights, tmp_path / "tiny.ckpt")
+    return tmp_path / "tiny.ckpt"
+
+
+@pytest.fixture
+def held_out(sample: Path) -> Path:
+    """The sample's held-out video, 24 seconds long."""
+    return next((sample / "videos").glob("*val*"))
+
+
+@pytest.fixture
+def options(
+    sample: Path, recipe: list[object], recipe_file: Path, checkpoint: Path, tmp_path: Path
+) -> Callable[..., Options]:
+    """Return a function from changes to the options of a run on given boxes."""
+
+    def made(**changes: object) -> Options:
+        overrides = (*map(str, recipe), "TEST.CHECKPOINT_FILE_PATH", str(checkpoint))
+        given = {"boxes": sample / "ava_annotations/ava_val_predicted_boxes.csv", "every_part": 7.0}
+        return Options(tmp_path / "out", recipe_file, overrides, **given | changes)
+
+    return made

@@ -42,6 +42,8 @@ def as_array(array: "LazyArray | np.ndarray", source: str) -> np.ndarray:
         return array if isinstance(array, np.ndarray) else array.read()
     except UnicodeEncodeError as error:
         raise UserError(f"{source}: damaged: the content of an array is no bytes") from error
+    except Refused as error:
+        raise UserError(f"{source}: damaged: it holds {error}") from error
 
 
 class Refused(Exception):
@@ -73,6 +75,7 @@ class PickledArray:
     """A NumPy array in a pickle, not yet made. `shape` is known; `read()` makes it."""
 
     shape: tuple[int, ...] = ()
+    _data: bytes | str | None = None
 
     def set_state(self, state: tuple) -> None:
         _version, shape, dtype, fortran, data = state
@@ -90,8 +93,14 @@ class PickledArray:
         self._data, self._dtype, self._order = data, dtype.dtype, order
 
     def read(self) -> np.ndarray:
-        """Return the array, in the machine's byte order."""
+        """Return the array, in the machine's byte order.
+
+        Raises:
+            Refused: the pickle makes the array, but says nothing of its content.
+        """
         data = self._data
+        if data is None:
+            raise Refused("an array without content")
         if isinstance(data, str):  # Python 2, and old protocols of Python 3, write bytes as Latin-1 texts
             data = data.encode("latin1")
         array = np.frombuffer(data, self._dtype).reshape(self.shape, order=self._order)

@@ -174,6 +174,13 @@ def test_an_array_must_have_the_content_that_it_declares():
         read_pickle(declared(-1, b"\0\0\x80?"), "a.pkl")
 
 
+def test_an_array_without_content_is_refused_when_it_is_read():
+    """The pickle calls what makes an array, and never sets its state."""
+    data = b"\x80\x02}U\x01wcnumpy.core.multiarray\n_reconstruct\ncnumpy\nndarray\nK\x00\x85U\x01b\x87Rs."
+    with pytest.raises(UserError, match=r"^a\.pkl: damaged: it holds an array without content$"):
+        as_array(read_pickle(data, "a.pkl")["w"], "a.pkl")
+
+
 def test_a_text_that_is_no_bytes_is_refused_when_it_is_read():
     data = declared(1, b"\0\0\x80?").replace(b"U\x04\0\0\x80?", b"X\x06\0\0\0\0\0\xe2\x82\xac\0")  # a euro sign
     with pytest.raises(UserError, match=r"^a\.pkl: damaged"):

@@ -15,7 +15,7 @@ import pydantic
 from src.ava.box_csv import read_rows
 from src.ava.rows import NO_ACTION, FrameRow, RowRule
 from src.ava.text_files import read_text
-from src.checkpoint.safe_pickle import as_array, read_pickle
+from src.checkpoint.safe_pickle import PickledArray, as_array, read_pickle
 from src.datasets.prepare.box import Box, Classes, enclosing, number, whole_number
 from src.utils.errors import UserError
 
@@ -573,11 +573,8 @@ def _read_proposals(path: Path, content: object, classes: Classes) -> Iterator[B
         where = f"{path}: {key}"
         video, _, second = str(key).rpartition(",")
         second = whole_number(second, where, "second")
-        try:
-            array = as_array(value, str(path))
-        except AttributeError as error:  # an array whose content the pickle never sets
-            raise UserError(f"{where}: expected an array of rows x1 y1 x2 y2 score") from error
-        if getattr(array, "ndim", 0) != 2 or array.shape[1] not in (4, 5):
+        array = as_array(value, where) if isinstance(value, PickledArray) else None
+        if array is None or array.ndim != 2 or array.shape[1] not in (4, 5):
             raise UserError(f"{where}: expected an array of rows x1 y1 x2 y2 score")
         for index, row in enumerate(array.tolist()):
             x1, y1, x2, y2, score = (number(entry, where, "value") for entry in (*row, 1.0)[:5])

@@ -12,6 +12,8 @@ from pathlib import Path
 from src.datasets.prepare.ffmpeg import TargetError
 from src.utils.errors import UserError
 
+_LOCK = ".prepare.lock"
+
 
 def run_all(step: str, names: Sequence[str], work: Callable[[str], str], jobs: int) -> None:
     """Call `work(name)` for every name, `jobs` at a time, and print its result with the time left.
@@ -73,20 +75,36 @@ def format_bytes(count: float) -> str:
 def locked(root: Path) -> Iterator[None]:
     """Hold the lock of a data root, so that two runs do not take each other's half-done work for left-overs.
 
-    The kernel frees the lock when the process ends, however it ends.
+    The kernel frees the lock when the process ends, however it ends. Folders that were made for it and in which
+    nothing came to lie are removed again, with the lock.
 
     Raises:
         UserError: another run holds it.
         TargetError: the folder cannot be written.
     """
+    made = [folder for folder in (root, *root.parents) if not folder.exists()]
+    path = root / _LOCK
     try:
         root.mkdir(parents=True, exist_ok=True)
-        lock = (root / ".prepare.lock").open("a")
+        lock = path.open("a")
     except OSError as error:
+        _remove_empty(made)
         raise TargetError(f"{root}: cannot write to the folder: {error.strerror}") from error
     with lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
             raise UserError(f"{root}: another run of prepare works here; wait until it has ended") from error
-        yield
+        try:
+            yield
+        finally:
+            if made and os.listdir(root) == [_LOCK]:
+                path.unlink()
+                _remove_empty(made)
+
+
+def _remove_empty(folders: Sequence[Path]) -> None:
+    """Remove folders, inner ones first, up to the first that holds something."""
+    with contextlib.suppress(OSError):
+        for folder in folders:
+            folder.rmdir()

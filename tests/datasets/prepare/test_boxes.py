@@ -279,6 +279,11 @@ def test_a_folder_of_files_is_read_whole_and_what_is_not_read_is_told(tmp_path: 
         ),
         ("b.pkl", pickle.dumps({"one\n1,x\n": 1}), "second is 'x"),
         (
+            "b.pkl",
+            b"\x80\x02}U\x05one,1cnumpy.core.multiarray\n_reconstruct\ncnumpy\nndarray\nK\x00\x85U\x01b\x87Rs.",
+            "b.pkl: one,1: damaged: it holds an array without content",
+        ),
+        (
             "b.json",
             json.dumps(FORMATS["Label Studio"][1]).replace('"frame": 33', '"frame": 3300000'),
             "frames 31 and 3300000 of its sequence lie too far apart",

@@ -158,6 +158,14 @@ def test_a_box_file_that_is_an_output_is_refused_by_name_and_by_hard_link(
     assert _state(out) == before
 
 
+def test_a_mistake_leaves_no_trace(data: Path, prepare: Callable, tmp_path: Path) -> None:
+    (data / "boxes.csv").write_text("clip,1,nan,0.1,0.5,0.9,1,0\n")
+    (tmp_path / "mine").mkdir()
+    status, text = prepare(*_custom(data, tmp_path / "mine/new/out"))
+    assert status == 2 and "boxes.csv: row 1" in text
+    assert not any((tmp_path / "mine").iterdir())
+
+
 def test_the_dataset_of_other_videos_is_refused(
     data: Path, prepare: Callable, make_video: Callable, tmp_path: Path
 ) -> None:

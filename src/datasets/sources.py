@@ -1,4 +1,4 @@
-"""Where frames come from: image files on disk, or videos that are decoded on the way."""
+"""Where frames come from: the files that extraction wrote, or videos and folders of images, read on the way."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
@@ -123,8 +123,10 @@ class FrameFiles(FrameSource):
 class VideoFiles(FrameSource):
     """Frames of video files at a rate of their own: the ones that extraction writes.
 
+    Folders of numbered images are videos of that very rate.
+
     Args:
-        folder: the videos; their names are the file names without suffix.
+        folder: the videos; their names are the file names without suffix, or those of the folders of images.
         fps: frames a second.
         keep: see `FrameSource`.
 
@@ -133,7 +135,7 @@ class VideoFiles(FrameSource):
     """
 
     def __init__(self, folder: Path, fps: int, keep: bool) -> None:
-        videos = find_videos(folder)
+        videos = find_videos(folder, image_folders=True)
         super().__init__(tuple(videos), keep)
         self._paths = list(videos.values())
         self._fps = fps
@@ -152,7 +154,7 @@ class VideoFiles(FrameSource):
 
     def _info(self, video: int) -> VideoInfo:
         if video not in self._infos:
-            info = probe(self._paths[video])
+            info = probe(self._paths[video], self._fps)
             if info.is_truncated:
                 raise UserError(info.truncation)
             self._infos[video] = info

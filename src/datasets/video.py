@@ -1,4 +1,4 @@
-"""Video files and streams: one clock and one geometry for everything that reads them.
+"""Video files, streams and folders of images: one clock and one geometry for everything that reads them.
 
 The time of a frame is its time stamp in the file, counted from the file's start as ffmpeg does; sizes are those of
 upright frames. Frame k at a rate of `fps` is what ffmpeg's filter `fps=FPS:start_time=0` shows: the last frame whose
@@ -18,6 +18,7 @@ import av
 import cv2
 import numpy as np
 
+from src.datasets.image_series import image_series, is_image_folder
 from src.utils.errors import UserError
 
 # What ffmpeg takes for a discontinuity of a transport stream's clock (its option -dts_delta_threshold), in seconds.
@@ -87,13 +88,14 @@ class VideoInfo:
     """What a video file holds, as far as that shows without decoding its frames.
 
     Attributes:
-        path: the file.
+        path: the file, or the folder of images.
         times: when its frames are shown.
         rate: frames a second, exact where the rate is constant, else that of most frames.
         width: of the upright frames, in pixels.
         height: of the upright frames, in pixels.
         pixel_aspect: how wide a pixel is shown in relation to its height. Frames keep their pixels as they are stored.
         promised: seconds that the header promises; None: it says nothing.
+        first_image: number of the first image of a folder; None: a file.
     """
 
     path: Path
@@ -104,6 +106,7 @@ class VideoInfo:
     pixel_aspect: Fraction
     promised: Fraction | None
     _keyframes: np.ndarray  # of those that can be sought: when they are shown, by our clock and by the file's
+    first_image: int | None = None
 
     @property
     def fps(self) -> float:
@@ -114,6 +117,11 @@ class VideoInfo:
     def duration(self) -> float:
         """Seconds until the last frame ends."""
         return float(self.times.duration)
+
+    @property
+    def image_rate(self) -> int:
+        """Images a second of a folder of them; 0: a file."""
+        return 0 if self.first_image is None else int(self.rate)
 
     @property
     def is_truncated(self) -> bool:
@@ -211,6 +219,7 @@ class VideoDecoder:
     Args:
         source: a file, or whatever libavformat opens.
         threads: that decode; 0: as many as it likes. 1 in processes that were forked.
+        image_rate: images a second, if the source is a folder of them.
         container_format: of a device, as v4l2; None: told from the content.
         options: of libavformat, by name.
 
@@ -223,18 +232,18 @@ class VideoDecoder:
         source: str | os.PathLike,
         *,
         threads: int = 0,
+        image_rate: int = 0,
         container_format: str | None = None,
         options: dict[str, str] | None = None,
     ) -> None:
         self.source = source
-        self._container = _open(source, container_format, options)
+        self._container = _open(source, container_format, options, image_rate)
         self._stream = first_video_stream(self._container, source)
         self._stream.thread_type = "NONE" if threads == 1 else "AUTO"
         self._stream.codec_context.thread_count = threads
         self.unit = self._stream.time_base
         self.rate = self._stream.average_rate or self._stream.guessed_rate or Fraction(0)
-        # A bare stream, outside of a container, states a rate but no times.
-        self.is_timed = not self._container.format.flags & av.format.Flags.no_timestamps.value
+        self.is_timed = _is_timed(self._container)
         if not self.is_timed:
             if not self.rate:
                 raise UserError(f"{source}: states neither times nor a frame rate; convert it to mp4 with ffmpeg first")
@@ -343,23 +352,34 @@ class _Clock:
         self._expected = time + (packet.duration or self._step)
 
 
-def probe(video: str | os.PathLike) -> VideoInfo:
+def probe(video: str | os.PathLike, image_rate: int = 0) -> VideoInfo:
     """Read through a video file without decoding it, but for the first frame.
 
+    Args:
+        video: a file, or a folder of numbered images.
+        image_rate: images a second, if it is a folder of them; 0: not known.
+
     Raises:
-        UserError: no such file, not a video, no video stream, or no frame that can be decoded.
+        UserError: no such file, not a video, no video stream, no frame that can be decoded, or images without a rate.
     """
     path = Path(video)
-    if not path.is_file():
+    if not (path.is_file() or path.is_dir()):
         raise UserError(f"{path}: there is no such video")
-    with VideoDecoder(path, threads=1) as decoder:
+    with VideoDecoder(path, threads=1, image_rate=image_rate) as decoder:
         first = next(iter(decoder), None)
         if first is None:
             raise UserError(f"{path}: holds no frame that can be decoded; is the file complete?")
         width, height = first.planes.width, first.planes.height
         pixel_aspect = _pixel_aspect(decoder._stream, first._frame)
-    entries = _read_packets(path, first.ticks)
-    times = entries.times if entries.times is not None else _decode_times(path)
+    first_image = None
+    if path.is_dir():
+        series = image_series(path)
+        first_image, numbers = series.first, np.arange(series.count)
+        times = FrameTimes(numbers, series.count, Fraction(1, image_rate))
+        entries = _Packets(times, Fraction(image_rate), None, np.stack([numbers, numbers], axis=1))
+    else:
+        entries = _read_packets(path, first.ticks)
+        times = entries.times if entries.times is not None else _decode_times(path)
     return VideoInfo(
         path,
         times,
@@ -369,6 +389,7 @@ def probe(video: str | os.PathLike) -> VideoInfo:
         pixel_aspect,
         entries.promised,
         entries.keyframes,
+        first_image,
     )
 
 
@@ -389,7 +410,7 @@ def _read_packets(path: Path, first_ticks: int) -> _Packets:
     """Read through a file; frames before `first_ticks` are those that a cut has left without their keyframe."""
     with _open(path) as container:
         stream = first_video_stream(container, path)
-        is_timed = not container.format.flags & av.format.Flags.no_timestamps.value
+        is_timed = _is_timed(container)
         clock = _Clock(container, stream)
         rows, ends = [], {}
         try:
@@ -517,7 +538,7 @@ class VideoReader:
         self.path, self.count = info.path, info.times.count(fps)
         self._info, self._fps = info, fps
         self._process = os.getpid()
-        self._decoder = VideoDecoder(info.path, threads=1)
+        self._decoder = self._opened()
         self._may_seek, self._has_sought = True, False
         self._start()
 
@@ -553,6 +574,9 @@ class VideoReader:
                 self._start_anew()
                 self._go_on_to(index)
             yield index, self._current
+
+    def _opened(self) -> VideoDecoder:
+        return VideoDecoder(self.path, threads=1, image_rate=self._info.image_rate)
 
     def _go_on_to(self, index: int) -> None:
         while self._next is not None and self._next_slot <= index:
@@ -594,7 +618,7 @@ class VideoReader:
     def _start_anew(self) -> None:
         """Stand on the first frame of the file opened again."""
         self._decoder.close()
-        self._decoder = VideoDecoder(self.path, threads=1)
+        self._decoder = self._opened()
         self._has_sought = False
         self._start()
 
@@ -622,10 +646,14 @@ def first_video_stream(container: av.container.InputContainer, source: object) -
     raise UserError(f"{source}: the file has no video stream, expected a video")
 
 
-def find_videos(folder: Path) -> dict[str, Path]:
+def find_videos(folder: Path, *, image_folders: bool = False) -> dict[str, Path]:
     """Return the videos of a folder by name, without the suffix, sorted.
 
     Files with a video's suffix count even if they are damaged, others if they can be opened as videos.
+
+    Args:
+        folder: where they are.
+        image_folders: take folders of numbered images for videos, but where a file has that name.
 
     Raises:
         UserError: no folder, no videos, or two videos of one name.
@@ -633,16 +661,20 @@ def find_videos(folder: Path) -> dict[str, Path]:
     if not folder.is_dir():
         raise UserError(f"{folder}: there is no such folder; expected one with videos")
     videos: dict[str, Path] = {}
-    for path in sorted(folder.iterdir()):
-        if path.name.startswith(".") or not is_video(path):
-            continue
+    entries = [path for path in sorted(folder.iterdir()) if not path.name.startswith(".")]
+    for path in filter(is_video, entries):
         name = unicodedata.normalize("NFC", path.stem)
         if name in videos:
             raise UserError(f"{path}: there is also {videos[name].name}; two videos cannot share the name {name}")
         videos[name] = path
+    for path in filter(is_image_folder, entries if image_folders else []):
+        videos.setdefault(unicodedata.normalize("NFC", path.name), path)
     if not videos:
-        raise UserError(f"{folder}: holds no videos; expected files as clip.mp4, clip.mkv or clip.avi")
-    return videos
+        raise UserError(
+            f"{folder}: holds no videos; expected files as clip.mp4, clip.mkv or clip.avi"
+            + (", or a folder of numbered images for each video" if image_folders else "")
+        )
+    return dict(sorted(videos.items()))
 
 
 def is_video(path: Path) -> bool:
@@ -661,14 +693,27 @@ def is_video(path: Path) -> bool:
 
 
 def _open(
-    source: str | os.PathLike, container_format: str | None = None, options: dict[str, str] | None = None
+    source: str | os.PathLike,
+    container_format: str | None = None,
+    options: dict[str, str] | None = None,
+    image_rate: int = 0,
 ) -> av.container.InputContainer:
+    location = f"file:{source}" if isinstance(source, Path) else str(source)
+    if isinstance(source, Path) and source.is_dir():
+        series = image_series(source)
+        if not image_rate:
+            raise UserError(f"{source}: is a folder of images, which do not state their rate: say --fps")
+        location, container_format = series.pattern, "image2"
+        options = {"framerate": str(image_rate), "start_number": str(series.first), "pattern_type": "sequence"}
     try:
-        return av.open(
-            f"file:{source}" if isinstance(source, Path) else str(source), format=container_format, options=options
-        )
+        return av.open(location, format=container_format, options=options)
     except (av.FFmpegError, OSError) as error:
         raise UserError(f"{source}: cannot open the video: {error.strerror}") from error
+
+
+def _is_timed(container: av.container.InputContainer) -> bool:
+    """Whether frames have times: a bare stream, outside of a container, states no more than a rate."""
+    return container.format.name == "image2" or not container.format.flags & av.format.Flags.no_timestamps.value
 
 
 def _slot(time: Fraction, fps: int) -> int:

@@ -152,7 +152,9 @@ def _parse() -> argparse.Namespace:
     step.add_argument("--cfg", type=Path, metavar="FILE", help="the root's recipe (default: as for verify)")
     text = "your own videos and boxes: frames, lists, label map, split and recipe"
     step = steps.add_parser("custom", help=text, description=text)
-    step.add_argument("--videos", type=Path, required=True, metavar="DIR", help="folder of videos")
+    step.add_argument(
+        "--videos", type=Path, required=True, metavar="DIR", help="folder of videos, or of folders of numbered images"
+    )
     step.add_argument(
         "--boxes",
         type=Path,
@@ -182,7 +184,8 @@ def _parse() -> argparse.Namespace:
         type=whole,
         default=0,
         metavar="N",
-        help="frames a second to extract (default: the videos' most common rate, at most 30)",
+        help="frames a second to extract (default: the videos' most common rate, at most 30), and that of folders of "
+        "images",
     )
     step.add_argument(
         "--first-second",

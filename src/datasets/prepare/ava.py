@@ -182,7 +182,7 @@ def extract_all(root: Path, videos: dict[str, Path], *, fps: int, short_side: in
         print(f"frames: {videos[name]} is not the file that its frames were made of: they are extracted anew")
 
     def work(name: str) -> str:
-        info = probe(videos[name])
+        info = probe(videos[name], fps)
         if info.is_truncated:
             raise UserError(info.truncation)
         if name in replaced:

@@ -22,7 +22,8 @@ _SHAPE_SLACK = 0.02
 class Box:
     """One annotated person.
 
-    One of `second`, `frame` and `image` says when.
+    One of `second`, `frame` and `image` says when; an image may be one of a video that is a folder of images, else
+    `frame` goes before it.
 
     Attributes:
         video: name of the video as the file gives it.
@@ -33,6 +34,7 @@ class Box:
         second: of the video; counted from `--first-second` where `is_ava`.
         frame: frame of the video, from 0.
         image: number of an extracted image, from 1.
+        folders: of the image, which may be named after the video where the image is not.
         frames: how many frames the tool counted in the video; None: not said.
         size: width and height of the images that were annotated, in pixels; None: not said.
         units: shares or pixels; None: told from the values.
@@ -47,6 +49,7 @@ class Box:
     second: float | None = None
     frame: int | None = None
     image: int | None = None
+    folders: tuple[str, ...] = ()
     frames: int | None = None
     size: tuple[int, int] | None = None
     units: str | None = None

@@ -6,7 +6,7 @@ import json
 import math
 import re
 import xml.etree.ElementTree as ElementTree
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PureWindowsPath
 
@@ -19,7 +19,8 @@ from src.checkpoint.safe_pickle import PickledArray, as_array, read_pickle
 from src.datasets.prepare.box import Box, Classes, enclosing, number, whole_number
 from src.utils.errors import UserError
 
-_IMAGE_NAME = re.compile(r"(?P<video>.+)_(?P<number>\d+)$")
+# NAME_000031; in a folder that is named after the video also 000031 or img000031.
+_IMAGE_NAME = re.compile(r"(?:(?P<video>.+)_|[^_]*?)(?P<number>\d{1,12})")
 _SHOWN_BYTES = 200
 # An hour at 30 frames a second: what lies farther apart in a track is a slip of the pen.
 _MOST_FRAMES_BETWEEN = 108_000
@@ -69,7 +70,7 @@ def _box_files(folder: Path) -> list[Path]:
     for path in sorted(folder.rglob("*")):
         if path.suffix.lower() not in _SUFFIXES or path.name.startswith(".") or not path.is_file():
             continue
-        if path.suffix.lower() == ".txt" and not (_IMAGE_NAME.match(path.stem) or _is_mot(_first_line(path))):
+        if path.suffix.lower() == ".txt" and not _is_box_text(path):
             print(f"custom: note: {path} is passed over: neither its name nor its content is that of a box file")
             continue
         files.append(path)
@@ -78,13 +79,19 @@ def _box_files(folder: Path) -> list[Path]:
     return files
 
 
-def _first_line(path: Path) -> str:
+def _is_box_text(path: Path) -> bool:
     with path.open("rb") as file:
-        return file.readline(_SHOWN_BYTES).decode("utf-8", "replace")
+        first_line = file.readline(_SHOWN_BYTES).decode("utf-8", "replace")
+    match = _IMAGE_NAME.fullmatch(path.stem)
+    return _is_mot(first_line) or bool(match and (match["video"] or _is_yolo(first_line)))
 
 
 def _is_mot(content: str) -> bool:
     return re.match(r"\s*\d+\s*,", content) is not None
+
+
+def _is_yolo(content: str) -> bool:
+    return re.match(r"\s*(\d+\s+[-\d.]|$)", content) is not None
 
 
 def read_json(path: Path) -> object:
@@ -529,11 +536,9 @@ def _read_yolo(path: Path, content: str, classes: Classes) -> Iterator[Box]:
 
     NAME_31.txt is frame 31 (from 1) of the video, as YOLO numbers them; NAME_000031.txt an extracted image.
     """
-    match = _IMAGE_NAME.match(path.stem)
-    if not match:
-        raise UserError(f"{path}: cannot tell video and time from its name, expected one as NAME_31.txt")
-    padded = match["number"].startswith("0")
-    time = {"image": int(match["number"])} if padded else {"frame": int(match["number"]) - 1}
+    time = _image_time(path.name, str(path), (path.parent.name, path.parents[1].name))
+    if not _IMAGE_NAME.fullmatch(path.stem)["number"].startswith("0"):
+        time["frame"] = time["image"] - 1
     for row, line in enumerate(content.splitlines(), start=1):
         where = f"{path}: row {row}"
         fields = line.split()
@@ -547,13 +552,13 @@ def _read_yolo(path: Path, content: str, classes: Classes) -> Iterator[Box]:
         last = fields[5] if len(fields) == 6 else str(row)
         named = (class_id,) if len(fields) == 5 else (NO_ACTION,)
         classes.check_id(named[0], where)
-        yield Box(match["video"], corners, named, last, where, units="shares", **time)
+        yield Box(corners=corners, classes=named, last=last, where=where, units="shares", **time)
 
 
 def _read_voc(path: Path, root: ElementTree.Element, classes: Classes) -> Iterator[Box]:
     """Yield the boxes of one image's Pascal VOC file."""
     name = root.findtext("filename") or path.name
-    time = _image_time(name, str(path))
+    time = _image_time(name, str(path), (root.findtext("folder") or "", path.parent.name))
     size = root.find("size")
     size = None if size is None else _size(size.findtext("width"), size.findtext("height"), str(path))
     for person, element in enumerate(root.iter("object")):
@@ -593,12 +598,14 @@ def _read_proposals(path: Path, content: object, classes: Classes) -> Iterator[B
 # What they share ----------------------------------------------------------------------------------------------------
 
 
-def _image_time(file_name: str, where: str) -> dict[str, object]:
-    """Read video and number off the name of an extracted image, NAME_000031.jpg."""
-    match = _IMAGE_NAME.match(PureWindowsPath(file_name).stem)
-    if not match or int(match["number"]) < 1 or len(match["number"]) > 12:
+def _image_time(file_name: str, where: str, folders: Sequence[str] = ()) -> dict[str, object]:
+    """Read video and number off the name of an image, NAME_000031.jpg or NAME/000031.jpg; NAME may be of `folders`."""
+    path = PureWindowsPath(file_name)
+    match = _IMAGE_NAME.fullmatch(path.stem)
+    folders = tuple(filter(None, (path.parent.name, *folders)))
+    if not match or not (match["video"] or folders):
         raise UserError(f"{where}: cannot tell video and time from {file_name!r}, expected a name as NAME_000031.jpg")
-    return {"video": match["video"], "image": int(match["number"])}
+    return {"video": match["video"] or "", "image": int(match["number"]), "folders": folders}
 
 
 def _size(width: str | None, height: str | None, where: str) -> tuple[int, int] | None:
@@ -648,7 +655,7 @@ _FORMATS = (
     _Format("VIA", ".csv", _is_via_csv, _read_via_csv),
     _Format("AVA's columns", ".csv", lambda _: True, _read_csv),
     _Format("MOT", ".txt", _is_mot, _read_mot),
-    _Format("YOLO", ".txt", lambda content: re.match(r"\s*(\d+\s+[-\d.]|$)", content) is not None, _read_yolo),
+    _Format("YOLO", ".txt", _is_yolo, _read_yolo),
     _Format("mmaction2's proposals", ".pkl", lambda _: True, _read_proposals),
 )
 _SUFFIXES = {entry.suffix for entry in _FORMATS}

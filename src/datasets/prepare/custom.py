@@ -90,7 +90,7 @@ def prepare_custom(
     Everything that can be checked is checked before the first file is written.
 
     Args:
-        videos_folder: folder of videos of any length, rate and size.
+        videos_folder: folder of videos of any length, rate and size, or of folders of `fps` images a second.
         boxes_path: boxes in any form that `read_boxes` reads; a file or a folder of them.
         labels_path: class names in any form that `read_class_list` reads.
         out: the data root to make; a run that was stopped goes on.
@@ -113,8 +113,9 @@ def prepare_custom(
     inputs |= {"--detections": detections_path} if detections_path else {}
     check_apart(inputs, [out / name for name in (*_FOLDERS, *_RECIPES, _NAMES)])
     class_names = read_classes(labels_path, boxes_path)
-    videos = safe_names(find_videos(videos_folder))
-    infos, faults = _infos(videos)
+    videos = safe_names(find_videos(videos_folder, image_folders=True))
+    infos, faults = _infos(videos, fps)
+    _tell_images(infos)
     fps = fps or most_common_rate([info.fps for info in infos.values()])
     images: dict = {}
     key_boxes = functools.partial(
@@ -147,7 +148,7 @@ def prepare_custom(
     splits = split_videos(boxes, val_share, seed)
     outputs = Outputs(out)
     _check_same_dataset(outputs, videos)
-    links = {f"{_LINKS}/{name}{video.suffix}": video for name, video in videos.items()}
+    links = {f"{_LINKS}/{name}{'' if video.is_dir() else video.suffix}": video for name, video in videos.items()}
     outputs.check_links_free(links)
     outputs.check_free([*_annotation_files(splits), *_RECIPES, _NAMES])
 
@@ -173,12 +174,12 @@ def prepare_custom(
     print(f"custom: recipes: {out / _RECIPES[0]} and, for a CPU, {out / _RECIPES[1]}")
 
 
-def _infos(videos: Mapping[str, Path]) -> tuple[dict[str, VideoInfo], dict[str, UserError]]:
+def _infos(videos: Mapping[str, Path], image_rate: int) -> tuple[dict[str, VideoInfo], dict[str, UserError]]:
     """Read the headers of videos; return them, and what is wrong with the other videos, by name."""
     infos, faults = {}, {}
     for name, path in videos.items():
         try:
-            info = probe(path)
+            info = probe(path, image_rate)
             if info.is_truncated:
                 raise UserError(info.truncation)
             infos[name] = info
@@ -187,6 +188,16 @@ def _infos(videos: Mapping[str, Path]) -> tuple[dict[str, VideoInfo], dict[str, 
     if not infos:
         raise next(iter(faults.values()))
     return infos, faults
+
+
+def _tell_images(infos: Mapping[str, VideoInfo]) -> None:
+    """Say how folders of images are taken."""
+    folders = [info for info in infos.values() if info.image_rate]
+    if folders:
+        print(
+            f"custom: {len(folders)} folders of images are taken for videos of {folders[0].image_rate} images a second "
+            f"(--fps), as {folders[0].path.name}: {len(folders[0].times)} images, the first at 0 s"
+        )
 
 
 def _key_boxes(

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pydantic
 
+from src.datasets.image_series import image_series
 from src.datasets.prepare.ffmpeg import TargetError
 from src.utils.errors import UserError
 from src.utils.files import write_atomic
@@ -14,7 +15,7 @@ _SAMPLED_BYTES = 1 << 16
 
 
 class FileState(pydantic.BaseModel):
-    """What tells one state of a file from another without reading all of it.
+    """What tells one state of a file, or folder of images, from another without reading all of it.
 
     Attributes:
         size: in bytes.
@@ -28,7 +29,17 @@ class FileState(pydantic.BaseModel):
 
     @classmethod
     def of(cls, path: Path) -> "FileState":
-        """Return the state of a file now."""
+        """Return the state of a file now, or of a folder of images: the time of the newest, and both ends' content."""
+        if path.is_dir():
+            series = image_series(path)
+            files = [series.path(index) for index in range(series.count)]
+            ends = [cls.of(files[0]), cls.of(files[-1])]
+            stats = [file.stat() for file in files]
+            return cls(
+                size=sum(stat.st_size for stat in stats),
+                time=max(stat.st_mtime_ns for stat in stats),
+                digest=hashlib.sha256("".join(end.digest for end in ends).encode()).hexdigest(),
+            )
         stat = path.stat()
         with path.open("rb") as file:
             digest = hashlib.sha256(file.read(_SAMPLED_BYTES))

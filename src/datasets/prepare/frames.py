@@ -53,7 +53,7 @@ def extract_frames(
     Frame k (from 0) shows the video at k / fps seconds, in the quality of AVA's recipe.
 
     Args:
-        video: a file, or what `probe` said of it.
+        video: a file, a folder of `fps` images a second, or what `probe` said of it.
         folder: where the frames go; must not exist yet.
         fps: frames a second on disk, whatever the video's own rate is.
         name: start of the file names; the folder's name by default.
@@ -64,11 +64,12 @@ def extract_frames(
         UserError: the video cannot be read, or holds less than its header promises.
         TargetError: the target cannot be written or is full.
     """
-    info, folder = video if isinstance(video, VideoInfo) else probe(video), Path(folder)
+    info, folder = video if isinstance(video, VideoInfo) else probe(video, fps), Path(folder)
     name = folder.name if name is None else name
     if info.is_truncated:
         raise UserError(info.truncation)
-    with _partial_folder(folder) as partial, VideoDecoder(info.path, threads=threads) as decoder:
+    decoder = VideoDecoder(info.path, threads=threads, image_rate=info.image_rate)
+    with decoder, _partial_folder(folder) as partial:
         count, last, content = 0, None, b""
         for index, frame in at_rate(decoder, fps, info.times.duration):
             if frame is not last:

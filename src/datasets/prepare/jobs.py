@@ -98,7 +98,7 @@ def locked(root: Path) -> Iterator[None]:
         try:
             yield
         finally:
-            if made and os.listdir(root) == [_LOCK]:
+            if made and list(root.iterdir()) == [path]:
                 path.unlink()
                 _remove_empty(made)
 

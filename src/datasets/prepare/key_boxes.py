@@ -187,15 +187,19 @@ def _timed(
     faults: Mapping[str, UserError],
 ) -> list[_Timed]:
     """Find the video and the time of every box."""
-    known = {alias: name for name, video in videos.items() for alias in (name, video.stem, video.name)}
-    known = {unicodedata.normalize("NFC", alias): name for alias, name in known.items()}
+    known = {}
+    for name, video in videos.items():
+        for alias in (name, video.name, *([] if video.is_dir() else [video.stem])):
+            known[unicodedata.normalize("NFC", alias)] = name
     named = []
     for file, boxes in files.items():
         for box in boxes:
             # Without folders, those of Windows as well.
-            name = known.get(unicodedata.normalize("NFC", PureWindowsPath(box.video).name))
+            names = [PureWindowsPath(given).name for given in (box.video, *box.folders) if given]
+            name = next(filter(None, (known.get(unicodedata.normalize("NFC", given)) for given in names)), None)
             if name is None:
-                raise UserError(f"{box.where}: there is no video {box.video!r} among the {len(videos)} videos")
+                given = box.video or box.folders[0]
+                raise UserError(f"{box.where}: there is no video {given!r} among the {len(videos)} videos")
             if name in faults:
                 raise faults[name]
             named.append((file, box, name))
@@ -220,7 +224,7 @@ def _image_rate(named: Sequence[tuple[Path, Box, str]], infos: Mapping[str, Vide
         return timing.annotation_fps
     images = defaultdict(set)
     for _, box, name in named:
-        if box.image is not None:
+        if box.image is not None and box.frame is None and infos[name].first_image is None:
             images[name].add(box.image)
     rates = set()
     for name, found in images.items():
@@ -245,8 +249,14 @@ def _time(box: Box, info: VideoInfo, timing: Timing, image_rate: Fraction) -> Fr
     Raises:
         UserError: it lies far outside of the video.
     """
+    count = len(info.times)
+    if box.image is not None and info.first_image is not None:
+        # The images themselves, not some that were extracted from them.
+        if not 0 <= box.image - info.first_image < count:
+            last = info.first_image + count - 1
+            raise UserError(f"{box.where}: the images of {info.path.name} are {info.first_image} to {last}")
+        return info.times.time_of(box.image - info.first_image)
     if box.frame is not None:
-        count = len(info.times)
         if box.frames and abs(box.frames - count) > 1:
             # The tool played the video at a rate of its own.
             return box.frame * info.times.duration / box.frames

@@ -63,7 +63,7 @@ def verify(cfg: CfgNode, jobs: int) -> list[Finding]:
     counts: dict[str, int] = {}
     if cfg.DATA.SOURCE == "video":
         source_dir = root / cfg.AVA.VIDEO_DIR
-        videos = find_videos(source_dir)
+        videos = find_videos(source_dir, image_folders=True)
         check, names = (lambda name: _check_video(videos[name], cfg.AVA.FPS)), list(videos)
     else:
         source_dir, listed = frame_dir, {}
@@ -137,7 +137,7 @@ def _check_video(path: Path, fps: int) -> tuple[int, list[Finding]]:
     """Check a video that clips are read from; return how many frames it gives at `fps`."""
     advice = "Fetch or copy it again, or take it away with its boxes"
     try:
-        info = probe(path)
+        info = probe(path, fps)
     except UserError as error:
         return 0, [Finding(True, str(path), str(error), advice)]
     return info.times.count(fps), [Finding(True, str(path), info.truncation, advice)] if info.is_truncated else []
@@ -202,6 +202,8 @@ def _check_source(root: Path, name: str, links: Path) -> Iterator[Finding]:
     if record is None or record.source is None:
         return
     link = links / (name + Path(record.video).suffix)
+    if not link.is_symlink():  # those to folders of images have no suffix
+        link = links / name
     if not link.is_symlink():
         return
     if not link.exists():

@@ -116,7 +116,7 @@ FORMATS = {
         '"{""action"":""walk""}"\n',
         (None, None, 31),
     ),
-    "YOLO": ("one_31.txt", "0 0.25 0.5208333 0.25 0.625\n", (None, 30, None)),
+    "YOLO": ("one_31.txt", "0 0.25 0.5208333 0.25 0.625\n", (None, 30, 31)),
     "YOLO images": ("one_000031.txt", "0 0.25 0.5208333 0.25 0.625\n", (None, None, 31)),
     "Pascal VOC": (
         "o.xml",

@@ -219,3 +219,40 @@ def test_videos_that_are_only_scored_need_no_classes(videos: Path) -> None:
 def test_most_common_rate() -> None:
     assert custom.most_common_rate([25.0, 25.0, 29.97]) == 25
     assert custom.most_common_rate([59.94, 23.976]) == 30
+
+
+def test_folders_of_images_are_videos(make_video: Callable, run_ffmpeg: Callable, tmp_path: Path, capsys) -> None:
+    """As JHMDB and rawframes have them; image names in box files lead to folder and number."""
+    for name in ("a kick", "b.2"):
+        video = make_video(tmp_path / f"{name}.mp4", frames=60, fps=25)
+        (tmp_path / "videos" / name).mkdir(parents=True)
+        run_ffmpeg("-i", video, "-start_number", "0", tmp_path / "videos" / name / "img_%05d.png")
+    coco = {
+        "images": [
+            {"id": number, "file_name": f"frames/{name}/img_{index:05d}.png", "width": 64, "height": 48}
+            for number, (name, index) in enumerate([("a kick", 25), ("a kick", 50), ("b.2", 24)])
+        ],
+        "annotations": [{"image_id": number, "category_id": 1, "bbox": [16, 12, 32, 24]} for number in range(3)],
+        "categories": [{"id": 1, "name": "walk"}],
+    }
+    boxes = _write(tmp_path / "boxes.json", json.dumps(coco))
+    with pytest.raises(UserError, match="a kick: is a folder of images, which do not state their rate: say --fps"):
+        _prepare(tmp_path, boxes)
+    out = _prepare(tmp_path, boxes, fps=25, val_share=0)
+    text = capsys.readouterr().out
+    assert (
+        "custom: 2 folders of images are taken for videos of 25 images a second (--fps), as a kick: 60 images, "
+        "the first at 0 s" in text
+    )
+    rows = [row[:7] for row in _rows(out / "ava_annotations/train_boxes.csv")]
+    box = ["0.2500", "0.2500", "0.7500", "0.7500", "1"]
+    assert rows == [["a_kick", "0001", *box], ["a_kick", "0002", *box], ["b.2", "0001", *box]]
+    assert len(list((out / "frames/a_kick").iterdir())) == 60
+    cfg = load_config(out / "slowfast.yaml")
+    assert verify(cfg, 1) == []
+    cfg.defrost()
+    cfg.DATA.SOURCE = "video"
+    assert verify(cfg, 1) == []
+    (tmp_path / "videos/b.2/img_00059.png").unlink()
+    cfg.DATA.SOURCE = "frames"
+    assert [finding.what for finding in verify(cfg, 1)] == ["has changed since its frames were extracted"]

@@ -255,7 +255,7 @@ class AvaDataset:
         # In testing, neighbouring key frames follow each other and share frames.
         keep = not self._train
         if self.cfg.DATA.SOURCE == "video":
-            return VideoFiles(root / ava.VIDEO_DIR, ava.FPS, keep)
+            return VideoFiles(root / ava.VIDEO_DIR, ava.FPS, keep, root)
         lists = ava.TRAIN_LISTS if self._train else ava.TEST_LISTS
         frames = FrameList([root / ava.FRAME_LIST_DIR / name for name in lists])
         return FrameFiles(frames, root / ava.FRAME_DIR, keep)

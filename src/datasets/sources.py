@@ -1,5 +1,6 @@
 """Where frames come from: the files that extraction wrote, or videos and folders of images, read on the way."""
 
+import logging
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -8,8 +9,11 @@ import cv2
 import numpy as np
 
 from src.ava.frame_list import FrameList
-from src.datasets.video import VideoInfo, VideoReader, find_videos, probe
+from src.datasets.video import VideoInfo, VideoReader, find_videos
+from src.datasets.video_index import indexed_info
 from src.utils.errors import UserError
+
+_LOGGER = logging.getLogger(__name__)
 
 
 class FrameSource(ABC):
@@ -129,17 +133,19 @@ class VideoFiles(FrameSource):
         folder: the videos; their names are the file names without suffix, or those of the folders of images.
         fps: frames a second.
         keep: see `FrameSource`.
+        root: the data root, which keeps an index of the videos' times; None: there is none.
 
     Raises:
         UserError: no folder, no videos, or two of one name.
     """
 
-    def __init__(self, folder: Path, fps: int, keep: bool) -> None:
+    def __init__(self, folder: Path, fps: int, keep: bool, root: Path | None = None) -> None:
         videos = find_videos(folder, image_folders=True)
         super().__init__(tuple(videos), keep)
         self._paths = list(videos.values())
-        self._fps = fps
+        self._fps, self._root = fps, root
         self._infos: dict[int, VideoInfo] = {}
+        self._damaged: set[int] = set()
         self._open: VideoReader | None = None
 
     def count(self, video: int) -> int:
@@ -154,7 +160,7 @@ class VideoFiles(FrameSource):
 
     def _info(self, video: int) -> VideoInfo:
         if video not in self._infos:
-            info = probe(self._paths[video], self._fps)
+            info = indexed_info(self._paths[video], self._fps, self._root)
             if info.is_truncated:
                 raise UserError(info.truncation)
             self._infos[video] = info
@@ -170,3 +176,11 @@ class VideoFiles(FrameSource):
             self._open = VideoReader(info, self._fps)
         for index, frame in self._open.read(indices):
             yield index, frame.image
+        if self._open.is_damaged and video not in self._damaged:
+            self._damaged.add(video)
+            _LOGGER.warning(
+                "%s: the video is damaged before second %g, and frames show what the decoder made of it; "
+                "`python -m src.datasets.prepare verify` counts them",
+                info.path,
+                indices[-1] / self._fps,
+            )

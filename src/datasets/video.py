@@ -557,6 +557,11 @@ class VideoReader:
         """Whether it was opened by this very process: a file's position is shared over a fork."""
         return os.getpid() == self._process
 
+    @property
+    def is_damaged(self) -> bool:
+        """Whether something that was decoded since the file was opened, or sought in, was damaged."""
+        return bool(self._decoder.errors or self._decoder.damaged)
+
     def read(self, indices: Iterable[int]) -> Iterator[tuple[int, VideoFrame]]:
         """Yield (index, frame) for rising `indices`.
 
@@ -568,7 +573,7 @@ class VideoReader:
             if ahead < 0 or ahead > _DECODE_ON_SECONDS * self._fps:
                 self._go_to(index)
             self._go_on_to(index)
-            if self._has_sought and (self._decoder.errors or self._decoder.damaged):
+            if self._has_sought and self.is_damaged:
                 # Damage shows otherwise than when it is met on the way from the start, as extraction meets it.
                 self._may_seek = False
                 self._start_anew()

@@ -13,33 +13,41 @@ from src.utils.files import atomic_path
 _LOGGER = logging.getLogger(__name__)
 # Raise it whenever the meaning of the tables changes.
 _VERSION = 2
-# Smaller files are read in less time than a cache is worth.
+# Smaller texts are read in less time than a cache is worth.
 _MIN_BYTES = 1 << 24
 _SAMPLED_BYTES = 1 << 16
 _FOLDER = ".index"
 
 
 def cached_arrays(
-    files: Sequence[Path], settings: object, build: Callable[[], dict[str, np.ndarray]]
+    files: Sequence[Path],
+    settings: object,
+    build: Callable[[], dict[str, np.ndarray]],
+    *,
+    root: Path | None = None,
+    min_bytes: int | None = None,
 ) -> dict[str, np.ndarray]:
     """Return what `build` returns, from a cache if it was built before from the same files with the same settings.
 
     A file is the same while its size, time of change, and first and last 64 KiB are. The cache lies in a folder
-    `.index` beside the first file; where that cannot be written, or the files are small, there is none.
+    `.index`; where that cannot be written, or the files are small, there is none.
 
     Args:
         files: what `build` reads.
         settings: what else the result depends on; its `repr` counts.
         build: returns arrays by name, none of objects.
+        root: where `.index` lies; None: beside the first file.
+        min_bytes: of all files, for which a cache is worth it; None: 16 MiB, of texts.
     """
     try:
-        if sum(file.stat().st_size for file in files) < _MIN_BYTES:
+        if sum(file.stat().st_size for file in files) < (_MIN_BYTES if min_bytes is None else min_bytes):
             return build()
         fingerprint = _digest(_VERSION, settings, *map(_state, files))
     except OSError:
         return build()  # which says what is wrong with the file
     # One cache for each use of the files: a changed file replaces it.
-    path = files[0].parent / _FOLDER / f"{_digest(settings, *(str(file.resolve()) for file in files))[:24]}.npz"
+    folder = (files[0].parent if root is None else root) / _FOLDER
+    path = folder / f"{_digest(settings, *(str(file.resolve()) for file in files))[:24]}.npz"
     try:
         with np.load(path, allow_pickle=False) as stored:
             if str(stored["fingerprint"]) == fingerprint:

@@ -1,5 +1,7 @@
 """Frames from image files and from videos are the same frames."""
 
+import logging
+import shutil
 import subprocess
 from pathlib import Path
 
@@ -8,11 +10,14 @@ import numpy as np
 import pytest
 
 from src.ava.frame_list import FrameList
+from src.datasets import video_index
 from src.datasets.ava_dataset import AvaDataset
 from src.datasets.build import build_test_loader
 from src.datasets.prepare.ffmpeg import encode_video, find_ffmpeg
 from src.datasets.prepare.frames import extract_frames
+from src.datasets.prepare.verify import verify
 from src.datasets.sources import FrameFiles, VideoFiles
+from src.datasets.video import probe
 from src.utils.errors import UserError
 
 HEIGHT, WIDTH, SECONDS = 96, 128, 16
@@ -147,6 +152,53 @@ def test_workers_decode_the_same_clips_as_the_process_itself(video, write_data):
     for batch in shared:
         for key, fast in zip(batch["key"], batch["fast"], strict=True):
             np.testing.assert_array_equal(fast, alone[tuple(key)])
+
+
+def test_the_times_of_a_video_are_read_once(video, tmp_path, monkeypatch):
+    """Until the file changes: the index lies in the data root, not beside the video."""
+    probed = []
+    monkeypatch.setattr(video_index, "probe", lambda path: probed.append(path) or probe(path))
+    path = tmp_path / "videos/bar.mp4"
+    path.parent.mkdir()
+    shutil.copy(video, path)
+    for _ in range(2):
+        videos = VideoFiles(path.parent, 25, keep=False, root=tmp_path / "root")
+        assert (videos.count(0), videos.size(0)) == (400, (HEIGHT, WIDTH))
+        assert difference(videos.read(0, [300])[0], picture(300)) < 3.0
+    found, expected = video_index.indexed_info(path, 0, tmp_path / "root"), probe(path)
+    assert np.array_equal(found.times.ticks, expected.times.ticks)
+    assert np.array_equal(found._keyframes, expected._keyframes)
+    for name in ("path", "rate", "width", "height", "pixel_aspect", "promised", "first_image", "duration"):
+        assert getattr(found, name) == getattr(expected, name), name
+    assert (probed, [file.name for file in path.parent.iterdir()]) == ([path], ["bar.mp4"])
+    with path.open("ab") as file:
+        file.write(b"\0" * 100)
+    assert VideoFiles(path.parent, 25, keep=False, root=tmp_path / "root").count(0) == 400
+    assert probed == [path, path]
+
+
+def test_damage_is_told_when_clips_are_read_and_counted_by_verify(video, tmp_path, write_data, monkeypatch):
+    data = bytearray(video.read_bytes())
+    middle = data.find(b"mdat") + (len(data) - data.find(b"mdat")) // 2
+    for place in range(middle, middle + 2000, 13):
+        data[place] ^= 0xFF
+    path = tmp_path / "videos/bar.mp4"
+    path.parent.mkdir()
+    path.write_bytes(data)
+    told = []
+    monkeypatch.setattr(logging.getLogger("src.datasets.sources"), "warning", lambda text, *of: told.append(text % of))
+    videos = VideoFiles(path.parent, 25, keep=False)
+    videos.read(0, [0, 5])
+    assert not told
+    for _ in range(2):
+        videos.read(0, [240, 249])
+    (warning,) = told
+    assert f"{path}: the video is damaged before second 9.96" in warning
+    cfg = video_config(write_data({}, ROWS, "MODEL.NUM_CLASSES", 12), path.parent)
+    (finding,) = [finding for finding in verify(cfg, jobs=1) if "is damaged" in finding.what]
+    errors, damaged = video_index.count_faults(path, 0, tmp_path)
+    assert errors + damaged > 0 and not finding.harmful
+    assert f"{errors} packets could not be decoded, and in {damaged} frames faults were concealed" in finding.what
 
 
 def test_a_truncated_video_is_named(video, tmp_path):

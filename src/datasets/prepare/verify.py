@@ -16,7 +16,8 @@ from src.ava.frame_list import FRAME_LIST_HEADER, frame_name
 from src.ava.label_map import read_label_map
 from src.ava.rows import RowError, RowRule
 from src.datasets.prepare.frame_records import FileState, read_record
-from src.datasets.video import find_videos, probe
+from src.datasets.video import find_videos
+from src.datasets.video_index import count_faults, indexed_info
 from src.utils.errors import UserError
 
 # Frames of a video that are decoded: the first, the last and some between.
@@ -64,7 +65,7 @@ def verify(cfg: CfgNode, jobs: int) -> list[Finding]:
     if cfg.DATA.SOURCE == "video":
         source_dir = root / cfg.AVA.VIDEO_DIR
         videos = find_videos(source_dir, image_folders=True)
-        check, names = (lambda name: _check_video(videos[name], cfg.AVA.FPS)), list(videos)
+        check, names = (lambda name: _check_video(root, name, videos[name], cfg.AVA.FPS)), list(videos)
     else:
         source_dir, listed = frame_dir, {}
         for name in [*cfg.AVA.TRAIN_LISTS, *cfg.AVA.TEST_LISTS]:
@@ -133,14 +134,18 @@ def _check_frame_list(path: Path, listed: dict[str, int]) -> Iterator[Finding]:
     listed.update(counts)
 
 
-def _check_video(path: Path, fps: int) -> tuple[int, list[Finding]]:
-    """Check a video that clips are read from; return how many frames it gives at `fps`."""
+def _check_video(root: Path, name: str, path: Path, fps: int) -> tuple[int, list[Finding]]:
+    """Check a video that clips are read from, all through; return how many frames it gives at `fps`."""
     advice = "Fetch or copy it again, or take it away with its boxes"
     try:
-        info = probe(path, fps)
+        info = indexed_info(path, fps, root)
+        record = read_record(root, name)
+        is_known = record is not None and record.frames is not None and record.source == FileState.of(path)
+        faults = (record.errors, record.damaged) if is_known else count_faults(path, fps, root)
     except UserError as error:
         return 0, [Finding(True, str(path), str(error), advice)]
-    return info.times.count(fps), [Finding(True, str(path), info.truncation, advice)] if info.is_truncated else []
+    findings = [Finding(True, str(path), info.truncation, advice)] if info.is_truncated else []
+    return info.times.count(fps), [*findings, *_damage(path.name, *faults, str(path))]
 
 
 def _check_frames(root: Path, frame_dir: Path, name: str, listed: int, fps: int) -> tuple[int, list[Finding]]:
@@ -188,9 +193,14 @@ def _check_record(root: Path, name: str, count: int, fps: int, subject: str, aga
         expected = record.duration * record.fps
         what = f"has {count} frames, but {record.video} lasts {record.duration:g} s, which is {expected:.0f}"
         yield Finding(True, subject, what, again)
-    if record.errors or record.damaged:
+    yield from _damage(record.video, record.errors, record.damaged, subject)
+
+
+def _damage(video: str, errors: int, damaged: int, subject: str) -> Iterator[Finding]:
+    """Tell what the decoder met in a video."""
+    if errors or damaged:
         what = (
-            f"{record.video} is damaged: {record.errors} packets could not be decoded, and in {record.damaged} frames "
+            f"{video} is damaged: {errors} packets could not be decoded, and in {damaged} frames "
             "faults were concealed; others may show what came out of those"
         )
         yield Finding(False, subject, what, "Look at the frames, or fetch or copy the video again")

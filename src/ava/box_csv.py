@@ -126,7 +126,7 @@ def read_excluded(path: str | os.PathLike) -> set[tuple[str, float]]:
     """Read excluded timestamps, as (video name, second). The file may be empty.
 
     Raises:
-        UserError: The file is absent, or a row is not `video,second`.
+        UserError: the file is absent, or a row is not `video,second`.
     """
     path = Path(path)
     frames = set()
@@ -184,8 +184,9 @@ def _read_span(path: Path, start: int, end: int, columns: int, rule: RowRule) ->
     for column in (video, second, *corners):
         fresh[1:] |= column[1:] != column[:-1]
     boxes = np.stack([column[fresh] for column in corners], axis=1)
-    second = second[fresh].astype(np.float64).round(SECOND_DECIMALS)
-    with np.errstate(invalid="ignore"):
+    # Values out of range are told of below.
+    with np.errstate(invalid="ignore", over="ignore"):
+        second = second[fresh].astype(np.float64).round(SECOND_DECIMALS)
         class_id = row_class.astype(np.int16)
     if not (class_id == row_class).all() or not rows_fit(second, boxes, class_id, row_score, rule):
         raise _UnfitError("a value out of range")

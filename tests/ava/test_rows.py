@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from src.ava import box_csv
 from src.ava.box_csv import read_boxes, read_rows, write_boxes
-from src.ava.rows import NO_ACTION, BoxRow, FrameRow, RowError, RowRule, format_second, parse_row
+from src.ava.rows import COLUMNS, NO_ACTION, BoxRow, FrameRow, RowError, RowRule, format_second, parse_row
 from src.utils.errors import UserError
 
 TRUTH, FOUND = RowRule(scored=False), RowRule(scored=True)
@@ -57,32 +57,67 @@ def test_seconds_are_written_as_ava_writes_them(second, text):
 NAME = st.sampled_from(["v", "a b", " v", '"q,r"', '"', "", "\ufeffv", "v\0", "é", "v\t"])
 NUMBER = st.sampled_from(["0", "0.25", "1", "1.004", "-0.5", ".5", "1.", "1e-1", "+0.5", " 0.5 ", "16"])
 ODD = st.sampled_from(
-    ["", " ", "nan", "inf", "-inf", "1e999", "1_0", "0x1", "x", "0,5", "1;2", "\0", "ä", '"0.5"', "٣"]
+    [
+        "",
+        " ",
+        "nan",
+        "NaN",
+        "inf",
+        "-inf",
+        "1e999",
+        "1_0",
+        "0x1",
+        "x",
+        "0,5",
+        "1;2",
+        "\0",
+        "ä",
+        '"0.5"',
+        "٣",
+        "1/3",
+        "#",
+    ]
 )
+HUGE = st.sampled_from(["1e308", "-1e308", "9" * 40, "0." + "3" * 400, "1e-400", "1" * 400, "1e+0000000001", "-0.0"])
 CLASS = st.sampled_from(["1", "3.0", "1.7", "0", "-1", "-2", "", " ", "81", "32768", "01", "1e1", "+3"])
 SECOND = st.sampled_from(["0902", "902.0", "11.5", "-1", "1e7", "9999999", " 3", "3.1234567"])
 LAST = st.sampled_from(["0", "0.9", "", "p", "-3", "1e400"])
-BOX = st.tuples(NAME, SECOND | ODD, *[NUMBER] * 4, CLASS | ODD, LAST) | st.tuples(
-    NAME, SECOND, *[NUMBER | ODD] * 4, CLASS, LAST
+BOX = st.tuples(NAME, SECOND | ODD | HUGE, *[NUMBER] * 4, CLASS | ODD | HUGE, LAST | HUGE) | st.tuples(
+    NAME, SECOND, *[NUMBER | ODD | HUGE] * 4, CLASS, LAST
 )
 GOOD = st.sampled_from(["0902", "902.0", "11.5"]).flatmap(
     lambda second: st.tuples(*map(st.just, ["v", second, "0.1", "0.2", "0.5"]), st.just("0.6"), CLASS, LAST)
 )
 ROW = BOX | GOOD | BOX.map(lambda row: row[:7]) | GOOD.map(lambda row: row[:7]) | BOX.map(lambda row: row[:2])
 ROW |= st.lists(NUMBER, max_size=3).map(tuple)
-END = st.sampled_from(["\n", "\r\n", "\n\n"])
+HEADER = st.sampled_from([(*COLUMNS, "score"), ("video_id", "middle_frame_timestamp", *COLUMNS[2:6], "action_id")])
+
+
+def quoted(row: tuple[str, ...]) -> st.SearchStrategy[tuple[str, ...]]:
+    """Rows some of whose fields stand in quotes."""
+    return st.lists(st.booleans(), min_size=len(row), max_size=len(row)).map(
+        lambda chosen: tuple(
+            f'"{cell}"' if quote and '"' not in cell else cell for cell, quote in zip(row, chosen, strict=True)
+        )
+    )
+
+
+# Semicolons as spreadsheets write them where commas stand in numbers.
+LINE = st.one_of(ROW, ROW, ROW, ROW.flatmap(quoted), HEADER).map(",".join) | ROW.map(";".join)
+END = st.sampled_from(["\n", "\r\n", "\n\n", "\r", " \n", "\n \n"])
 
 
 @given(
-    lines=st.lists(st.tuples(ROW, END), max_size=6),
+    lines=st.lists(st.tuples(LINE, END), max_size=6),
     mark=st.sampled_from(["", "\ufeff"]),
     span=st.sampled_from([1, 40, 1 << 20]),
     rule=st.sampled_from([TRUTH, FOUND, TRAINING]),
 )
 @settings(max_examples=1500, deadline=None)
+@pytest.mark.filterwarnings("error")
 def test_both_readers_take_and_refuse_the_same_files(tmp_path_factory, lines, mark, span, rule):
     path = tmp_path_factory.getbasetemp() / "rows.csv"
-    path.write_text(mark + "".join(",".join(cells) + end for cells, end in lines), encoding="utf-8", newline="")
+    path.write_text(mark + "".join(line + end for line, end in lines), encoding="utf-8", newline="")
     try:
         rows = [row for _, row in read_rows(path, rule)]
         expected = None if rows else "the file is empty"

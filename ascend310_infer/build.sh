@@ -39,10 +39,10 @@ install_tools() {
   DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "${missing[@]}" >/dev/null
 }
 
-# A Python with pip: the project's, else the system's.
+# A Python with pip: PYTHON, else the project's, else the system's.
 find_python() {
   local candidate
-  for candidate in "$HERE/../.venv/bin/python" python3; do
+  for candidate in ${PYTHON:+"$PYTHON"} "$HERE/../.venv/bin/python" python3; do
     if "$candidate" -m pip --version >/dev/null 2>&1; then
       echo "$candidate"
       return

@@ -3,12 +3,15 @@
 #
 #   bash scripts/build_cpu_kernels.sh
 #
+# PYTHON, as everywhere, names the interpreter whose MindSpore it is.
 # Where that cannot be done it says why in one line and ends well: the network then runs on MindSpore's own operators.
 # CXX names the compiler, CXXFLAGS adds flags (tests/cpu/sanitize.sh), CPU_KERNELS_BUILD another folder for the result.
 set -euo pipefail
-cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
-python=.venv/bin/python
+# shellcheck source=scripts/common.sh
+source "$(dirname "${BASH_SOURCE[0]}")/common.sh"
+cd "$root"
+find_python
 build="${CPU_KERNELS_BUILD:-src/cpu/build}"
 compiler="${CXX:-g++}"
 

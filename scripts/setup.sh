@@ -73,4 +73,4 @@ if [[ ! -f $stamp || $(<"$stamp") != "$wanted" ]]; then
     printf '%s\n' "$wanted" >"$stamp"
 fi
 
-bash scripts/build_cpu_kernels.sh
+PYTHON=$root/.venv/bin/python bash scripts/build_cpu_kernels.sh

@@ -1,12 +1,13 @@
 """What makes a run the same run when it goes on: its recipe, its data and its classes."""
 
 import hashlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 
 import numpy as np
 from fvcore.common.config import CfgNode
 
 from src.datasets.ava_dataset import AvaDataset
+from src.utils.nested import leaves
 
 # Keys that may change when a run goes on: where things are, how often something is written or looked at, how many
 # devices share a step (clips a step are compared), and what only testing and export read.
@@ -45,20 +46,12 @@ def run_settings(
         steps_per_epoch: steps.
     """
     return {
-        **{key: value for key, value in _leaves(cfg) if not key.startswith(_FREE)},
+        **{key: value for key, value in leaves(cfg) if not key.startswith(_FREE)},
         "the list of classes": [f"{number} {name}" for number, name in sorted(class_names.items())],
         "the training data": f"{len(dataset)} key frames, digest {_digest(dataset)}",
         "clips a step": clips_per_step,
         "steps an epoch": steps_per_epoch,
     }
-
-
-def _leaves(node: CfgNode, prefix: str = "") -> Iterator[tuple[str, object]]:
-    for key, value in node.items():
-        if isinstance(value, CfgNode):
-            yield from _leaves(value, f"{prefix}{key}.")
-        else:
-            yield f"{prefix}{key}", value
 
 
 def _digest(dataset: AvaDataset) -> str:

@@ -1,6 +1,5 @@
 """Files from the web: tried again, resumed, and with their checksums kept."""
 
-import hashlib
 import http.client
 import os
 import shutil
@@ -15,6 +14,7 @@ from pathlib import Path
 
 from src.datasets.prepare.ffmpeg import TargetError
 from src.utils.errors import UserError
+from src.utils.files import sha256_of
 
 _CHUNK_BYTES = 1 << 20
 _TIMEOUT_SECONDS = 60
@@ -83,15 +83,6 @@ def fetch(base_urls: Sequence[str], name: str, target: Path, attempts: int = 5, 
     raise UserError(f"{name}: cannot download, after {len(reasons)} tries: {reasons[-1]}")
 
 
-def checksum(path: Path) -> str:
-    """Return the SHA-256 of a file in hexadecimal."""
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while chunk := file.read(_CHUNK_BYTES):
-            digest.update(chunk)
-    return digest.hexdigest()
-
-
 def checksum_file(path: Path) -> Path:
     """Return where the checksum of `path` is kept."""
     return path.with_name(path.name + ".sha256")
@@ -122,7 +113,7 @@ def _transfer(url: str, partial: Path) -> None:
 
 
 def _finish(partial: Path, target: Path) -> str:
-    digest = checksum(partial)
+    digest = sha256_of(partial)
     # First the checksum: a file without one counts as not downloaded.
     checksum_file(target).write_text(f"{digest}  {target.name}\n", encoding="utf-8")
     partial.replace(target)

@@ -1,7 +1,6 @@
 """What a step writes beside the user's files: only what is its own is replaced, and only by what is whole."""
 
 import contextlib
-import hashlib
 import os
 import shutil
 import tempfile
@@ -12,10 +11,9 @@ import pydantic
 
 from src.datasets.prepare.ffmpeg import PARTIAL_PREFIX, TargetError
 from src.utils.errors import UserError
-from src.utils.files import write_atomic
+from src.utils.files import sha256_of, write_atomic
 
 _RECORD = ".prepare.json"
-_CHUNK_BYTES = 1 << 20
 
 
 class _Record(pydantic.BaseModel):
@@ -111,7 +109,7 @@ class Outputs:
             for path, write in files.items():
                 (stage / path).parent.mkdir(parents=True, exist_ok=True)
                 write(stage / path)
-                digests[path] = _digest(stage / path)
+                digests[path] = sha256_of(stage / path)
             self.check_free(path for path, digest in digests.items() if not self._holds(path, digest))
             old = self._record.files
             # Before the files: a run that is stopped in between finds both its old and its new ones.
@@ -161,7 +159,7 @@ class Outputs:
     def _holds(self, path: str, digest: str) -> bool:
         """Whether a file, and no link to one, has this content."""
         target = self.root / path
-        return target.is_file() and not target.is_symlink() and _digest(target) == digest
+        return target.is_file() and not target.is_symlink() and sha256_of(target) == digest
 
     def _is_own_link(self, path: str) -> bool:
         target = self.root / path
@@ -200,11 +198,3 @@ def _is_same_file(source: Path, output: Path) -> bool:
             candidates = output.rglob("*") if output.is_dir() else [output]
             return any(path.is_file() and path.samefile(source) for path in candidates)
     return False
-
-
-def _digest(path: Path) -> str:
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while chunk := file.read(_CHUNK_BYTES):
-            digest.update(chunk)
-    return digest.hexdigest()

@@ -29,7 +29,7 @@ def parse_args() -> argparse.Namespace:
         "--from",
         dest="kind",
         choices=[*NAMINGS, "safetensors"],
-        help="names (or file format) of the source; default: recognised from its content",
+        help="names (or file format) of the source; default: recognized from its content",
     )
     parser.add_argument("--to", choices=["ckpt", "pyth", "safetensors"], default="ckpt", help="what to write")
     parser.add_argument("--sha256", type=_digest, help="refuse the source unless it has this SHA-256")

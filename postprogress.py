@@ -21,7 +21,7 @@ from src.utils.outputs import OutputFiles
 def main() -> int:
     parser = OneLineParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--mindir", required=True, type=Path, metavar="FILE", help="the exported graph")
-    parser.add_argument("--dataset", required=True, type=Path, metavar="DIR", help="the data set's folder")
+    parser.add_argument("--dataset", required=True, type=Path, metavar="DIR", help="the dataset's folder")
     what = parser.add_mutually_exclusive_group(required=True)
     what.add_argument("--result_path", type=Path, metavar="DIR", help="holds a folder for each shard")
     what.add_argument("--check_only", action="store_true", help="only check that the results can be written")

@@ -1,4 +1,4 @@
-"""Prepare a data set for the C++ runner: inputs as .bin files with a manifest, as the exported graph takes them.
+"""Prepare a dataset for the C++ runner: inputs as .bin files with a manifest, as the exported graph takes them.
 
 python preprogress.py --mindir slowfast.mindir --dataset data/ava --output preprocess_Result/shard_1 [--shard 1/1]
 python preprogress.py --mindir slowfast.mindir --dataset data/ava --disk_budget 20
@@ -31,7 +31,7 @@ def _shard(text: str) -> tuple[int, int]:
 def main() -> int:
     parser = OneLineParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--mindir", required=True, type=Path, metavar="FILE", help="the exported graph")
-    parser.add_argument("--dataset", required=True, type=Path, metavar="DIR", help="the data set's folder")
+    parser.add_argument("--dataset", required=True, type=Path, metavar="DIR", help="the dataset's folder")
     what = parser.add_mutually_exclusive_group(required=True)
     what.add_argument("--output", type=Path, metavar="DIR", help="where to write the inputs of the shard")
     what.add_argument("--disk_budget", type=float, metavar="GB", help="print number of shards and name of the run")
@@ -39,7 +39,7 @@ def main() -> int:
     args = parser.parse_args()
 
     if not args.dataset.is_dir():
-        raise UserError(f"{args.dataset}: no such folder; expected the data set")
+        raise UserError(f"{args.dataset}: no such folder; expected the dataset")
     manifest = read_manifest(args.mindir)
     cfg = manifest_config(manifest, args.dataset)
     check_dataset(manifest, cfg)

@@ -84,8 +84,8 @@ def main() -> int:
     for name in detectors:
         found, scores = np.concatenate(right[name]), np.concatenate(scored[name])
         cells = [
-            f"{found[scores >= least].sum() / count:.3f} / {found[scores >= least].mean():.3f} at {least}"
-            for least in _SCORES
+            f"{found[scores >= threshold].sum() / count:.3f} / {found[scores >= threshold].mean():.3f} at {threshold}"
+            for threshold in _SCORES
         ]
         print(f"{name}: {', '.join(cells)}; {1e3 * statistics.median(times[name]):.1f} ms")
     return 0

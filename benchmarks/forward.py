@@ -74,18 +74,18 @@ def openvino_forward(args: argparse.Namespace, precision: str) -> Callable[[], o
     return lambda: model(inputs)
 
 
-CONTESTANTS = {
-    turns.OURS: turns.Contestant(functools.partial(mindspore_forward, kernels="on")),
-    turns.PEER: turns.Contestant(pytorch_forward, ("torch", "pytorchvideo")),
-    "MindSpore bf16": turns.Contestant(functools.partial(mindspore_forward, kernels="on", level="bf16")),
-    "PyTorch bf16": turns.Contestant(functools.partial(pytorch_forward, bfloat16=True), ("torch", "pytorchvideo")),
-    "OpenVINO": turns.Contestant(functools.partial(openvino_forward, precision="f32"), ("openvino",), "onnx"),
-    "OpenVINO bf16": turns.Contestant(functools.partial(openvino_forward, precision="bf16"), ("openvino",), "onnx"),
-    "onnxruntime": turns.Contestant(onnxruntime_forward, ("onnxruntime",), "onnx"),
-    "MindSpore's operators": turns.Contestant(functools.partial(mindspore_forward, kernels="off")),
+CANDIDATES = {
+    turns.OURS: turns.Candidate(functools.partial(mindspore_forward, kernels="on")),
+    turns.PEER: turns.Candidate(pytorch_forward, ("torch", "pytorchvideo")),
+    "MindSpore bf16": turns.Candidate(functools.partial(mindspore_forward, kernels="on", level="bf16")),
+    "PyTorch bf16": turns.Candidate(functools.partial(pytorch_forward, bfloat16=True), ("torch", "pytorchvideo")),
+    "OpenVINO": turns.Candidate(functools.partial(openvino_forward, precision="f32"), ("openvino",), "onnx"),
+    "OpenVINO bf16": turns.Candidate(functools.partial(openvino_forward, precision="bf16"), ("openvino",), "onnx"),
+    "onnxruntime": turns.Candidate(onnxruntime_forward, ("onnxruntime",), "onnx"),
+    "MindSpore's operators": turns.Candidate(functools.partial(mindspore_forward, kernels="off")),
 }
 
 if __name__ == "__main__":
     parser = turns.parser(__doc__, calls=5, rounds=3)
     parser.add_argument("--onnx", help="our exported graph, for onnxruntime and OpenVINO")
-    sys.exit(turns.run(parser.parse_args(), CONTESTANTS))
+    sys.exit(turns.run(parser.parse_args(), CANDIDATES))

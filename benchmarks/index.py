@@ -1,4 +1,4 @@
-"""Time and memory of the index of a data set of AVA's size: built, and from its cache; and what workers share.
+"""Time and memory of the index of a dataset of AVA's size: built, and from its cache; and what workers share.
 
     python benchmarks/index.py [--videos 235] [--box_rows 1600000]
 

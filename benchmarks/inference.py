@@ -5,7 +5,7 @@
 Candidates: the C++ runner on a MINDIR (MindSpore Lite) and on an ONNX graph (OpenVINO, float32 and bfloat16), the same
 graphs in Python with OpenVINO and onnxruntime, MindSpore in Python, and pytorchvideo's slowfast_r50_detection on
 PyTorch. Needs ascend310_infer/build.sh to have been run; a library that is not there is said. Each runs in a process of
-its own, in turns, after one clip to warm up. Printed are the median and the least over all clips, and the ratio to
+its own, in turns, after one clip to warm up. Printed are the median and the minimum over all clips, and the ratio to
 PyTorch.
 """
 
@@ -194,7 +194,7 @@ def main() -> int:
     for name, some in times.items():
         median = statistics.median(some)
         ratio = f", {median / baseline:.2f} times PyTorch" if baseline else ""
-        print(f"{CANDIDATES[name][0]}: {median:.0f} ms a clip (least {min(some):.0f}){ratio}")
+        print(f"{CANDIDATES[name][0]}: {median:.0f} ms a clip (minimum {min(some):.0f}){ratio}")
     return 0
 
 

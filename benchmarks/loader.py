@@ -139,7 +139,7 @@ def run(root: Path, workers: int) -> None:
     images = [cv2.imdecode(file, cv2.IMREAD_COLOR) for file in files]
     size = frames.test_size(images[0].shape[:2])
     scaled = [cv2.resize(image, size[::-1], interpolation=cv2.INTER_LINEAR) for image in images]
-    table = transform.normalisation_table(frames.cfg.DATA.MEAN, frames.cfg.DATA.STD)
+    table = transform.normalization_table(frames.cfg.DATA.MEAN, frames.cfg.DATA.STD)
     out = np.empty((3, len(images), *size), np.float32)
     plain = milliseconds(lambda: plain_sample(frames, middle), 5)
     print(
@@ -151,7 +151,7 @@ def run(root: Path, workers: int) -> None:
     report("  stage: decode", milliseconds(lambda: [cv2.imdecode(file, cv2.IMREAD_COLOR) for file in files], 5), plain)
     scale = milliseconds(lambda: [cv2.resize(image, size[::-1]) for image in images], 5)
     report("  stage: scale", scale, plain)
-    report("  stage: normalise", milliseconds(lambda: transform.write_clip(scaled, size, table, out), 5), plain)
+    report("  stage: normalize", milliseconds(lambda: transform.write_clip(scaled, size, table, out), 5), plain)
     for name, source, data in (("frames", "frames", frames), ("video", "video", videos)):
         report(f"{name}: test clips a second apart, in order", one_pass(data, in_order), plain)
         report(f"{name}: test clips that share no frame", one_pass(data, apart), plain)

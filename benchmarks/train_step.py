@@ -59,13 +59,13 @@ def pytorch_step(args: argparse.Namespace, bfloat16: bool = False) -> Callable[[
     return step
 
 
-CONTESTANTS = {
-    turns.OURS: turns.Contestant(functools.partial(mindspore_step, kernels="on")),
-    turns.PEER: turns.Contestant(pytorch_step, ("torch", "pytorchvideo")),
-    "MindSpore bf16": turns.Contestant(functools.partial(mindspore_step, kernels="on", level="bf16")),
-    "PyTorch bf16": turns.Contestant(functools.partial(pytorch_step, bfloat16=True), ("torch", "pytorchvideo")),
-    "MindSpore's operators": turns.Contestant(functools.partial(mindspore_step, kernels="off")),
+CANDIDATES = {
+    turns.OURS: turns.Candidate(functools.partial(mindspore_step, kernels="on")),
+    turns.PEER: turns.Candidate(pytorch_step, ("torch", "pytorchvideo")),
+    "MindSpore bf16": turns.Candidate(functools.partial(mindspore_step, kernels="on", level="bf16")),
+    "PyTorch bf16": turns.Candidate(functools.partial(pytorch_step, bfloat16=True), ("torch", "pytorchvideo")),
+    "MindSpore's operators": turns.Candidate(functools.partial(mindspore_step, kernels="off")),
 }
 
 if __name__ == "__main__":
-    sys.exit(turns.run(turns.parser(__doc__, calls=3, rounds=2).parse_args(), CONTESTANTS))
+    sys.exit(turns.run(turns.parser(__doc__, calls=3, rounds=2).parse_args(), CANDIDATES))

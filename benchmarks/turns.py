@@ -1,4 +1,4 @@
-"""Timing contestants in turns, each in a process of its own, so that ratios hold while the machine's speed drifts."""
+"""Timing candidates in turns, each in a process of its own, so that ratios hold while the machine's speed drifts."""
 
 import argparse
 import os
@@ -13,7 +13,7 @@ OURS, PEER = "MindSpore", "PyTorch"
 
 
 @dataclass(frozen=True)
-class Contestant:
+class Candidate:
     """One of those that are timed.
 
     Attributes:
@@ -41,28 +41,28 @@ def parser(description: str, calls: int, rounds: int) -> argparse.ArgumentParser
     result.add_argument("--threads", type=int, default=2, help="threads (default: 2)")
     result.add_argument("--batch", type=int, default=1, help="clips in a batch (default: 1)")
     result.add_argument("--peer_python", default=sys.executable, help="the Python that has PyTorch and the other peers")
-    result.add_argument("--contestants", nargs="+", metavar="NAME", help="those to time (default: all that can run)")
+    result.add_argument("--candidates", nargs="+", metavar="NAME", help="those to time (default: all that can run)")
     result.add_argument("--only", help=argparse.SUPPRESS)
     return result
 
 
-def run(args: argparse.Namespace, contestants: Mapping[str, Contestant]) -> int:
-    """Be the main program of a benchmark: time the contestants and print medians and ratios to PyTorch's.
+def run(args: argparse.Namespace, candidates: Mapping[str, Candidate]) -> int:
+    """Be the main program of a benchmark: time the candidates and print medians and ratios to PyTorch's.
 
     Args:
         args: what the parser made of the command line.
-        contestants: by name, `OURS` among them; those whose packages are not installed are left out. Seconds are of
+        candidates: by name, `OURS` among them; those whose packages are not installed are left out. Seconds are of
             the wall clock; `cpu` is processor time.
     """
     if args.only:
         os.environ["OMP_NUM_THREADS"] = str(args.threads)
-        print("times:", *_time(contestants[args.only].set_up(args), args.calls))
+        print("times:", *_time(candidates[args.only].set_up(args), args.calls))
         return 0
 
-    times = {name: [] for name in args.contestants or contestants if _can_run(args, name, contestants[name])}
+    times = {name: [] for name in args.candidates or candidates if _can_run(args, name, candidates[name])}
     for number in range(args.rounds):
         for name, results in times.items():
-            python = args.peer_python if contestants[name].modules else sys.executable
+            python = args.peer_python if candidates[name].modules else sys.executable
             output = subprocess.run(
                 [python, *sys.argv, "--only", name], check=True, text=True, stdout=subprocess.PIPE
             ).stdout
@@ -80,16 +80,16 @@ def run(args: argparse.Namespace, contestants: Mapping[str, Contestant]) -> int:
     return 0
 
 
-def _can_run(args: argparse.Namespace, name: str, contestant: Contestant) -> bool:
-    if contestant.file_option and not getattr(args, contestant.file_option):
-        print(f"{name} is left out: it needs --{contestant.file_option}")
+def _can_run(args: argparse.Namespace, name: str, candidate: Candidate) -> bool:
+    if candidate.file_option and not getattr(args, candidate.file_option):
+        print(f"{name} is left out: it needs --{candidate.file_option}")
         return False
-    if not contestant.modules:
+    if not candidate.modules:
         return True
-    command = [args.peer_python, "-c", f"import {', '.join(contestant.modules)}"]
+    command = [args.peer_python, "-c", f"import {', '.join(candidate.modules)}"]
     if subprocess.run(command, stderr=subprocess.DEVNULL).returncode == 0:
         return True
-    print(f"{name} is left out: {args.peer_python} has no {' or no '.join(contestant.modules)}")
+    print(f"{name} is left out: {args.peer_python} has no {' or no '.join(candidate.modules)}")
     return False
 
 

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Score an exported graph on a data set with the C++ runner.
+# Score an exported graph on a dataset with the C++ runner.
 # Usage: bash scripts/run_310_infer.sh MINDIR DATASET NEED_PREPROCESS DEVICE_TARGET DEVICE_ID
 #   NEED_PREPROCESS  y: prepare the inputs, score them and delete them, shard by shard
 #                    n: score the shards that preprogress.py wrote below ./preprocess_Result, and keep them
@@ -23,7 +23,7 @@ device_id=$5
 [[ $device == Ascend || $device == GPU || $device == CPU ]] || fail "DEVICE_TARGET is '$device', expected Ascend, GPU or CPU"
 [[ $device_id =~ ^[0-9]+$ ]] || fail "DEVICE_ID is '$device_id', expected a number"
 [[ -f $mindir ]] || fail "$mindir: no such file; expected a graph from export.py"
-[[ -d $dataset ]] || fail "$dataset: no such folder; expected the data set"
+[[ -d $dataset ]] || fail "$dataset: no such folder; expected the dataset"
 
 find_python
 runner="$root/ascend310_infer/build/main"

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# See SlowFast work on this machine: set up, draw a sample data set, train on it, score held-out videos.
+# See SlowFast work on this machine: set up, draw a sample dataset, train on it, score held-out videos.
 # Usage: bash scripts/run_quickstart.sh [FOLDER]
 #   FOLDER  where everything goes, default output/quickstart
 #   PYTHON  in the environment: an interpreter that has MindSpore; then nothing is set up

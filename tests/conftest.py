@@ -44,7 +44,7 @@ def shared_dir() -> Path:
 
 @pytest.fixture(scope="session")
 def sample(tmp_path_factory: pytest.TempPathFactory, repository: Path) -> Path:
-    """The sample data set with two training videos (30 key frames) and one for validation (15)."""
+    """The sample dataset with two training videos (30 key frames) and one for validation (15)."""
     folder = tmp_path_factory.mktemp("sample") / "data"
     command = [sys.executable, "-m", "src.datasets.sample", str(folder), "--train-videos", "2", "--val-videos", "1"]
     subprocess.run(command, cwd=repository, check=True, capture_output=True)
@@ -53,7 +53,7 @@ def sample(tmp_path_factory: pytest.TempPathFactory, repository: Path) -> Path:
 
 @pytest.fixture(scope="session")
 def recipe_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A recipe for the sample data set, in clips of 4 x 32 x 32."""
+    """A recipe for the sample dataset, in clips of 4 x 32 x 32."""
     path = tmp_path_factory.mktemp("recipe") / "recipe.yaml"
     path.write_text(
         """

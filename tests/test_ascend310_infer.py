@@ -58,7 +58,7 @@ def sanitized(runner: Path, repository: Path, tmp_path_factory: pytest.TempPathF
 
 @pytest.fixture(scope="module")
 def deployed(runner: Path, repository: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    """The sample data set, a checkpoint of weights by formula, its graph, and what eval.py says of it."""
+    """The sample dataset, a checkpoint of weights by formula, its graph, and what eval.py says of it."""
     from src.checkpoint.mindspore_format import save_checkpoint
     from src.config.custom_config import load_config
     from src.models.build import build_model
@@ -202,7 +202,7 @@ def test_prepared_inputs_in_float16(deployed: dict[str, Path], scored: Path, rep
     ("position", "value", "message"),
     [
         (0, "absent.mindir", "absent.mindir: no such file; expected a graph from export.py"),
-        (1, "absent", "absent: no such folder; expected the data set"),
+        (1, "absent", "absent: no such folder; expected the dataset"),
         (2, "yes", "NEED_PREPROCESS is 'yes', expected y or n"),
         (3, "TPU", "DEVICE_TARGET is 'TPU', expected Ascend, GPU or CPU"),
         (4, "-1", "DEVICE_ID is '-1', expected a number"),

@@ -15,7 +15,7 @@ TRUTH = "ava_annotations/ava_train_v2.2.csv"
 
 @pytest.fixture(scope="module")
 def sample(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A sample data set of three videos."""
+    """A sample dataset of three videos."""
     folder = tmp_path_factory.mktemp("sample") / "data"
     make_sample(folder, train_videos=2, val_videos=1, seed=0)
     return folder
@@ -113,7 +113,7 @@ def test_a_frame_that_is_no_image(data, capsys):
     folder = copy_frames(data, "sample_train_01")
     for frame in sorted(folder.iterdir())[1:-1]:
         frame.unlink()
-        frame.write_bytes(b"\xff\xd8 not a picture")
+        frame.write_bytes(b"\xff\xd8 not an image")
     assert str(folder) in refuse(data, capsys)
 
 

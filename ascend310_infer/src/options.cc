@@ -16,12 +16,12 @@ const char kUsage[] =
     "--threads: on the CPU; 0, the default: all cores. --precision: in which an ONNX graph is computed.\n";
 
 namespace {
-int Number(const std::string& name, const std::string& value, int most) {
+int Number(const std::string& name, const std::string& value, int maximum) {
   char* end = nullptr;
   errno = 0;
   const long number = std::strtol(value.c_str(), &end, 10);
-  if (value.empty() || *end != '\0' || errno != 0 || number < 0 || number > most) {
-    throw Error(name + " is '" + value + "', expected a number from 0 to " + std::to_string(most));
+  if (value.empty() || *end != '\0' || errno != 0 || number < 0 || number > maximum) {
+    throw Error(name + " is '" + value + "', expected a number from 0 to " + std::to_string(maximum));
   }
   return static_cast<int>(number);
 }

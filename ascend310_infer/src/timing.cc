@@ -6,7 +6,7 @@
 #include <sstream>
 
 namespace {
-// The value that the fraction `part` of the sorted times does not exceed, linear between neighbours.
+// The value that the fraction `part` of the sorted times does not exceed, linear between neighbors.
 double Quantile(const std::vector<double>& sorted, double part) {
   const double place = part * static_cast<double>(sorted.size() - 1);
   const auto below = static_cast<std::size_t>(std::floor(place));

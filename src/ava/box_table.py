@@ -17,14 +17,14 @@ class BoxTable:
     there several times.
 
     Attributes:
-        video_names: Names that `video` counts in.
+        video_names: names that `video` counts in.
         video: (boxes,) int32, index into `video_names`.
         second: (boxes,) float64, the key frame's second in its video, rounded to six decimals.
         boxes_norm: (boxes, 4) float64, x1 y1 x2 y2 in [0, 1].
         row_box: (rows,) int32, index of the row's box, never decreasing: rows and boxes are both in file order.
         row_class: (rows,) int16, class id from 1.
         row_score: (rows,) float32 or float64; None in ground truth.
-        empty_frames: Key frames (video name, second) that are known to have no boxes, as AVA-Kinetics lists them.
+        empty_frames: key frames (video name, second) that are known to have no boxes, as AVA-Kinetics lists them.
     """
 
     video_names: tuple[str, ...]
@@ -67,11 +67,11 @@ def kept_frames(
     """Which frames count: (n,) bool.
 
     Args:
-        video_names: Names that `video` counts in.
+        video_names: names that `video` counts in.
         video: (n,) integers.
         second: (n,) numbers.
-        excluded: Frames (video name, second) that do not count.
-        seconds: If given, only frames of these seconds count.
+        excluded: frames (video name, second) that do not count.
+        seconds: if given, only frames of these seconds count.
     """
     kept = ~_listed(video_names, video, second, excluded)
     if seconds is not None:

@@ -125,7 +125,7 @@ def _video_runs(path: Path) -> Iterator[tuple[bytes, np.ndarray]]:
 
 
 def _equal_runs(data: np.ndarray, starts: np.ndarray, lengths: np.ndarray) -> list[tuple[int, int]]:
-    """Return (begin, end) of the runs of neighbouring rows whose first `lengths` bytes are the same."""
+    """Return (begin, end) of the runs of neighboring rows whose first `lengths` bytes are the same."""
     if not len(starts):
         return []
     differs = lengths[1:] != lengths[:-1]

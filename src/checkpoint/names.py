@@ -57,7 +57,7 @@ PYTORCHVIDEO: Rules = (
     (r"^(blocks\.6|detection_head)\.proj\.", "head.projection."),
 )
 
-# mmaction2: ResNet3dSlowFast with SlowFastHead (recognisers) or AVARoIHead (detectors).
+# mmaction2: ResNet3dSlowFast with SlowFastHead (recognizers) or AVARoIHead (detectors).
 MMACTION2: Rules = (
     (r"^backbone\.slow_path\.conv1_lateral\.conv\.", "s1_fuse.conv_f2s."),
     (r"^backbone\.slow_path\.conv1_lateral\.bn\.", "s1_fuse.bn."),
@@ -101,7 +101,7 @@ def _mmaction2_head(name: str, array: np.ndarray) -> np.ndarray:
     if "roi_head." in name:
         return array[1:]  # output 0 is the background, which is never trained
     if array.ndim == 2:
-        # The recogniser puts the Fast channels first, one for eight of the Slow pathway.
+        # The recognizer puts the Fast channels first, one for eight of the Slow pathway.
         return np.roll(array, -(array.shape[1] // 9), axis=1)
     return array
 

@@ -103,7 +103,7 @@ _C.NONLOCAL = CfgNode()
 _C.NONLOCAL.LOCATION = [[[], []], [[], []], [[], []], [[], []]]
 # For res2 to res5: time, height and width of the max pooling before keys and values.
 _C.NONLOCAL.POOL = [[[1, 2, 2], [1, 2, 2]], [[1, 2, 2], [1, 2, 2]], [[1, 2, 2], [1, 2, 2]], [[1, 2, 2], [1, 2, 2]]]
-# How affinities are normalised: softmax or dot_product (divided by their number).
+# How affinities are normalized: softmax or dot_product (divided by their number).
 _C.NONLOCAL.INSTANTIATION = "dot_product"
 
 _C.SLOWFAST = CfgNode()
@@ -124,7 +124,7 @@ _C.BN.EPSILON = 1e-5
 _C.BN.MOMENTUM = 0.1
 # Weight decay of batch-norm scales and shifts.
 _C.BN.WEIGHT_DECAY = 0.0
-# Training normalises by the running statistics, which stay as the checkpoint gave them.
+# Training normalizes by the running statistics, which stay as the checkpoint gave them.
 _C.BN.FREEZE_STATISTICS = False
 # Before a checkpoint or an evaluation at the end of an epoch, compute the statistics of the present weights over so
 # many batches on each device, instead of the running ones.
@@ -152,7 +152,7 @@ _C.DATA.PATH_TO_DATA_DIR = "data/ava"
 _C.DATA.SOURCE = "frames"
 # Frames of the Fast pathway.
 _C.DATA.NUM_FRAMES = 32
-# Distance of neighbouring sampled frames, in frames of the video.
+# Distance of neighboring sampled frames, in frames of the video.
 _C.DATA.SAMPLING_RATE = 2
 # RGB mean and standard deviation, of pixel values in [0, 1].
 _C.DATA.MEAN = [0.45, 0.45, 0.45]
@@ -198,9 +198,9 @@ _C.AVA.FIRST_SECOND = 900
 _C.AVA.VALID_SECONDS = [902, 1798]
 # Validation during training on every key frame, not only on seconds divisible by 4.
 _C.AVA.FULL_TEST_ON_VAL = False
-# Training: change brightness, contrast and saturation, and add noise along the principal colours.
+# Training: change brightness, contrast and saturation, and add noise along the principal colors.
 _C.AVA.TRAIN_USE_COLOR_AUGMENTATION = False
-# With colour augmentation: only the noise along the principal colours.
+# With color augmentation: only the noise along the principal colors.
 _C.AVA.TRAIN_PCA_JITTER_ONLY = True
 _C.AVA.TRAIN_PCA_EIGVAL = [0.225, 0.224, 0.229]
 _C.AVA.TRAIN_PCA_EIGVEC = [[-0.5675, 0.7192, 0.4009], [-0.5808, -0.0045, -0.8140], [-0.5836, -0.6948, 0.4203]]

@@ -19,7 +19,7 @@ LIBRARY = Path(os.environ.get("CPU_KERNELS_BUILD") or Path(__file__).parent / "b
 _ISA_VARIABLE = "ONEDNN_MAX_CPU_ISA"
 # Instructions that the operators' own loops are compiled for at least.
 _NEEDED_FLAGS = frozenset(("avx2", "fma"))
-# oneDNN's numbers of instruction sets are sets of bits; this is AVX-512, the least that computes in bfloat16.
+# oneDNN's numbers of instruction sets are sets of bits; this is AVX-512, the minimum for bfloat16.
 _AVX512_CORE = 0x27
 
 

@@ -1,4 +1,4 @@
-"""The AVA data set, or one in its format: one key frame to the arrays of one clip."""
+"""The AVA dataset, or one in its format: one key frame to the arrays of one clip."""
 
 import logging
 import math
@@ -84,8 +84,8 @@ class AvaDataset:
         self._check_inside()
         self.max_boxes = self.key_frames.max_boxes
         self._memory = _ClipMemory()
-        self._table = transform.normalisation_table(cfg.DATA.MEAN, cfg.DATA.STD)
-        self._unit_table = transform.normalisation_table([0.0] * 3, [1.0] * 3)
+        self._table = transform.normalization_table(cfg.DATA.MEAN, cfg.DATA.STD)
+        self._unit_table = transform.normalization_table([0.0] * 3, [1.0] * 3)
 
     def __len__(self) -> int:
         return len(self.key_frames)
@@ -151,7 +151,7 @@ class AvaDataset:
         """Return the memory of a sample with clips of `size`, in bytes."""
         return sum(array.nbytes for array in self._blank(size).values())
 
-    def dummy_sample(self, size: tuple[int, int]) -> dict[str, np.ndarray]:
+    def padding(self, size: tuple[int, int]) -> dict[str, np.ndarray]:
         """Return a sample of zeros without a box, its key (-1, -1), that fills up a batch of clips of `size`."""
         result = self._blank(size)
         result["slow"].fill(0)
@@ -177,7 +177,7 @@ class AvaDataset:
     def _write_augmented(
         self, images: list[np.ndarray], boxes: np.ndarray, rng: np.random.Generator, clip: np.ndarray
     ) -> np.ndarray:
-        """Write a random short side, crop, flip and colours. Returns the boxes; parts outside end on the border."""
+        """Write a random short side, crop, flip and colors. Returns the boxes; parts outside end on the border."""
         data, ava = self.cfg.DATA, self.cfg.AVA
         crop = data.TRAIN_CROP_SIZE
         old_size = images[0].shape[:2]
@@ -252,7 +252,7 @@ class AvaDataset:
     def frame_source(self, root: Path) -> FrameSource:
         """Return where the frames of the split's videos come from, below the data root."""
         ava = self.cfg.AVA
-        # In testing, neighbouring key frames follow each other and share frames.
+        # In testing, neighboring key frames follow each other and share frames.
         keep = not self._train
         if self.cfg.DATA.SOURCE == "video":
             return VideoFiles(root / ava.VIDEO_DIR, ava.FPS, keep, root)

@@ -18,7 +18,7 @@ _PREFETCH = 2
 _COLUMNS = ("slow", "fast", "boxes", "labels", "mask", "boxes_norm", "key")
 _ERROR_BYTES = 1024
 _SHARED_MEMORY = "/dev/shm"
-# Of each worker: two in MindSpore's queue (the least it takes), one being written, one being read.
+# Of each worker: two in MindSpore's queue (its minimum), one being written, one being read.
 _ROWS_IN_FLIGHT = 4
 
 
@@ -30,7 +30,7 @@ class Loader:
     Args:
         dataset: where samples come from.
         sections: (sample indices, clip size) pairs, worked off in turn. Their samples count a multiple of
-            `batch_size`; -1 stands for a dummy sample.
+            `batch_size`; -1 stands for padding.
         batch_size: samples in a batch.
         epoch: counted from 0, for the samples' random choices.
     """
@@ -92,7 +92,7 @@ class Loader:
 class _Source:
     """What `GeneratorDataset` reads: one row for each position.
 
-    A `UserError` travels to the main process in a column of its own, beside a dummy sample, because MindSpore would
+    A `UserError` travels to the main process in a column of its own, beside padding, because MindSpore would
     bury it in the text of a RuntimeError.
     """
 
@@ -122,7 +122,7 @@ class _Source:
             except UserError as mistake:
                 error = str(mistake).encode()[:_ERROR_BYTES]
         if sample is None:
-            sample = self._dataset.dummy_sample(size)
+            sample = self._dataset.padding(size)
         padded = np.frombuffer(error.ljust(_ERROR_BYTES, b"\0"), np.uint8)
         return (*(sample[name] for name in _COLUMNS), padded)
 
@@ -191,6 +191,6 @@ def build_test_loader(dataset: AvaDataset, rank: int = 0, world_size: int = 1) -
 
 
 def _deal(indices: np.ndarray, workers: int) -> np.ndarray:
-    """Order samples so that each of `workers`, taking every workers-th, meets neighbours, which share frames."""
+    """Order samples so that each of `workers`, taking every workers-th, meets neighbors, which share frames."""
     parts = np.array_split(indices, workers)
     return np.concatenate([[part[turn] for part in parts if turn < len(part)] for turn in range(len(parts[0]))])

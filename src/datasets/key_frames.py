@@ -54,7 +54,7 @@ class KeyFrames:
         return int(np.diff(self.box_start).max(initial=0))
 
     def boxes(self, index: int) -> np.ndarray:
-        """Return the boxes of key frame `index`: float64 (boxes, 4), normalised."""
+        """Return the boxes of key frame `index`: float64 (boxes, 4), normalized."""
         return self.boxes_norm[self.box_start[index] : self.box_start[index + 1]]
 
     def multi_hot(self, index: int, num_classes: int) -> np.ndarray:
@@ -90,7 +90,7 @@ def load_key_frames(
         predicted_lists: files of which the rows with at least `score_threshold` in the last column count.
         names: the videos; rows name them, tables hold their index.
         num_classes: the largest class id.
-        score_threshold: least score of a predicted box.
+        score_threshold: minimum score of a predicted box.
         valid_seconds: first and last second that count.
         second_stride: above 1, only seconds divisible by it count.
 

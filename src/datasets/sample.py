@@ -1,4 +1,4 @@
-"""A small data set of moving figures whose action shows only in their motion, laid out exactly as AVA.
+"""A small dataset of moving figures whose action shows only in their motion, laid out exactly as AVA.
 
     python -m src.datasets.sample OUT [--train-videos 40] [--val-videos 8] [--seed 0]
 
@@ -188,7 +188,7 @@ def _pixels(point: np.ndarray) -> tuple[int, int]:
 
 
 def make_sample(out: Path, train_videos: int, val_videos: int, seed: int) -> None:
-    """Write the data set to the folder `out`, which must not exist: videos/, frames/ and ava_annotations/.
+    """Write the dataset to the folder `out`, which must not exist: videos/, frames/ and ava_annotations/.
 
     Raises:
         UserError: the folder cannot be written, or ffmpeg is missing.
@@ -244,7 +244,7 @@ def _detection_rows(rng: np.random.Generator, video: str, second: int, scene: Sc
 
 
 def main() -> int:
-    """Write the sample data set, unless the same one is there already."""
+    """Write the sample dataset, unless the same one is there already."""
     parser = OneLineParser(
         prog="python -m src.datasets.sample",
         description=__doc__,
@@ -260,8 +260,8 @@ def main() -> int:
     record = {"train_videos": args.train_videos, "val_videos": args.val_videos, "seed": args.seed}
     if args.out.exists():
         if not (args.out / _RECORD).is_file() or json.loads((args.out / _RECORD).read_text())["made_with"] != record:
-            raise UserError(f"{args.out}: exists and is not this sample data set; remove it or name another folder")
-        print(f"{args.out}: the sample data set is there already")
+            raise UserError(f"{args.out}: exists and is not this sample dataset; remove it or name another folder")
+        print(f"{args.out}: the sample dataset is there already")
         return 0
     try:
         args.out.parent.mkdir(parents=True, exist_ok=True)

@@ -1,4 +1,4 @@
-"""Pure functions from decoded frames and normalised boxes to the network's input.
+"""Pure functions from decoded frames and normalized boxes to the network's input.
 
 Frames are uint8 (height, width, 3) in OpenCV's BGR order; clips are float32 (3, time, height, width) RGB.
 Sizes are (height, width). The test-time rules are PySlowFast's, as its outputs document them.
@@ -10,8 +10,8 @@ from collections.abc import Sequence
 import cv2
 import numpy as np
 
-# Strength of colour augmentation: brightness, contrast and saturation change by up to this fraction; the noise along
-# the principal colours has this standard deviation (Krizhevsky et al., 2012).
+# Strength of color augmentation: brightness, contrast and saturation change by up to this fraction; the noise along
+# the principal colors has this standard deviation (Krizhevsky et al., 2012).
 _COLOR_JITTER = 0.4
 _PCA_STD = 0.1
 # ITU-R BT.601 luma of RGB.
@@ -71,7 +71,7 @@ def slow_frames(frames: int, alpha: int) -> np.ndarray:
     return np.trunc(np.linspace(0, frames - 1, frames // alpha)).astype(np.int64)
 
 
-def normalisation_table(mean: Sequence[float], std: Sequence[float]) -> np.ndarray:
+def normalization_table(mean: Sequence[float], std: Sequence[float]) -> np.ndarray:
     """Return what each pixel value becomes, (value / 255 - mean) / std: float32 (3, 256), RGB."""
     values = np.arange(256, dtype=np.float32) / np.float32(255)
     return (values - np.float32(mean)[:, None]) / np.float32(std)[:, None]
@@ -87,13 +87,13 @@ def write_clip(
 ) -> None:
     """Scale frames to `size`, cut out the part that `out` holds, mirror, and write them through a table.
 
-    Scaling is bilinear on whole pixel values, as PySlowFast's; so each output is one of 256 values, and normalisation
+    Scaling is bilinear on whole pixel values, as PySlowFast's; so each output is one of 256 values, and normalization
     is a look-up.
 
     Args:
         images: one uint8 (height, width, 3) BGR frame for each time step; a repeated object is scaled once.
         size: height and width to scale to.
-        table: float32 (3, 256), see `normalisation_table`.
+        table: float32 (3, 256), see `normalization_table`.
         out: float32 (3, time, crop height, crop width), RGB, written in place; each image of it contiguous.
         corner: top and left of the crop in the scaled image.
         flip: mirror horizontally.
@@ -116,7 +116,7 @@ def write_clip(
 def color_jitter(clip: np.ndarray, rng: np.random.Generator) -> None:
     """Change brightness, contrast and saturation in random order, in place, the same way in every frame.
 
-    Each blends the image with its opposite (black, the frame's mean grey, the grey image) by a weight from
+    Each blends the image with its opposite (black, the frame's mean gray, the gray image) by a weight from
     1 - 0.4 to 1 + 0.4.
 
     Args:
@@ -137,11 +137,11 @@ def color_jitter(clip: np.ndarray, rng: np.random.Generator) -> None:
 
 
 def pca_shift(rng: np.random.Generator, eigenvalues: Sequence[float], eigenvectors: Sequence[Sequence]) -> np.ndarray:
-    """Draw the noise along the principal colours of one clip: float32 (3,), RGB, to add to pixels in [0, 1].
+    """Draw the noise along the principal colors of one clip: float32 (3,), RGB, to add to pixels in [0, 1].
 
     Args:
         rng: where the three weights come from.
-        eigenvalues: of the colours' covariance.
+        eigenvalues: of the colors' covariance.
         eigenvectors: rows for R, G, B; a column for each eigenvalue.
     """
     weights = rng.normal(0.0, _PCA_STD, 3)

@@ -475,7 +475,7 @@ def _promised(
 ) -> Fraction | None:
     """Return how long the header says that the video lasts.
 
-    A container's duration is that of its longest stream, which may be sound or subtitles.
+    A container's duration is that of its longest stream, which may be audio or subtitles.
     """
     if container.format.flags & av.format.Flags.ts_discont.value:
         return None  # nothing is promised: what libavformat says was told from the last time stamps
@@ -638,7 +638,7 @@ class VideoReader:
 
 
 def first_video_stream(container: av.container.InputContainer, source: object) -> av.VideoStream:
-    """Return the first video stream that is no cover picture.
+    """Return the first video stream that is no cover image.
 
     Raises:
         UserError: there is none.

@@ -185,7 +185,7 @@ class _Writer:
         """(n, k, 4) to (n * k, 4), moved so that RoiAlign samples as DETECTION has it."""
         detection = self._cfg.DETECTION
         if detection.ROI_END_MODE:
-            # The far side lies a pixel further. There is no least size, so RoiAlign runs in its aligned mode, whose
+            # The far side lies a pixel further. There is no minimum size, so RoiAlign runs in its aligned mode, whose
             # shift by half a feature pixel is taken back where it is not wanted.
             start = 0.0 if detection.ALIGNED else 0.5 * detection.SPATIAL_SCALE_FACTOR
             shift = np.array([start, start, start + 1, start + 1], np.float32)
@@ -214,7 +214,7 @@ class _Writer:
     def _roi_max(self, features: str, rois: str, box_clips: str) -> str:
         """(n, c, h, w) to (n * k, c)."""
         detection = self._cfg.DETECTION
-        least_size = not detection.ALIGNED and not detection.ROI_END_MODE
+        minimum_size = not detection.ALIGNED and not detection.ROI_END_MODE
         pooled = self._op(
             "RoiAlign",
             [features, rois, box_clips],
@@ -222,7 +222,7 @@ class _Writer:
             output_width=detection.ROI_XFORM_RESOLUTION,
             spatial_scale=1.0 / detection.SPATIAL_SCALE_FACTOR,
             sampling_ratio=detection.SAMPLING_RATIO,
-            coordinate_transformation_mode="output_half_pixel" if least_size else "half_pixel",
+            coordinate_transformation_mode="output_half_pixel" if minimum_size else "half_pixel",
         )
         return self._op("ReduceMax", [pooled], axes=(2, 3), keepdims=0)
 

@@ -179,7 +179,7 @@ def _check_own(folder: Path) -> None:
 def _write_clips(dataset: AvaDataset, indices: np.ndarray, fast: TensorSpec, paths: list[Path]) -> list[dict]:
     """Write clips in several processes and return what else their samples hold, in order."""
     workers = min(max(dataset.cfg.DATA_LOADER.NUM_WORKERS, 1), multiprocessing.cpu_count(), len(indices))
-    context = multiprocessing.get_context("fork")  # which shares the tables of the data set
+    context = multiprocessing.get_context("fork")  # which shares the tables of the dataset
     started = []
     # Neighbouring key frames share frames, which a process that has them in a row decodes once.
     for part in np.array_split(np.arange(len(indices)), workers):

@@ -15,7 +15,7 @@ def batch_norms(network: nn.Cell) -> list[nn.BatchNorm2d]:
 
 
 def freeze_statistics(network: nn.Cell) -> None:
-    """Let batch norms normalise by their running statistics in training too, which then stay as they are."""
+    """Let batch norms normalize by their running statistics in training too, which then stay as they are."""
     for norm in batch_norms(network):
         norm.use_batch_statistics = False
 

@@ -35,8 +35,8 @@ class AvaResult:
     """What the metric gives.
 
     Attributes:
-        class_names: Class name by class id, in the order of the label map.
-        iou_thresholds: The thresholds, in the order asked for.
+        class_names: class name by class id, in the order of the label map.
+        iou_thresholds: the thresholds, in the order asked for.
         average_precision: (thresholds, classes) float64; NaN for classes without ground truth.
         num_ground_truth: (classes,) int64, ground-truth boxes that count.
         num_detections: (classes,) int64, detections that count.
@@ -99,13 +99,13 @@ def evaluate_boxes(
     """Compute the AVA metric.
 
     Args:
-        ground_truth: Boxes with classes.
-        detections: Boxes with classes and scores.
-        label_map: Class name by class id; other classes are left out.
-        excluded: Frames (video name, second) that do not count.
-        seconds: If given, only frames of these seconds count.
-        iou_thresholds: The minimum IoU of a true positive, each above 0.
-        order: One of `ORDERS`.
+        ground_truth: boxes with classes.
+        detections: boxes with classes and scores.
+        label_map: class name by class id; other classes are left out.
+        excluded: frames (video name, second) that do not count.
+        seconds: if given, only frames of these seconds count.
+        iou_thresholds: the minimum IoU of a true positive, each above 0.
+        order: one of `ORDERS`.
 
     Returns:
         Average precision for each threshold and class.
@@ -135,7 +135,7 @@ def average_precision_of(true_positives: np.ndarray, num_ground_truth: int) -> f
 
     Args:
         true_positives: (n,) bool, whether each detection is one, in descending score.
-        num_ground_truth: Boxes to be found.
+        num_ground_truth: boxes to be found.
 
     Returns:
         The area under the enveloped precision-recall curve; NaN without ground truth.
@@ -156,13 +156,13 @@ class AvaEvaluator:
     is that of a single one to the last bit, whichever process saw what.
 
     Args:
-        ground_truth: Boxes with classes, as `box_csv.read_ground_truth` gives them.
-        label_map: Class name by class id; other classes are left out.
-        videos: Names of the videos, where metadata give a video by its index.
-        excluded: Frames (video name, second) that do not count.
-        seconds: If given, only frames of these seconds count.
-        iou_thresholds: See `evaluate_boxes`.
-        order: See `evaluate_boxes`.
+        ground_truth: boxes with classes, as `box_csv.read_ground_truth` gives them.
+        label_map: class name by class id; other classes are left out.
+        videos: names of the videos, where metadata give a video by its index.
+        excluded: frames (video name, second) that do not count.
+        seconds: if given, only frames of these seconds count.
+        iou_thresholds: see `evaluate_boxes`.
+        order: see `evaluate_boxes`.
     """
 
     def __init__(
@@ -198,7 +198,7 @@ class AvaEvaluator:
             metadata: n pairs: name of the video or its index in `videos`, and the second.
 
         Raises:
-            UserError: A score is not finite, or the label map has more classes than there are columns.
+            UserError: a score is not finite, or the label map has more classes than there are columns.
         """
         scores = np.asarray(scores, dtype=np.float32)
         boxes = np.asarray(boxes, dtype=np.float64).round(7)

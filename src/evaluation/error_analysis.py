@@ -37,12 +37,12 @@ class ClassAnalysis:
 
     Attributes:
         average_precision: NaN without ground truth.
-        num_ground_truth: Boxes to be found.
+        num_ground_truth: boxes to be found.
         score: (n,) scores of the detections that count, descending.
         true_positives: (n,) bool, which of them are.
-        count: Errors of each kind: of the false positives, those among the `num_ground_truth` highest scores.
-        dap: What fixing all errors of each kind alone adds to the average precision; NaN without ground truth.
-        bounds: Minimum and maximum of the average precision over all orders of tied scores.
+        count: errors of each kind: of the false positives, those among the `num_ground_truth` highest scores.
+        dap: what fixing all errors of each kind alone adds to the average precision; NaN without ground truth.
+        bounds: minimum and maximum of the average precision over all orders of tied scores.
     """
 
     average_precision: float
@@ -54,7 +54,7 @@ class ClassAnalysis:
     bounds: tuple[float, float]
 
 
-def analyse(
+def analyze(
     ground_truth: BoxTable,
     detections: BoxTable,
     label_map: Mapping[int, str],
@@ -63,19 +63,19 @@ def analyse(
     iou_threshold: float = 0.5,
     order: str = "score",
 ) -> list[ClassAnalysis]:
-    """Analyse every class of the label map, in its order. Arguments are those of `evaluate_boxes`."""
+    """Analyze every class of the label map, in its order. Arguments are those of `evaluate_boxes`."""
     ranking = Ranking(
         ground_truth, detections, list(label_map), excluded=excluded, min_iou=min(BACKGROUND_IOU, iou_threshold)
     )
 
-    def analyse_class(index: int) -> ClassAnalysis:
+    def analyze_class(index: int) -> ClassAnalysis:
         ranked = ranking.of_class(index)
-        return _analyse_class(ranked, ranking.iou_of_any_class[ranked.box], iou_threshold, order)
+        return _analyze_class(ranked, ranking.iou_of_any_class[ranked.box], iou_threshold, order)
 
-    return map_in_threads(analyse_class, range(len(label_map)))
+    return map_in_threads(analyze_class, range(len(label_map)))
 
 
-def _analyse_class(
+def _analyze_class(
     ranked: RankedDetections, iou_of_any_class: np.ndarray, threshold: float, order: str
 ) -> ClassAnalysis:
     true_positives = ranked.true_positives(threshold, order)

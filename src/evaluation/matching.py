@@ -23,8 +23,8 @@ class RankedDetections:
         best: (n,) row in the table of ground truth: of this class and frame, the one with the highest IoU (the
             first of equals); -1 where none reaches the minimum IoU.
         best_iou: (n,) that IoU, 0 where none.
-        num_ground_truth: Ground-truth boxes of the class.
-        num_missed: Those among them that no detection of the class overlaps by the minimum IoU.
+        num_ground_truth: ground-truth boxes of the class.
+        num_missed: those among them that no detection of the class overlaps by the minimum IoU.
     """
 
     score: np.ndarray
@@ -53,12 +53,12 @@ class Ranking:
     detections on others do not count.
 
     Args:
-        ground_truth: Boxes with classes.
-        detections: Boxes with classes and scores.
-        ids: The class ids that count.
-        excluded: Frames (video name, second) that do not count.
-        seconds: If given, only frames of these seconds count.
-        min_iou: Overlaps below this are not looked at; above 0.
+        ground_truth: boxes with classes.
+        detections: boxes with classes and scores.
+        ids: the class ids that count.
+        excluded: frames (video name, second) that do not count.
+        seconds: if given, only frames of these seconds count.
+        min_iou: overlaps below this are not looked at; above 0.
     """
 
     def __init__(

@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 from src.ava.box_table import BoxTable
 from src.evaluation import figures
 from src.evaluation.ava_metric import AvaResult, evaluate_boxes, mean_of_defined
-from src.evaluation.error_analysis import ERROR_KINDS, ClassAnalysis, analyse
+from src.evaluation.error_analysis import ERROR_KINDS, ClassAnalysis, analyze
 from src.evaluation.sanity import LEVELS, check_tables
 from src.utils.files import write_atomic
 
@@ -37,14 +37,14 @@ def write_report(
     """Write index.html and the PNGs in it.
 
     Args:
-        folder: Made if it is not there.
-        ground_truth: Boxes with classes.
-        detections: Boxes with classes and scores.
-        label_map: Class name by class id; other classes are left out.
-        excluded: Frames (video name, second) that do not count.
-        iou_thresholds: The first is that of curves and errors. With several, the mean over 0.5:0.95 is given too.
-        order: See `evaluate_boxes`.
-        sources: What to name on the page as the origin of the numbers, by role.
+        folder: made if it is not there.
+        ground_truth: boxes with classes.
+        detections: boxes with classes and scores.
+        label_map: class name by class id; other classes are left out.
+        excluded: frames (video name, second) that do not count.
+        iou_thresholds: the first is that of curves and errors. With several, the mean over 0.5:0.95 is given too.
+        order: see `evaluate_boxes`.
+        sources: what to name on the page as the origin of the numbers, by role.
 
     Returns:
         The path of the page.
@@ -55,7 +55,7 @@ def write_report(
     result = evaluate_boxes(
         ground_truth, detections, label_map, excluded=excluded, iou_thresholds=asked_and_coco, order=order
     )
-    analyses = analyse(ground_truth, detections, label_map, excluded=excluded, iou_threshold=thresholds[0], order=order)
+    analyses = analyze(ground_truth, detections, label_map, excluded=excluded, iou_threshold=thresholds[0], order=order)
     classes = dict(zip(label_map.values(), analyses, strict=True))
     with_truth = {name: one for name, one in classes.items() if one.num_ground_truth}
     checks = check_tables(ground_truth, detections, label_map, excluded)

@@ -23,11 +23,11 @@ class Check:
     """One check: what was looked at, how many were found, which, and what it means.
 
     Attributes:
-        title: What is counted.
-        count: How many.
-        total: Out of how many.
-        examples: The first few.
-        meaning: What follows from it.
+        title: what is counted.
+        count: how many.
+        total: out of how many.
+        examples: the first few.
+        meaning: what follows from it.
         level: "ok" (nothing found), "note" (may be as it should be) or "problem".
     """
 
@@ -49,11 +49,11 @@ def check_tables(
     """Run all checks. Frames that are excluded are left out, classes outside the label map are not.
 
     Args:
-        ground_truth: Boxes with classes.
-        detections: Boxes with classes and scores.
-        label_map: Class name by class id.
-        excluded: Frames (video name, second) that do not count.
-        max_examples: How many offenders to name in each check.
+        ground_truth: boxes with classes.
+        detections: boxes with classes and scores.
+        label_map: class name by class id.
+        excluded: frames (video name, second) that do not count.
+        max_examples: how many offenders to name in each check.
     """
     tables = {"ground truth": ground_truth, "detections": detections}
     keys = dict(zip(tables, frame_keys(ground_truth, detections), strict=True))

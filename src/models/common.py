@@ -34,7 +34,7 @@ class Conv3d(nn.Cell):
         frames: frames of one sample at the input.
         stride: steps in time, height and width; with a step in time, the kernel must be kernel_t x 1 x 1 and the
             other steps 1.
-        dilation: distance of neighbouring kernel points in height and width.
+        dilation: distance of neighboring kernel points in height and width.
         has_bias: add a bias to each output channel.
 
     Initial weights are MSRA's normal distribution by fan-out (He et al. 2015), as PySlowFast's.
@@ -128,7 +128,7 @@ def batch_norm(channels: int, epsilon: float, momentum: float, zero: bool = Fals
     """Return batch norm for folded frames.
 
     Args:
-        channels: channels to normalise.
+        channels: channels to normalize.
         epsilon: added to the variance.
         momentum: weight of a new batch in the running statistics (PyTorch's sense).
         zero: start with scale 0, so that a residual branch starts silent.

@@ -18,7 +18,7 @@ class RoIAlign(nn.Cell):
             have it (a box that reaches out of the feature map is sampled as densely as one that covers it).
         aligned: shift boxes by half a feature pixel, as pixel centers want it (detectron2's default). Without, boxes
             are at least one feature pixel wide and high (torchvision's default).
-        roi_end_mode: 1: a box's far side lies one input pixel further, and boxes have no least size; as MindSpore's
+        roi_end_mode: 1: a box's far side lies one input pixel further, and boxes have no minimum size; as MindSpore's
             ROIAlign of the same argument, which has no `aligned`.
     """
 
@@ -68,23 +68,23 @@ class RoIAlign(nn.Cell):
         if not self.aligned and not self.roi_end_mode:
             size = ops.maximum(size, ops.ones_like(size))
         if self.sampling_ratio:
-            most = self.sampling_ratio
-            samples = ops.ones_like(start) * most
+            maximum = self.sampling_ratio
+            samples = ops.ones_like(start) * maximum
         else:
-            most = -(-length // bins)
+            maximum = -(-length // bins)
             # Zero for an empty box. Division by `count` is harmless then.
-            samples = ops.clamp(ops.ceil(size / bins), 0.0, float(most))
-        count = ops.clamp(samples, 1.0, float(most)).reshape(-1, 1, 1)
+            samples = ops.clamp(ops.ceil(size / bins), 0.0, float(maximum))
+        count = ops.clamp(samples, 1.0, float(maximum)).reshape(-1, 1, 1)
         bin_size = (size / bins).reshape(-1, 1, 1)
         bin_index = ms.Tensor(np.arange(bins, dtype=np.float32).reshape(1, -1, 1))
-        sample_index = ms.Tensor(np.arange(most, dtype=np.float32).reshape(1, 1, -1))
+        sample_index = ms.Tensor(np.arange(maximum, dtype=np.float32).reshape(1, 1, -1))
         position = start.reshape(-1, 1, 1) + bin_index * bin_size + (sample_index + 0.5) * bin_size / count
         # A sample counts if it is one of the bin's and no further than one pixel outside of the feature map.
         counts = _at_least(samples.reshape(-1, 1, 1) - 1.0 - sample_index)
         counts = counts * _at_least(position + 1.0) * _at_least(float(length) - position)
-        position = ops.clamp(position, 0.0, float(length - 1)).reshape(-1, bins, most, 1)
+        position = ops.clamp(position, 0.0, float(length - 1)).reshape(-1, bins, maximum, 1)
         pixel = ms.Tensor(np.arange(length, dtype=np.float32).reshape(1, 1, 1, -1))
-        weight = ops.relu(1.0 - ops.abs(position - pixel)) * (counts / count).reshape(-1, bins, most, 1)
+        weight = ops.relu(1.0 - ops.abs(position - pixel)) * (counts / count).reshape(-1, bins, maximum, 1)
         return weight.sum(2)
 
 

@@ -12,13 +12,13 @@ class OneLineParser(argparse.ArgumentParser):
         raise UserError(f"{message} (see {self.prog} --help)")
 
 
-def whole(text: str, least: int = 0) -> int:
-    """Parse a whole number of at least `least`; a type for `add_argument`."""
-    if not text.isdecimal() or int(text) < least:
-        raise argparse.ArgumentTypeError(f"{text!r}, expected a whole number of at least {least}")
+def whole(text: str, minimum: int = 0) -> int:
+    """Parse a whole number of at least `minimum`; a type for `add_argument`."""
+    if not text.isdecimal() or int(text) < minimum:
+        raise argparse.ArgumentTypeError(f"{text!r}, expected a whole number of at least {minimum}")
     return int(text)
 
 
 def positive(text: str) -> int:
     """Parse a whole number of at least 1; a type for `add_argument`."""
-    return whole(text, least=1)
+    return whole(text, minimum=1)

@@ -3,7 +3,7 @@
 python -m src.visualization.detections --cfg FILE --detections detections_test.csv --out DIR \\
     [--threshold 0.5] [--count 100] [KEY VALUE ...]
 
-Each picture shows the persons of a key frame and the actions above the threshold, best first: green where the ground
+Each image shows the persons of a key frame and the actions above the threshold, best first: green where the ground
 truth agrees, red where it does not, white on frames without ground truth.
 """
 
@@ -37,7 +37,7 @@ _MIN_HEIGHT = 480
 _RIGHT, _WRONG, _UNKNOWN, _SHADE = (90, 220, 90), (80, 80, 255), (255, 255, 255), (40, 40, 40)
 
 Color = tuple[int, int, int]
-# A box, normalised, and the text and colour of each action.
+# A box, normalized, and the text and color of each action.
 Person = tuple[tuple[float, ...], list[tuple[str, Color]]]
 
 
@@ -101,18 +101,18 @@ def draw(image: np.ndarray, persons: list[Person]) -> np.ndarray:
 def draw_key_frames(
     dataset: AvaDataset, frames: dict[tuple[str, float], list[Person]], count: int, folder: Path
 ) -> int:
-    """Write pictures VIDEO_SECOND.jpg of at most `count` key frames with detections, evenly spread; return how many.
+    """Write images VIDEO_SECOND.jpg of at most `count` key frames with detections, evenly spread; return how many.
 
     Raises:
-        UserError: no detection is of a key frame of the data set, or a frame cannot be read.
+        UserError: no detection is of a key frame of the dataset, or a frame cannot be read.
     """
     table, names = dataset.key_frames, dataset.frames.names
     keys = [(names[video], float(second)) for video, second in zip(table.video, table.second, strict=True)]
     found = [index for index, key in enumerate(keys) if key in frames]
     if not found:
-        raise UserError("no detection is of a key frame of the configured data set")
+        raise UserError("no detection is of a key frame of the configured dataset")
     chosen = np.unique(np.linspace(0, len(found) - 1, min(count, len(found))).round().astype(int))
-    for index in progress([found[place] for place in chosen], len(chosen), "pictures"):
+    for index in progress([found[place] for place in chosen], len(chosen), "images"):
         middle = dataset.frame_indices(index)[dataset.cfg.DATA.NUM_FRAMES // 2]
         (image,) = dataset.frames.read(int(table.video[index]), [middle])
         name, second = keys[index]
@@ -129,9 +129,9 @@ def main() -> int:
     )
     parser.add_argument("--cfg", required=True, metavar="FILE", help="YAML file of the recipe")
     parser.add_argument("--detections", required=True, type=Path, metavar="CSV", help="as eval.py writes them")
-    parser.add_argument("--out", required=True, type=Path, metavar="DIR", help="where the pictures go")
-    parser.add_argument("--threshold", type=float, default=0.5, help="least score of an action (0.5)")
-    parser.add_argument("--count", type=positive, default=100, help="how many pictures at most (100)")
+    parser.add_argument("--out", required=True, type=Path, metavar="DIR", help="where the images go")
+    parser.add_argument("--threshold", type=float, default=0.5, help="minimum score of an action (0.5)")
+    parser.add_argument("--count", type=positive, default=100, help="maximum number of images (100)")
     parser.add_argument("overrides", nargs=argparse.REMAINDER, metavar="KEY VALUE", help="configuration keys to set")
     args = parser.parse_args()
     if not 0 <= args.threshold <= 1:
@@ -145,7 +145,7 @@ def main() -> int:
         written = draw_key_frames(dataset, frames, args.count, args.out)
     except OSError as error:
         raise UserError(f"{error.filename or args.out}: cannot write: {error.strerror}") from error
-    print(f"{args.out}: {written} pictures")
+    print(f"{args.out}: {written} images")
     return 0
 
 

@@ -1,4 +1,4 @@
-"""A tiny data set on disk."""
+"""A tiny dataset on disk."""
 
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -17,7 +17,7 @@ HEADER = "original_vido_id video_id frame_id path labels\n"
 def write_data(tmp_path: Path) -> Callable[..., CfgNode]:
     """Return a function that writes frames and lists below tmp_path and returns the configuration for them.
 
-    Videos are name: (frames, (height, width)), at 10 frames a second from second 0; frame f of a video is grey,
+    Videos are name: (frames, (height, width)), at 10 frames a second from second 0; frame f of a video is gray,
     of value 20 + f mod 200, but for a gradient from left to right. All clips have four frames, at every second one.
     """
 

@@ -45,8 +45,8 @@ def test_the_clip_lies_around_the_key_frame_and_inside_the_video(write_data, row
     dataset = AvaDataset(write_data(VIDEO, [row]), "test")
     assert dataset.frame_indices(0).tolist() == frames
     fast = dataset.sample(0)["fast"]
-    grey = (fast[:, :, :, 0].mean(axis=(0, 2)) * 0.225 + 0.45) * 255
-    np.testing.assert_allclose(grey, [20 + frame for frame in frames], atol=1.5)
+    gray = (fast[:, :, :, 0].mean(axis=(0, 2)) * 0.225 + 0.45) * 255
+    np.testing.assert_allclose(gray, [20 + frame for frame in frames], atol=1.5)
 
 
 def test_ava_samples_32_frames_around_the_second(write_data):
@@ -172,7 +172,7 @@ def test_a_video_without_frames_is_named_with_its_row(write_data, tmp_path):
     ("content", "message"),
     [
         (b"", "the frame is not an image that can be decoded"),
-        (b"no picture", "the frame is not an image that can be decoded"),
+        (b"no image", "the frame is not an image that can be decoded"),
         (None, "cannot read the frame: No such file or directory"),
     ],
 )

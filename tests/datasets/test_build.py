@@ -92,9 +92,9 @@ def test_every_key_frame_is_tested_once_in_batches_of_one_shape(write_data, worl
         assert len(batches) == len(loader)
         for batch in batches:
             assert batch["fast"].shape in [(3, 3, 4, 42, 32), (3, 3, 4, 32, 42)]
-            dummy = (batch["key"] == -1).all(axis=1)
-            assert not batch["mask"][dummy].any() and not batch["fast"][dummy].any()
-            assert batch["mask"][~dummy].any(axis=1).all()
+            padding = (batch["key"] == -1).all(axis=1)
+            assert not batch["mask"][padding].any() and not batch["fast"][padding].any()
+            assert batch["mask"][~padding].any(axis=1).all()
             seen += [tuple(key) for key in batch["key"].tolist()]
     assert sorted(real(seen)) == EVERY_KEY
 
@@ -129,7 +129,7 @@ def test_workers_give_the_same_samples_as_the_process_itself(write_data):
 def test_a_corrupt_frame_ends_in_one_line_that_names_it(write_data, tmp_path, workers):
     cfg = write_data(VIDEOS, ROWS, "DATA_LOADER.NUM_WORKERS", workers)
     culprit = tmp_path / "frames/a/a_000041.jpg"
-    culprit.write_bytes(b"\xff\xd8 no picture")
+    culprit.write_bytes(b"\xff\xd8 no image")
     dataset = AvaDataset(cfg, "train")
     with pytest.raises(UserError) as caught:
         for _ in build_train_loader(dataset, 0):

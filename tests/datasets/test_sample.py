@@ -1,4 +1,4 @@
-"""The sample data set: laid out as AVA, the same for the same seed, and telling actions apart by motion alone."""
+"""The sample dataset: laid out as AVA, the same for the same seed, and telling actions apart by motion alone."""
 
 import csv
 import json
@@ -33,8 +33,8 @@ def test_frames_and_lists_are_laid_out_as_ava(data: Path) -> None:
     assert len(lines) == 1 + 2 * 360
     for line in lines[1:]:
         assert (data / "frames" / line.split()[3]).is_file()
-    picture = cv2.imread(str(data / "frames/sample_val_01/sample_val_01_000360.jpg"))
-    assert picture.shape == (120, 160, 3)
+    image = cv2.imread(str(data / "frames/sample_val_01/sample_val_01_000360.jpg"))
+    assert image.shape == (120, 160, 3)
 
 
 def test_truth_is_at_key_frames_away_from_cuts_and_detections_at_cuts_too(data: Path) -> None:
@@ -131,5 +131,5 @@ def test_command_keeps_what_is_there_and_refuses_a_foreign_folder(tmp_path: Path
     assert (out / "ava_annotations/train.csv").stat().st_mtime_ns == before
     other = _run(str(out), "--train-videos", "2", "--val-videos", "1")
     assert other.returncode == 2
-    assert other.stderr.startswith(f"error: {out}: exists and is not this sample data set")
+    assert other.stderr.startswith(f"error: {out}: exists and is not this sample dataset")
     assert [path.name for path in tmp_path.iterdir()] == ["data"]

@@ -23,8 +23,8 @@ from src.utils.errors import UserError
 HEIGHT, WIDTH, SECONDS = 96, 128, 16
 
 
-def picture(number: int) -> np.ndarray:
-    """A bar that wanders over a coloured ground, as fast as one picture can be told from the next."""
+def bar(number: int) -> np.ndarray:
+    """A bar that wanders over a colored ground, as fast as one frame can be told from the next."""
     image = np.empty((HEIGHT, WIDTH, 3), np.uint8)
     image[...] = np.linspace(40, 200, WIDTH)[None, :, None] * np.array([0.4, 1.0, 0.7])
     left = number * 5 % (WIDTH - 16)
@@ -35,8 +35,8 @@ def picture(number: int) -> np.ndarray:
 @pytest.fixture(scope="module")
 def video(tmp_path_factory) -> Path:
     path = tmp_path_factory.mktemp("videos") / "bar.mp4"
-    pictures = (picture(number) for number in range(25 * SECONDS))
-    encode_video(path, pictures, fps=25, width=WIDTH, height=HEIGHT)
+    frames = (bar(number) for number in range(25 * SECONDS))
+    encode_video(path, frames, fps=25, width=WIDTH, height=HEIGHT)
     return path
 
 
@@ -85,7 +85,7 @@ def test_a_video_gives_the_frames_that_extraction_writes(video, tmp_path, fps):
     ],
     ids=["transport stream", "bt709", "full range", "avi", "bare stream", "odd size"],
 )
-def test_containers_and_colours_of_all_kinds_give_the_same_frames(video, tmp_path, suffix, options):
+def test_containers_and_colors_of_all_kinds_give_the_same_frames(video, tmp_path, suffix, options):
     (tmp_path / "videos").mkdir()
     other = tmp_path / "videos" / f"other{suffix}"
     subprocess.run([find_ffmpeg(), "-v", "error", "-t", "8", "-i", video, *options, other], check=True)
@@ -108,7 +108,7 @@ def test_a_turned_video_is_turned_upright(video, tmp_path):
     assert_same_frames(videos, files, [0, 10, 20])
 
 
-def test_neighbouring_clips_share_decoded_frames(video, tmp_path):
+def test_neighboring_clips_share_decoded_frames(video, tmp_path):
     for source in (extracted(video, 25, tmp_path, keep=True), VideoFiles(video.parent, 25, keep=True)):
         first, second = source.read(0, [4, 6, 8]), source.read(0, [6, 8, 10, 10])
         assert second[0] is first[1] and second[1] is first[2]
@@ -164,7 +164,7 @@ def test_the_times_of_a_video_are_read_once(video, tmp_path, monkeypatch):
     for _ in range(2):
         videos = VideoFiles(path.parent, 25, keep=False, root=tmp_path / "root")
         assert (videos.count(0), videos.size(0)) == (400, (HEIGHT, WIDTH))
-        assert difference(videos.read(0, [300])[0], picture(300)) < 3.0
+        assert difference(videos.read(0, [300])[0], bar(300)) < 3.0
     found, expected = video_index.indexed_info(path, 0, tmp_path / "root"), probe(path)
     assert np.array_equal(found.times.ticks, expected.times.ticks)
     assert np.array_equal(found._keyframes, expected._keyframes)

@@ -92,10 +92,10 @@ def block_image(seed: int, height: int, width: int) -> np.ndarray:
 
 
 def preprocess(images, size, flip, boxes_norm=BOXES):
-    """Test-time preprocessing, as the data set composes it."""
+    """Test-time preprocessing, as the dataset composes it."""
     new_size = transform.short_side_size(size, 224)
     clip = np.empty((3, len(images), *new_size), np.float32)
-    transform.write_clip(images, new_size, transform.normalisation_table(MEAN, STD), clip, flip=flip)
+    transform.write_clip(images, new_size, transform.normalization_table(MEAN, STD), clip, flip=flip)
     boxes = transform.scale_boxes(transform.boxes_to_pixels(boxes_norm, size), size, new_size)
     if flip:
         boxes = transform.flip_boxes(boxes, new_size[1])
@@ -137,14 +137,14 @@ def test_every_reference_value_of_the_shared_file_is_met(shared_dir):
     seed=st.integers(0, 1000),
     data=st.data(),
 )
-def test_write_clip_is_resize_crop_flip_and_normalise(height, width, short_side, flip, seed, data):
+def test_write_clip_is_resize_crop_flip_and_normalize(height, width, short_side, flip, seed, data):
     images = list(np.random.Generator(np.random.PCG64(seed)).integers(0, 256, (3, height, width, 3), np.uint8))
     images.insert(1, images[0])
     size = transform.short_side_size((height, width), short_side)
     top, left = (data.draw(st.integers(0, extent - 16)) for extent in size)
     mean, std = [0.4, 0.45, 0.5], [0.2, 0.225, 0.25]
     clip = np.full((3, 4, 16, 16), np.nan, np.float32)
-    transform.write_clip(images, size, transform.normalisation_table(mean, std), clip, (top, left), flip)
+    transform.write_clip(images, size, transform.normalization_table(mean, std), clip, (top, left), flip)
     for step, image in enumerate(images):
         scaled = cv2.resize(image, size[::-1], interpolation=cv2.INTER_LINEAR) if size != (height, width) else image
         part = scaled[top : top + 16, left : left + 16, ::-1].astype(np.float64)
@@ -179,21 +179,21 @@ def test_boxes_follow_crop_flip_and_clip():
     np.testing.assert_array_equal(transform.clip_boxes(cropped, (24, 20)), [[2, 5, 19, 23], [0, 0, 0, 23]])
 
 
-def test_color_jitter_blends_with_black_mean_grey_and_grey_in_the_drawn_order():
+def test_color_jitter_blends_with_black_mean_gray_and_gray_in_the_drawn_order():
     clip = np.random.Generator(np.random.PCG64(5)).random((3, 2, 4, 5)).astype(np.float32)
     rng = np.random.Generator(np.random.PCG64(9))
     order, weights = rng.permutation(3), rng.uniform(0.6, 1.4, 3)
     expected = clip.astype(np.float64)
     for kind, weight in zip(order, weights, strict=True):
-        grey = 0.299 * expected[0] + 0.587 * expected[1] + 0.114 * expected[2]
-        frame_mean = np.stack([np.full((4, 5), frame.mean()) for frame in grey])
-        opposite = (np.zeros_like(grey), frame_mean, grey)[kind]
+        gray = 0.299 * expected[0] + 0.587 * expected[1] + 0.114 * expected[2]
+        frame_mean = np.stack([np.full((4, 5), frame.mean()) for frame in gray])
+        opposite = (np.zeros_like(gray), frame_mean, gray)[kind]
         expected = weight * expected + (1 - weight) * opposite
     transform.color_jitter(clip, np.random.Generator(np.random.PCG64(9)))
     np.testing.assert_allclose(clip, expected, rtol=0, atol=1e-6)
 
 
-def test_pca_shift_is_the_weighted_sum_of_the_principal_colours():
+def test_pca_shift_is_the_weighted_sum_of_the_principal_colors():
     weights = np.random.Generator(np.random.PCG64(3)).normal(0.0, 0.1, 3)
     found = transform.pca_shift(
         np.random.Generator(np.random.PCG64(3)), [2.0, 3.0, 5.0], [[1, 0, 0], [0, 1, 0], [1, 0, 1]]

@@ -34,7 +34,7 @@ TINY = ["MODEL.NUM_CLASSES", "3", "RESNET.WIDTH_PER_GROUP", "8", "DATA.NUM_FRAME
 SIZE = ["DATA.TEST_SCALE_HEIGHT", "32", "DATA.TEST_SCALE_WIDTH", "48", "EXPORT.NUM_BOXES", "2"]
 
 
-class Normalised(nn.Cell):
+class Normalized(nn.Cell):
     def __init__(self, has_bias: bool) -> None:
         super().__init__()
         self.conv = Conv3d(1, 2, (1, 1, 1), 1, has_bias=has_bias)
@@ -47,7 +47,7 @@ class Normalised(nn.Cell):
 
 @pytest.mark.parametrize(("has_bias", "bias"), [(False, [3.0, -19.0]), (True, [4.0, -7.0])])
 def test_batch_norm_becomes_weight_and_bias(has_bias: bool, bias: list[float]) -> None:
-    network = Normalised(has_bias).set_train(False)
+    network = Normalized(has_bias).set_train(False)
     network.conv.weight.set_data(ms.Tensor(np.float32([2, 4]).reshape(2, 1, 1, 1, 1)))
     if has_bias:
         network.conv.bias.set_data(ms.Tensor([1.0, 2.0]))

@@ -132,7 +132,7 @@ def test_the_best_checkpoint_is_that_of_the_highest_map(undisturbed):
     np.testing.assert_equal(weights, averages)
 
 
-def test_curves_are_written_as_numbers_and_pictures(undisturbed):
+def test_curves_are_written_as_numbers_and_plots(undisturbed):
     curves = json.loads((undisturbed / "scalars.json").read_text())
     assert [step for step, _ in curves["train/loss"]] == list(range(1, 2 * STEPS + 1))
     assert curves["train/lr"][0] == [1, 0.005]

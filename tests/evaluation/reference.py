@@ -48,12 +48,12 @@ def _right_ones(detections: list[ScoredRow], wanted: list[Row], threshold: float
     return right
 
 
-def _area(hits: list[bool], total: int) -> float:
+def _area(true_positives: list[bool], total: int) -> float:
     """Area under the precision-recall curve, precision raised to the highest at equal or higher recall."""
     points = []
     true_so_far = 0
-    for rank, hit in enumerate(hits, start=1):
-        true_so_far += hit
+    for rank, is_true in enumerate(true_positives, start=1):
+        true_so_far += is_true
         points.append((true_so_far / total, true_so_far / rank))
     area, last_recall = 0.0, 0.0
     for recall in sorted({recall for recall, _ in points}):

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 
 from src.evaluation.ava_metric import evaluate_boxes
-from src.evaluation.error_analysis import ERROR_KINDS, ClassAnalysis, analyse
+from src.evaluation.error_analysis import ERROR_KINDS, ClassAnalysis, analyze
 from tests.evaluation.tables import LABELS, LEFT, RIGHT, table
 from tests.evaluation.test_ava_metric import CASE
 
@@ -16,7 +16,7 @@ def walk(truth: list[tuple], found: list[tuple], **options) -> ClassAnalysis:
     """Analysis of class 3; truth rows are (box, class id), found rows (box, class id, score), all on one frame."""
     truth = [("v", 902, *box, class_id) for box, class_id in truth]
     found = [("v", 902, *box, class_id, score) for box, class_id, score in found]
-    return analyse(table(truth), table(found, True), LABELS, **options)[1]
+    return analyze(table(truth), table(found, True), LABELS, **options)[1]
 
 
 def only(**daps: float) -> dict[str, float]:
@@ -98,7 +98,7 @@ def test_bounds_are_those_of_the_orders_of_tied_scores():
 @settings(max_examples=200, deadline=None)
 def test_kinds_part_the_false_positives_and_fixing_never_harms(truth, found, excluded, threshold, order):
     options = {"excluded": excluded, "order": order}
-    analyses = analyse(table(truth), table(found, True), LABELS, iou_threshold=threshold, **options)
+    analyses = analyze(table(truth), table(found, True), LABELS, iou_threshold=threshold, **options)
     result = evaluate_boxes(table(truth), table(found, True), LABELS, iou_thresholds=[threshold], **options)
     np.testing.assert_array_equal([one.average_precision for one in analyses], result.average_precision[0])
     for one in analyses:

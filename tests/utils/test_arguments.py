@@ -41,7 +41,7 @@ def test_one_line_and_status_2(monkeypatch, capsys, tmp_path, module, arguments,
 
 
 def test_whole_numbers():
-    assert [whole("0"), whole("12"), whole("7", least=7), positive("1")] == [0, 12, 7, 1]
+    assert [whole("0"), whole("12"), whole("7", minimum=7), positive("1")] == [0, 12, 7, 1]
     for parse, text in ((whole, "-1"), (whole, "1.5"), (whole, ""), (positive, "0")):
         with pytest.raises(argparse.ArgumentTypeError, match="expected a whole number of at least"):
             parse(text)

@@ -1,4 +1,4 @@
-"""Pictures show each person's actions in the colour of the metric's verdict."""
+"""Images show each person's actions in the color of the metric's verdict."""
 
 import sys
 from pathlib import Path
@@ -15,7 +15,7 @@ LABELS = {1: "stand", 3: "walk", 4: "跑"}
 GREEN, RED, WHITE = (90, 220, 90), (80, 80, 255), (255, 255, 255)
 
 
-def test_actions_are_sorted_and_coloured_by_the_ground_truth():
+def test_actions_are_sorted_and_colored_by_the_ground_truth():
     truth = table([("v", 902, *LEFT, 3), ("v", 902, *RIGHT, 1)])
     found = [
         ("v", 902, *LEFT, 1, 0.6),
@@ -36,13 +36,13 @@ def test_actions_are_sorted_and_coloured_by_the_ground_truth():
 def test_boxes_are_drawn_on_an_enlarged_copy():
     image = np.zeros((120, 160, 3), np.uint8)
     persons = [((0.25, 0.25, 0.5, 0.75), [("walk 0.90", GREEN)]), ((0.75, 0.5, 0.875, 0.75), [])]
-    picture = detections.draw(image, persons)
-    assert picture.shape == (480, 640, 3)
+    drawn = detections.draw(image, persons)
+    assert drawn.shape == (480, 640, 3)
     assert not image.any()
-    assert tuple(picture[360, 240]) == GREEN  # below the caption
-    assert tuple(picture[300, 480]) == WHITE
-    assert not picture[400:].any()
-    assert picture[125:145, 165:200].any()
+    assert tuple(drawn[360, 240]) == GREEN  # below the caption
+    assert tuple(drawn[300, 480]) == WHITE
+    assert not drawn[400:].any()
+    assert drawn[125:145, 165:200].any()
 
 
 def draw(arguments: list, monkeypatch: pytest.MonkeyPatch) -> int:
@@ -50,7 +50,7 @@ def draw(arguments: list, monkeypatch: pytest.MonkeyPatch) -> int:
     return run_main(detections.main)
 
 
-def test_as_many_pictures_as_asked_for(sample, recipe, recipe_file, tmp_path, monkeypatch):
+def test_as_many_images_as_asked_for(sample, recipe, recipe_file, tmp_path, monkeypatch):
     truth = sample / "ava_annotations/ava_val_v2.2.csv"
     rows = [row.rsplit(",", 1)[0] for row in truth.read_text().splitlines()]
     detections = tmp_path / "detections.csv"

@@ -31,7 +31,7 @@ def parse_args() -> argparse.Namespace:
         choices=[*NAMINGS, "safetensors"],
         help="names (or file format) of the source; default: recognized from its content",
     )
-    parser.add_argument("--to", choices=["ckpt", "pyth", "safetensors"], default="ckpt", help="what to write")
+    parser.add_argument("--to", choices=["ckpt", "pyth", "pth", "safetensors"], default="ckpt", help="what to write")
     parser.add_argument("--sha256", type=_digest, help="refuse the source unless it has this SHA-256")
     parser.add_argument("--report", action="store_true", help="print one line for every parameter")
     args = parser.parse_args()

@@ -37,12 +37,17 @@ class TinyNetwork(nn.Cell):
         return ops.sigmoid(self.logits(slow, fast, boxes_px))
 
     def logits(
-        self, slow: ms.Tensor, fast: ms.Tensor, boxes_px: ms.Tensor, dropout: ms.Tensor | None = None
+        self,
+        slow: ms.Tensor,
+        fast: ms.Tensor,
+        boxes_px: ms.Tensor,
+        dropout: ms.Tensor | None = None,
+        mask: ms.Tensor | None = None,
     ) -> ms.Tensor:
         fast = mean_over_time(ops.relu(self.bn(self.conv(fold(fast)))), self.frames[1])
         slow = mean_over_time(fold(slow), self.frames[0])
         slow = ops.relu(self.conv(slow))
-        return self.head(slow, fast, boxes_px, dropout)
+        return self.head(slow, fast, boxes_px, dropout, mask)
 
 
 def main() -> int:

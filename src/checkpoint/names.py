@@ -57,8 +57,10 @@ PYTORCHVIDEO: Rules = (
     (r"^(blocks\.6|detection_head)\.proj\.", "head.projection."),
 )
 
-# mmaction2: ResNet3dSlowFast with SlowFastHead (recognizers) or AVARoIHead (detectors).
+# mmaction2: ResNet3dSlowFast with SlowFastHead (recognizers) or AVARoIHead (detectors, some with ACRNHead).
 MMACTION2: Rules = (
+    *((rf"^roi_head\.shared_head\.conv{n}\.conv\.", f"head.acrn.conv{n}.") for n in (1, 2)),
+    *((rf"^roi_head\.shared_head\.conv{n}\.bn\.", f"head.acrn.conv{n}_bn.") for n in (1, 2)),
     (r"^backbone\.slow_path\.conv1_lateral\.conv\.", "s1_fuse.conv_f2s."),
     (r"^backbone\.slow_path\.conv1_lateral\.bn\.", "s1_fuse.bn."),
     *((rf"^backbone\.slow_path\.layer{n}_lateral\.conv\.", f"s{n + 1}_fuse.conv_f2s.") for n in (1, 2, 3)),
@@ -72,6 +74,27 @@ MMACTION2: Rules = (
     *((rf"\.conv{n}\.conv\.", f".branch2.{letter}.") for n, letter in ((1, "a"), (2, "b"), (3, "c"))),
     *((rf"\.conv{n}\.bn\.", f".branch2.{letter}_bn.") for n, letter in ((1, "a"), (2, "b"), (3, "c"))),
     (r"^(cls_head|roi_head\.bbox_head)\.fc_cls\.", "head.projection."),
+)
+
+# Back from PySlowFast's names to those of an mmaction2 detector.
+_TO_MMACTION2: Rules = (
+    *((rf"^roi_head\.shared_head\.conv{n}\.conv\.", f"head.acrn.conv{n}.") for n in (1, 2)),
+    *((rf"^roi_head\.shared_head\.conv{n}\.bn\.", f"head.acrn.conv{n}_bn.") for n in (1, 2)),
+    (r"^s1_fuse\.conv_f2s\.", "backbone.slow_path.conv1_lateral.conv."),
+    (r"^s1_fuse\.bn\.", "backbone.slow_path.conv1_lateral.bn."),
+    *((rf"^s{n + 1}_fuse\.conv_f2s\.", f"backbone.slow_path.layer{n}_lateral.conv.") for n in (1, 2, 3)),
+    *((rf"^s{n + 1}_fuse\.bn\.", f"backbone.slow_path.layer{n}_lateral.bn.") for n in (1, 2, 3)),
+    (r"^s1\.pathway0_stem\.", "backbone.slow_path.conv1."),
+    (r"^s1\.pathway1_stem\.", "backbone.fast_path.conv1."),
+    *((rf"^s{n + 1}\.pathway0_res(\d+)\.", rf"backbone.slow_path.layer{n}.\1.") for n in (1, 2, 3, 4)),
+    *((rf"^s{n + 1}\.pathway1_res(\d+)\.", rf"backbone.fast_path.layer{n}.\1.") for n in (1, 2, 3, 4)),
+    (r"\.branch1\.", ".downsample.conv."),
+    (r"\.branch1_bn\.", ".downsample.bn."),
+    *((rf"\.branch2\.{letter}\.", f".conv{n}.conv.") for n, letter in ((1, "a"), (2, "b"), (3, "c"))),
+    *((rf"\.branch2\.{letter}_bn\.", f".conv{n}.bn.") for n, letter in ((1, "a"), (2, "b"), (3, "c"))),
+    (r"^head\.acrn\.(conv\d)\.", r"roi_head.shared_head.\1.conv."),
+    (r"^head\.acrn\.(conv\d)_bn\.", r"roi_head.shared_head.\1.bn."),
+    (r"^head\.projection\.", "roi_head.bbox_head.fc_cls."),
 )
 
 # MindSpore's endings of batch norm.
@@ -98,6 +121,8 @@ class Naming:
 
 
 def _mmaction2_head(name: str, array: np.ndarray) -> np.ndarray:
+    if "roi_head.shared_head." in name:
+        return array
     if "roi_head." in name:
         return array[1:]  # output 0 is the background, which is never trained
     if array.ndim == 2:
@@ -186,6 +211,25 @@ def to_pyslowfast(name: str, kind: str) -> str:
     """Return PySlowFast's name of what a source of the `kind` calls `name`; what is no parameter keeps its name."""
     rewritten = _rewrite(name, NAMINGS[kind].rules)
     return rewritten if _PARAMETER.fullmatch(rewritten) else name
+
+
+def to_mmaction2(arrays: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """Return the parameters of the MindSpore network by the names of an mmaction2 detector, for its layout.
+
+    Its last layer has an output for the background before the classes, which nothing trains or reads; it is zero.
+
+    Raises:
+        UserError: the network has something that mmaction2's SlowFast has not (non-local blocks).
+    """
+    renamed = {}
+    for name, array in arrays.items():
+        theirs = _rewrite(to_pyslowfast(name, "ckpt"), _TO_MMACTION2)
+        if not theirs.startswith(("backbone.", "roi_head.")):
+            raise UserError(f"{name}: mmaction2's SlowFast has no such parameter")
+        if theirs.startswith("roi_head.bbox_head."):
+            array = np.concatenate([np.zeros_like(array[:1]), array])
+        renamed[theirs] = array
+    return renamed
 
 
 def to_mindspore(name: str) -> str:

@@ -202,18 +202,17 @@ def _tensor(key: str, array: np.ndarray) -> bytes:
     return _global("torch._utils", "_rebuild_tensor_v2") + _MARK + arguments + _TUPLE + _REDUCE
 
 
-def write_torch(arrays: Mapping[str, np.ndarray]) -> bytes:
-    """Return a PyTorch checkpoint `{"model_state": {name: tensor}}`, as PySlowFast reads it.
-
-    `torch.load(file, weights_only=True)` reads it too.
+def write_torch(arrays: Mapping[str, np.ndarray], key: str = "model_state") -> bytes:
+    """Return a PyTorch checkpoint `{key: {name: tensor}}`, which `torch.load(file, weights_only=True)` reads.
 
     Args:
         arrays: name -> float32 array.
+        key: `model_state`, where PySlowFast looks; mmengine looks at `state_dict`.
     """
     arrays = {name: np.asarray(array, "<f4", order="C") for name, array in arrays.items()}
     entries = b"".join(_text(name) + _tensor(str(key), array) for key, (name, array) in enumerate(arrays.items()))
     state = _EMPTY_DICT + _MARK + entries + _SETITEMS
-    program = _PROTO_2 + _EMPTY_DICT + _MARK + _text("model_state") + state + _SETITEMS + _STOP
+    program = _PROTO_2 + _EMPTY_DICT + _MARK + _text(key) + state + _SETITEMS + _STOP
     file = io.BytesIO()
     with zipfile.ZipFile(file, "w", zipfile.ZIP_STORED) as archive:
         # A fixed date: equal weights give equal files.

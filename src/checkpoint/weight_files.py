@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 
 from src.checkpoint.mindspore_format import load_checkpoint, save_checkpoint
-from src.checkpoint.names import recognize, to_pyslowfast
+from src.checkpoint.names import recognize, to_mmaction2, to_pyslowfast
 from src.checkpoint.safe_pickle import LazyArray, PickledArray, read_pickle
 from src.checkpoint.torch_format import StoredTensor, read_torch, widen_bfloat16, write_torch
 from src.utils.errors import UserError
@@ -130,13 +130,16 @@ def write_weights(arrays: Mapping[str, np.ndarray], path: Path, to: str) -> None
     Args:
         arrays: float32 arrays by the names of the MindSpore network.
         path: the file.
-        to: ckpt (MindSpore's names), pyth or safetensors (PySlowFast's names).
+        to: ckpt (MindSpore's names), pyth or safetensors (PySlowFast's names), or pth (mmaction2's names).
 
     Raises:
-        UserError: a .ckpt is asked for under another suffix.
+        UserError: a .ckpt is asked for under another suffix, or mmaction2 has no such network.
     """
     if to == "ckpt":
         save_checkpoint(arrays, path)
+        return
+    if to == "pth":
+        write_atomic(path, write_torch(to_mmaction2(arrays), "state_dict"))
         return
     renamed = {to_pyslowfast(name, "ckpt"): array for name, array in arrays.items()}
     if to == "pyth":

@@ -10,6 +10,7 @@ from src.utils.errors import UserError
 
 _CHOICES = {
     "MODEL.HEAD_ACT": ("sigmoid", "softmax", "none"),
+    "MODEL.HEAD_TEMPORAL_POOL": ("mean", "max"),
     "MODEL.LOSS_FUNC": ("bce", "focal", "balanced_bce", "cross_entropy"),
     "RESNET.DEPTH": tuple(STAGE_DEPTHS),
     "NONLOCAL.INSTANTIATION": ("softmax", "dot_product"),
@@ -63,6 +64,7 @@ _NOT_NEGATIVE = (
     "TRAIN.KEEP_CHECKPOINTS",
     "TRAIN.LOSS_SCALE_WINDOW",
     "MODEL.FC_INIT_STD",
+    "MODEL.HEAD_ACRN",
     "LOSS.FOCAL_GAMMA",
     "RESNET.NUM_BLOCK_TEMP_KERNEL",
     "NONLOCAL.LOCATION",
@@ -93,6 +95,7 @@ _RANGES: tuple[tuple[tuple[str, ...], Callable[[float], bool], str], ...] = (
 )
 # Keys that exclude each other, and why.
 _EXCLUSIVE = (
+    ("MODEL.HEAD_CONTEXT", "MODEL.HEAD_ACRN", "the relation sees the whole frame already"),
     ("SOLVER.CLIP_GRAD_VAL", "SOLVER.CLIP_GRAD_L2NORM", "gradients are clipped in one way"),
     ("BN.USE_PRECISE_STATS", "BN.FREEZE_STATISTICS", "frozen statistics stay as they are"),
     ("BN.USE_PRECISE_STATS", "TRAIN.EMA_DECAY", "validation scores averaged weights with averaged statistics"),

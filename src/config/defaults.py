@@ -74,6 +74,12 @@ _C.MODEL.DROPOUT_RATE = 0.5
 _C.MODEL.LOSS_FUNC = "bce"
 # What closes the head: sigmoid (independent classes), softmax (with cross_entropy), or none (logits).
 _C.MODEL.HEAD_ACT = "sigmoid"
+# How the head pools a pathway over time: mean, or max.
+_C.MODEL.HEAD_TEMPORAL_POOL = "mean"
+# Put features of the whole frame, pooled to as many bins as a box, beside those of each box.
+_C.MODEL.HEAD_CONTEXT = False
+# Actor-centric relation (ACRN) of each box to its frame: channels of its two convolutions (mmaction2: 2304); 0: none.
+_C.MODEL.HEAD_ACRN = 0
 # Standard deviation of the last layer's initial weights.
 _C.MODEL.FC_INIT_STD = 0.01
 

@@ -347,6 +347,7 @@ _CONSTANT_FOLDING: dict[str, Callable[..., np.ndarray]] = {
     "Reshape": lambda node, x: x.reshape(node.shape),
     "Transpose": lambda node, x: x.transpose(node.settings["perm"]),
     "Concat": lambda node, *xs: np.concatenate(xs, node.settings["axis"]),
+    "StridedSlice": lambda node, x: x[tuple(map(slice, *(node.settings[key] for key in ("begin", "end", "strides"))))],
 }
 
 

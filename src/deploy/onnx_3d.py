@@ -162,13 +162,18 @@ class _Writer:
         return self._op("Reshape", [x, self._integers("positions", [0, 0, -1])])
 
     def _head(self, slow: str, fast: str, boxes: str, output: str) -> None:
-        """Score boxes (n, k, 4): RoIAlign of the mean over time, the largest bin, one linear layer."""
+        """Score boxes (n, k, 4): RoIAlign of the map of each pathway, the largest bin, one linear layer."""
         n_and_k = self._op("Shape", [boxes], end=2)
         rois, box_clips = self._rois(boxes), self._box_clips(boxes, n_and_k)
-        pooled = [
-            self._roi_max(self._op("ReduceMean", [x], axes=(2,), keepdims=0), rois, box_clips) for x in (slow, fast)
-        ]
+        pool = {"mean": "ReduceMean", "max": "ReduceMax"}[self._cfg.MODEL.HEAD_TEMPORAL_POOL]
+        maps = [self._op(pool, [x], axes=(2,), keepdims=0) for x in (slow, fast)]
+        pooled = [self._roi_max(x, rois, box_clips) for x in maps]
         features = self._without_empty(rois, self._op("Concat", pooled, axis=1))
+        if self._cfg.MODEL.HEAD_CONTEXT:
+            of_frame = self._op("Gather", [self._context(self._op("Concat", maps, axis=1)), box_clips])
+            features = self._op("Concat", [features, of_frame], axis=1)
+        if self._cfg.MODEL.HEAD_ACRN:
+            features = self._relation(features, self._op("Concat", maps, axis=1), box_clips)
         weight = self._constant("head.projection.weight", self._arrays["head.projection.weight"])
         bias = self._constant("head.projection.bias", self._arrays["head.projection.bias"])
         rows = self._op("Gemm", [features, weight, bias], transB=1)
@@ -225,6 +230,44 @@ class _Writer:
             coordinate_transformation_mode="output_half_pixel" if minimum_size else "half_pixel",
         )
         return self._op("ReduceMax", [pooled], axes=(2, 3), keepdims=0)
+
+    def _context(self, maps: str) -> str:
+        """(n, c, h, w) to (n, c): the largest mean of the bins that cover a map."""
+        rows, columns = self._bin_weights(maps, 2), self._bin_weights(maps, 3)
+        pooled = self._op("MatMul", [rows, maps])
+        pooled = self._op("MatMul", [pooled, self._op("Transpose", [columns], perm=(1, 0))])
+        return self._op("ReduceMax", [pooled], axes=(2, 3), keepdims=0)
+
+    def _bin_weights(self, maps: str, axis: int) -> str:
+        """How much each pixel counts in the mean of each bin along an axis: (bins, size), see `AdaptiveMeanPool`."""
+        bins = self._cfg.DETECTION.ROI_XFORM_RESOLUTION
+        size = self._op("Shape", [maps], start=axis, end=axis + 1)
+        zero, one = self._constant("zero", np.int64(0)), self._constant("one", np.int64(1))
+        pixels = self._op("Range", [zero, self._op("Squeeze", [size]), one])
+        index, count = np.arange(bins)[:, None], self._integers("bins", [bins])
+        first = self._op("Div", [self._op("Mul", [self._integers("bin", index), size]), count])
+        # Rounded up, by the number of bins less one.
+        behind = self._op("Mul", [self._integers("next_bin", index + 1), size])
+        end = self._op("Div", [self._op("Add", [behind, self._integers("round_up", [bins - 1])]), count])
+        inside = [self._op("GreaterOrEqual", [pixels, first]), self._op("Less", [pixels, end])]
+        weights = self._op("Cast", [self._op("And", inside)], to=self._onnx.TensorProto.FLOAT)
+        length = self._op("Cast", [self._op("Sub", [end, first])], to=self._onnx.TensorProto.FLOAT)
+        return self._op("Div", [weights, length])
+
+    def _relation(self, features: str, maps: str, box_clips: str) -> str:
+        """Relate features (n * k, c) to maps (n, c, h, w), see `ActorRelation`: (n * k, out)."""
+        weight = self._arrays["head.acrn.conv1.weight"]
+        of_box, of_map = np.split(weight[..., 0], 2, axis=1)  # (out, c, 1, 1) each
+        boxes = self._op("Unsqueeze", [features, self._integers("last_two", [2, 3])])
+        boxes = self._op("Conv", [boxes, self._constant("head.acrn.conv1.weight", of_box)], kernel_shape=(1, 1))
+        bias = self._constant("head.acrn.conv1.bias", self._arrays["head.acrn.conv1.bias"])
+        places = self._op("Conv", [maps, self._constant("relation_of_map", of_map), bias], kernel_shape=(1, 1))
+        x = self._relu(self._op("Add", [boxes, self._op("Gather", [places, box_clips])]))
+        names = ("head.acrn.conv2.weight", "head.acrn.conv2.bias")
+        weight, bias = (self._arrays[name] for name in names)
+        inputs = [x, self._constant(names[0], weight[:, :, 0]), self._constant(names[1], bias)]
+        x = self._relu(self._op("Conv", inputs, kernel_shape=(3, 3), pads=(1, 1, 1, 1)))
+        return self._op("ReduceMax", [x], axes=(2, 3), keepdims=0)
 
     # ------------------------------------------------------------------------------------------- nodes and constants
 

@@ -47,7 +47,7 @@ class NetworkWithLoss(nn.Cell):
             mask: (n, k), 1 for a real box and 0 for padding.
             dropout: (n, k, features), what the head's features are multiplied by; None: no dropout.
         """
-        logits = self.network.logits(slow, fast, boxes_px, dropout).astype(ms.float32)
+        logits = self.network.logits(slow, fast, boxes_px, dropout, mask).astype(ms.float32)
         return self.loss(logits, labels, counted(labels, mask, self.ignore_unlabeled))
 
     def boxes(self, inputs: tuple[ms.Tensor, ...]) -> ms.Tensor:

@@ -233,15 +233,22 @@ def to_positions(x: ms.Tensor, frames: int) -> ms.Tensor:
 
 
 def from_positions(rows: ms.Tensor, like: ms.Tensor) -> ms.Tensor:
-    """Turn rows of features (n, t * h * w, c) into folded frames as many, as high and as wide as those of `like`."""
-    nt, _, h, w = like.shape
-    return rows.reshape(nt, h * w, -1).transpose(0, 2, 1).reshape(nt, -1, h, w)
+    """Turn rows of features (n, t * h * w, c) into folded frames as high and as wide as those of `like`."""
+    _, _, h, w = like.shape
+    c = rows.shape[2]
+    return rows.reshape(-1, h * w, c).transpose(0, 2, 1).reshape(-1, c, h, w)
 
 
 def mean_over_time(x: ms.Tensor, frames: int) -> ms.Tensor:
     """Average folded frames (n * t, c, h, w) to (n, c, h, w)."""
     nt, c, h, w = x.shape
     return x.reshape(nt // frames, frames, c * h * w).mean(1).reshape(nt // frames, c, h, w)
+
+
+def max_over_time(x: ms.Tensor, frames: int) -> ms.Tensor:
+    """Take the maximum of folded frames (n * t, c, h, w) to (n, c, h, w)."""
+    nt, c, h, w = x.shape
+    return ops.amax(x.reshape(nt // frames, frames, c * h * w), 1).reshape(nt // frames, c, h, w)
 
 
 class Layers:
@@ -251,9 +258,9 @@ class Layers:
     whatever layout and type it likes: the network hands them from one of these operators to the next, and neither
     looks at their shape nor computes with them. Where two operators read the same frames, each gets its own from
     `fork`, by which a library may add their gradients. At the ends, `fold` takes clips (n, c, t, h, w), and
-    `mean_over_time` gives float32 (n, c, h, w). The parameters are always held by a plain `Conv3d` and
-    `nn.BatchNorm2d`, whose names, initial values, statistics and files are so the same everywhere; `conv_bn` computes
-    with them.
+    `mean_over_time` and `max_over_time` give float32 (n, c, h, w). The parameters are always held by a plain `Conv3d`
+    and `nn.BatchNorm2d`, whose names, initial values, statistics and files are so the same everywhere; `conv_bn`
+    computes with them.
 
     Args:
         epsilon: batch norm's.
@@ -264,6 +271,7 @@ class Layers:
     fork = staticmethod(fork)
     concat_channels = staticmethod(concat_channels)
     mean_over_time = staticmethod(mean_over_time)
+    max_over_time = staticmethod(max_over_time)
     to_positions = staticmethod(to_positions)
     from_positions = staticmethod(from_positions)
 

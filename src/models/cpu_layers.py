@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 import mindspore as ms
-from mindspore import nn
+from mindspore import nn, ops
 
 from src.cpu import operators
 from src.models.common import Conv3d, ConvBn, Layers
@@ -49,15 +49,15 @@ def _to_positions(x: ms.Tensor, frames: int) -> ms.Tensor:
 
 
 class _FromPositions(nn.Cell):
-    """Turns rows of features (n, t * h * w, c) into folded frames as many, as high and as wide as those of `like`."""
+    """Turns rows of features (n, t * h * w, c) into folded frames as high and as wide as those of `like`."""
 
     def __init__(self, dtype: ms.Type):
         super().__init__(auto_prefix=False)
         self.dtype = dtype
 
     def construct(self, rows: ms.Tensor, like: ms.Tensor) -> ms.Tensor:
-        nt, h, w, _ = like.shape
-        return rows.reshape(nt, h, w, -1).astype(self.dtype)
+        _, h, w, _ = like.shape
+        return rows.reshape(-1, h, w, rows.shape[2]).astype(self.dtype)
 
 
 class _MeanOverTime(nn.Cell):
@@ -69,6 +69,13 @@ class _MeanOverTime(nn.Cell):
 
     def construct(self, x: ms.Tensor, frames: int) -> ms.Tensor:
         return self.mean(x, frames).transpose(0, 3, 1, 2)
+
+
+def _max_over_time(x: ms.Tensor, frames: int) -> ms.Tensor:
+    """Take the maximum of folded frames (n * t, h, w, c) to (n, c, h, w), float32."""
+    nt, h, w, c = x.shape
+    largest = ops.amax(x.astype(ms.float32).reshape(nt // frames, frames, h * w * c), 1)
+    return largest.reshape(nt // frames, h, w, c).transpose(0, 3, 1, 2)
 
 
 class CpuLayers(Layers):
@@ -90,6 +97,7 @@ class CpuLayers(Layers):
         self.from_positions = _FromPositions(dtype)
 
     to_positions = staticmethod(_to_positions)
+    max_over_time = staticmethod(_max_over_time)
 
     def conv_bn(
         self, conv: Conv3d, norm: nn.BatchNorm2d | None = None, relu: bool = True, residual: bool = False

@@ -116,7 +116,17 @@ class SlowFast(nn.Cell):
             cfg.DETECTION.ALIGNED,
             cfg.DETECTION.ROI_END_MODE,
         )
-        self.head = RoIHead(layers, (slow, fast), frames, cfg.MODEL.NUM_CLASSES, roi_align, cfg.MODEL.FC_INIT_STD)
+        self.head = RoIHead(
+            layers,
+            (slow, fast),
+            frames,
+            cfg.MODEL.NUM_CLASSES,
+            roi_align,
+            cfg.MODEL.FC_INIT_STD,
+            cfg.MODEL.HEAD_TEMPORAL_POOL,
+            cfg.MODEL.HEAD_CONTEXT,
+            cfg.MODEL.HEAD_ACRN,
+        )
         self.activation = cfg.MODEL.HEAD_ACT
 
     def construct(self, slow: ms.Tensor, fast: ms.Tensor, boxes_px: ms.Tensor) -> ms.Tensor:
@@ -136,7 +146,12 @@ class SlowFast(nn.Cell):
         return ops.softmax(scores, -1) if self.activation == "softmax" else scores
 
     def logits(
-        self, slow: ms.Tensor, fast: ms.Tensor, boxes_px: ms.Tensor, dropout: ms.Tensor | None = None
+        self,
+        slow: ms.Tensor,
+        fast: ms.Tensor,
+        boxes_px: ms.Tensor,
+        dropout: ms.Tensor | None = None,
+        mask: ms.Tensor | None = None,
     ) -> ms.Tensor:
         """Score every box, before the activation; arguments as `construct` and `RoIHead.construct`."""
         slow, fast = self.s1(self.fold(slow), self.fold(fast))
@@ -144,4 +159,4 @@ class SlowFast(nn.Cell):
         slow, fast = self.s3(*self.s2_fuse(slow, fast))
         slow, fast = self.s4(*self.s3_fuse(slow, fast))
         slow, fast = self.s5(*self.s4_fuse(slow, fast))
-        return self.head(slow, fast, boxes_px, dropout)
+        return self.head(slow, fast, boxes_px, dropout, mask)

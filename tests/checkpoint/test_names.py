@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from src.checkpoint.names import NAMINGS, convert, recognize, to_mindspore, to_pyslowfast
+from src.checkpoint.names import NAMINGS, convert, recognize, to_mindspore, to_mmaction2, to_pyslowfast
 from src.utils.errors import UserError
 
 
@@ -153,6 +153,30 @@ def test_the_background_output_of_mmaction2_detectors_is_dropped():
     converted = convert(arrays, "mmaction2", "a.pth")
     assert converted["head.projection.weight"].tolist() == [[1, 2], [3, 4]]
     assert converted["head.projection.bias"].tolist() == [5, 6]
+
+
+ACRN = ("conv1.conv.weight", "conv1.bn.weight", "conv1.bn.running_var", "conv2.conv.weight", "conv2.bn.bias")
+
+
+def test_mmaction2_detectors_go_back_and_forth(mmaction2):
+    rng = np.random.default_rng(0)
+    shapes = {**mmaction2, **{f"roi_head.shared_head.{name}": (3,) for name in ACRN}}
+    shapes |= {f"backbone.slow_path.{layer}_lateral.bn.running_mean": (3,) for layer in ("conv1", "layer2")}
+    shapes = {name: shape[:2] for name, shape in shapes.items() if not name.endswith("num_batches_tracked")}
+    arrays = {name: rng.normal(size=shape).astype(np.float32) for name, shape in shapes.items()}
+    for name, array in arrays.items():
+        if "fc_cls" in name:
+            array[0] = 0  # the background
+    converted = convert(arrays, "mmaction2", "a.pth")
+    assert converted["head.acrn.conv1_bn.moving_variance"].shape == (3,)
+    assert converted["head.acrn.conv2.weight"].tolist() == arrays["roi_head.shared_head.conv2.conv.weight"].tolist()
+    back = to_mmaction2(converted)
+    assert {name: array.tobytes() for name, array in back.items()} == {n: a.tobytes() for n, a in arrays.items()}
+
+
+def test_mmaction2_has_no_nonlocal_blocks_in_slowfast():
+    with pytest.raises(UserError, match=r"s3\.pathway0_nonlocal1\.conv_g\.weight: mmaction2's SlowFast has no such"):
+        to_mmaction2({"s3.pathway0_nonlocal1.conv_g.weight": np.zeros(1)})
 
 
 def test_the_fast_channels_of_mmaction2_recognizers_go_behind_the_slow_ones():

@@ -141,6 +141,8 @@ def test_one_dynamic_onnx_takes_any_number_of_clips_and_boxes_and_any_size(check
             *("NONLOCAL.LOCATION", "[[[], []], [[1], []], [[], []], [[], []]]", "NONLOCAL.INSTANTIATION", "softmax"),
             *("MODEL.LOSS_FUNC", "cross_entropy", "MODEL.HEAD_ACT", "softmax"),
         ],
+        ["MODEL.HEAD_TEMPORAL_POOL", "max", "MODEL.HEAD_CONTEXT", "True", "SLOWFAST.FUSION_NORM", "False"],
+        ["MODEL.HEAD_ACRN", "24"],
     ],
 )
 def test_3d_kernels_and_roi_align_of_onnx_compute_what_the_network_does(tmp_path: Path, settings: list[str]) -> None:
@@ -160,6 +162,25 @@ def test_3d_kernels_and_roi_align_of_onnx_compute_what_the_network_does(tmp_path
     found = FORMATS["ONNX"].run(tmp_path / "graph.onnx", None, arrays)
     assert expected.std() > 0.05
     np.testing.assert_allclose(found, expected, rtol=0, atol=1e-5 * np.abs(expected).max())
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "head",
+    [
+        ("MODEL.HEAD_TEMPORAL_POOL", "max", "MODEL.HEAD_ACRN", 24),
+        ("MODEL.HEAD_CONTEXT", True, "MODEL.LOSS_FUNC", "cross_entropy", "MODEL.HEAD_ACT", "softmax"),
+    ],
+)
+def test_every_head_is_exported(tmp_path: Path, head: tuple[object, ...]) -> None:
+    cfg = load_config(None, [*TINY, *SIZE, "EXPORT.FORMAT", "ONNX", *head])
+    parameters = build_model(cfg, plain_layers(cfg)).parameters_dict()
+    save_checkpoint({name: weights(name, one.shape) for name, one in parameters.items()}, tmp_path / "head.ckpt")
+    # Compares the graph's scores with the network's, or raises.
+    export(cfg, tmp_path / "head.ckpt", tmp_path / "out")
+    manifest = read_manifest(tmp_path / "out" / "slowfast.onnx")
+    assert manifest.output.activation == cfg.MODEL.HEAD_ACT
+    assert manifest.output.shape == (1, 2, 3)
 
 
 @pytest.mark.slow

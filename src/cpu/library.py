@@ -4,10 +4,12 @@ SLOWFAST_CPU_KERNELS in the environment decides: `auto` (as without it) uses the
 fits, `on` ends with an error where that is not so, `off` does not use them. It is read before MindSpore is imported.
 """
 
+import contextlib
 import ctypes
 import functools
 import os
 import platform
+from collections.abc import Iterator
 from pathlib import Path
 
 from src.utils.errors import UserError
@@ -17,6 +19,7 @@ MODES = ("auto", "on", "off")
 LIBRARY = Path(os.environ.get("CPU_KERNELS_BUILD") or Path(__file__).parent / "build").resolve() / "libslowfast_cpu.so"
 
 _ISA_VARIABLE = "ONEDNN_MAX_CPU_ISA"
+_HELD_TO = "AVX2"
 # Instructions that the operators' own loops are compiled for at least.
 _NEEDED_FLAGS = frozenset(("avx2", "fma"))
 # oneDNN's numbers of instruction sets are sets of bits; this is AVX-512, the minimum for bfloat16.
@@ -67,8 +70,23 @@ def turn_off() -> None:
     _hold_to_avx2()
 
 
+@contextlib.contextmanager
+def not_held() -> Iterator[None]:
+    """Lift the limit of `set_environment` meanwhile: for other libraries that bring a oneDNN of their own.
+
+    Each reads the limit once, at its first use. OpenVINO's has no bfloat16 under it, and fails. A limit other than
+    AVX2 is the user's, and stays.
+    """
+    value = os.environ.pop(_ISA_VARIABLE) if os.environ.get(_ISA_VARIABLE) == _HELD_TO else None
+    try:
+        yield
+    finally:
+        if value is not None:
+            os.environ[_ISA_VARIABLE] = value
+
+
 def _hold_to_avx2() -> None:
-    os.environ.setdefault(_ISA_VARIABLE, "AVX2")
+    os.environ.setdefault(_ISA_VARIABLE, _HELD_TO)
 
 
 @functools.cache

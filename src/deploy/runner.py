@@ -1,6 +1,5 @@
 """Calls of the C++ runner. Needs no MindSpore."""
 
-import os
 import subprocess
 import tempfile
 from collections.abc import Sequence
@@ -8,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
+from src.cpu import library
 from src.deploy.manifest import Manifest
 from src.deploy.shards import BOXES, MANIFEST, SCORES, Inputs
 from src.utils.errors import UserError
@@ -40,9 +40,8 @@ def run_on_cpu(graph: Path, inputs: Path, result: Path, folder: Path, threads: i
     # The runner's current folder is another than ours.
     command = [RUNNER, "--mindir_path", graph.resolve(), "--input_path", inputs.resolve()]
     command += ["--result_path", result.resolve(), "--threads", str(threads), "--precision", precision]
-    # AVX2 is what `src` holds MindSpore's oneDNN to; it would slow OpenVINO's, and take its bfloat16.
-    environment = {name: value for name, value in os.environ.items() if (name, value) != ("ONEDNN_MAX_CPU_ISA", "AVX2")}
-    done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False)
+    with library.not_held():
+        done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
     if done.returncode:
         raise UserError(f"the C++ runner failed: {done.stderr.strip() or f'status {done.returncode}'}")
     return done.stdout

@@ -1,5 +1,6 @@
 """OpenVINO, which runs the detectors and exported networks on a CPU."""
 
+import functools
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -7,17 +8,23 @@ from types import ModuleType
 
 import numpy as np
 
+from src.cpu import library
 from src.utils.errors import UserError
 
 
+@functools.cache
 def openvino() -> ModuleType:
-    """Import OpenVINO.
+    """Import OpenVINO and load what runs on a CPU.
 
     Raises:
         UserError: it is not installed.
     """
     try:
-        import openvino
+        with library.not_held():
+            import openvino
+
+            # This is when its oneDNN reads the limit.
+            openvino.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
     except ImportError as error:
         raise UserError("OpenVINO is not installed: pip install -r requirements-predict.txt") from error
     return openvino

@@ -36,6 +36,17 @@ def test_onednn_is_held_to_avx2_only_without_the_kernels(repository, environment
     assert run(repository, [sys.executable, "-c", SHOW_ENVIRONMENT], **environment).stdout == f"{expected}\n"
 
 
+@pytest.mark.parametrize(("limit", "meanwhile"), [("AVX2", None), ("SSE41", "SSE41"), (None, None)])
+def test_other_libraries_are_not_held_to_avx2(monkeypatch, limit, meanwhile):
+    if limit is None:
+        monkeypatch.delenv("ONEDNN_MAX_CPU_ISA", raising=False)
+    else:
+        monkeypatch.setenv("ONEDNN_MAX_CPU_ISA", limit)
+    with library.not_held():
+        assert os.environ.get("ONEDNN_MAX_CPU_ISA") == meanwhile
+    assert os.environ.get("ONEDNN_MAX_CPU_ISA") == limit
+
+
 def test_a_word_that_is_not_known_is_refused(monkeypatch):
     monkeypatch.setenv(library.VARIABLE, "yes")
     with pytest.raises(UserError, match="SLOWFAST_CPU_KERNELS=yes, expected one of auto, on, off"):

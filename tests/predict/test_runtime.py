@@ -1,0 +1,32 @@
+"""OpenVINO beside MindSpore in one process."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+pytest.importorskip("openvino", reason="OpenVINO is not installed (tests/requirements.txt)")
+
+# A convolution in bfloat16, in a process that is held to AVX2 for MindSpore's sake.
+SCRIPT = """
+import numpy as np, openvino, src
+from openvino import opset13 as ops
+from src.predict.runtime import CompiledModel
+from src.predict.scorer import supports_bfloat16
+pixels = ops.parameter([1, 32, 16, 16], np.float32)
+weights = ops.constant(np.full((32, 32, 3, 3), 1 / 288, np.float32))
+model = openvino.Model([ops.convolution(pixels, weights, [1, 1], [1, 1], [1, 1], [1, 1])], [pixels])
+precision = "bf16" if supports_bfloat16() else "f32"
+print(float(CompiledModel(model, 1, precision)(np.ones((1, 32, 16, 16), np.float32))[0][0, 0, 8, 8]))
+"""
+
+
+def test_openvino_is_not_held_to_what_mindspore_is(repository: Path) -> None:
+    environment = os.environ | {"SLOWFAST_CPU_KERNELS": "off", "ONEDNN_MAX_CPU_ISA": "AVX2"}
+    done = subprocess.run(
+        [sys.executable, "-c", SCRIPT], cwd=repository, env=environment, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
+    assert float(done.stdout) == pytest.approx(1, abs=0.01)

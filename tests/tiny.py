@@ -1,6 +1,6 @@
-"""A network with SlowFast's interface that compiles in seconds, and train.py and eval.py with it in SlowFast's place.
+"""A network with SlowFast's interface that compiles in seconds, and the programs with it in SlowFast's place.
 
-python tests/tiny.py train|eval [arguments of train.py or eval.py]
+python tests/tiny.py train|eval|predict [arguments of train.py, eval.py or predict.py]
 """
 
 import sys
@@ -51,15 +51,16 @@ class TinyNetwork(nn.Cell):
 
 
 def main() -> int:
-    """Run train.py or eval.py with `TinyNetwork`."""
+    """Run a program with `TinyNetwork`."""
     import src.models.build
 
     src.models.build.SlowFast = TinyNetwork
     import eval as evaluation
     import train
+    from src.predict.command import run_command
 
     name, sys.argv = sys.argv[1], sys.argv[1:]
-    return {"train": train.main, "eval": evaluation.main}[name]()
+    return {"train": train.main, "eval": evaluation.main, "predict": lambda: run_command("")}[name]()
 
 
 if __name__ == "__main__":

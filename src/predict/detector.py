@@ -127,7 +127,8 @@ class OnnxDetector(Detector):
     """A detector of somebody else's in ONNX, in one of the two common forms of output.
 
     `rows`: one array of rows of a box and class scores (YOLOX, YOLOv5: center, size, objectness, classes; YOLOv8:
-    transposed, without objectness). `named`: outputs `boxes` with `scores` and perhaps `labels`, or with `logits`
+    transposed, without objectness). `final`: one array of at most 1000 rows x1 y1 x2 y2, score, class (YOLOv10, or NMS
+    within the graph). `named`: outputs `boxes` with `scores` and perhaps `labels`, or with `logits`
     (DETR, RT-DETR). What the outputs' shapes and names do not tell can be said in a JSON file beside the ONNX file.
 
     Args:
@@ -139,7 +140,8 @@ class OnnxDetector(Detector):
     """
 
     _SETTINGS = {
-        "form": ("rows", "named"),
+        "form": ("rows", "final", "named"),
+        "transposed": bool,
         "objectness": bool,
         "decoded": bool,
         "person": int,
@@ -155,6 +157,7 @@ class OnnxDetector(Detector):
         "size": list,
     }
     _STRIDES = (8, 16, 32)
+    _MOST_FINAL_ROWS = 1000
 
     def __init__(self, path: Path, threads: int = 1) -> None:
         self._path = path
@@ -191,15 +194,18 @@ class OnnxDetector(Detector):
             (shape,) = outputs.values()
             if len(shape) != 3:
                 raise self._unknown()
-            transposed = None not in shape and shape[1] < shape[2]
             cells = sum((self._size[0] // stride) * (self._size[1] // stride) for stride in self._STRIDES)
-            undecoded = not transposed and shape[1] == cells
+            undecoded = shape[1] == cells
+            transposed = not undecoded and None not in shape and shape[1] < shape[2]
+            # Six numbers are a box, objectness and one class, or a box, score and class; the latter are few.
+            final = shape[2] == 6 and not undecoded and (shape[1] or 0) <= self._MOST_FINAL_ROWS
             return {
-                "form": "rows",
+                "form": "final" if final else "rows",
+                "transposed": transposed,
                 "objectness": not transposed,
                 "decoded": not undecoded,
                 "person": 0,
-                "box": "cxcywh",
+                "box": "xyxy" if final else "cxcywh",
                 "unit": "pixels",
                 # YOLOX takes pixel values as they are, in OpenCV's order, into the upper left corner.
                 **(
@@ -245,7 +251,8 @@ class OnnxDetector(Detector):
         pixels = pixels.astype(np.float32) * np.float32(layout["scale"])
         pixels = (pixels - np.float32(layout.get("mean", 0))) / np.float32(layout.get("std", 1))
         outputs = self._network(np.ascontiguousarray(pixels.transpose(2, 0, 1)[None], np.float32))
-        boxes, scores = self._rows(outputs[0][0]) if layout["form"] == "rows" else self._pair(outputs)
+        decode = {"rows": self._rows, "final": self._final, "named": self._pair}[layout["form"]]
+        boxes, scores = decode(outputs)
         kept = scores >= score
         boxes, scores = boxes[kept].astype(np.float64), scores[kept].astype(np.float64)
         if layout["box"] == "cxcywh":
@@ -254,10 +261,14 @@ class OnnxDetector(Detector):
             boxes = boxes * np.tile(self._size[::-1], 2)
         return suppress(frame.normalized(boxes), scores, image.shape[:2])
 
-    def _rows(self, rows: np.ndarray) -> Detections:
+    def _final(self, outputs: list[np.ndarray]) -> Detections:
+        """Return boxes and scores of persons from rows of box, score, class."""
+        rows = outputs[0][0]
+        return rows[:, :4], np.where(rows[:, 5] == self._layout["person"], rows[:, 4], 0.0)
+
+    def _rows(self, outputs: list[np.ndarray]) -> Detections:
         """Return boxes and scores of persons from rows of box[, objectness], classes."""
-        if rows.shape[0] < rows.shape[1]:
-            rows = rows.T
+        rows = outputs[0][0].T if self._layout["transposed"] else outputs[0][0]
         boxes, classes = rows[:, :4], rows[:, 4:]
         objectness = 1.0
         if self._layout["objectness"]:

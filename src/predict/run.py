@@ -31,29 +31,36 @@ _TOTALS = ("index.html", "detections.csv", "tracks.csv", "actions.json")
 
 
 class Interruption:
-    """Ctrl-C, remembered: the files are finished with what there is. A second one ends the program at once."""
+    """Ctrl-C or SIGTERM, remembered: the files are finished with what there is. A second one ends the program at once.
+
+    While MindSpore runs a network, it turns Ctrl-C into SIGTERM.
+    """
+
+    _DEFAULTS = {signal.SIGINT: signal.default_int_handler, signal.SIGTERM: signal.SIG_DFL}
 
     def __init__(self) -> None:
         self._event = threading.Event()
 
     @property
     def requested(self) -> bool:
-        """Whether Ctrl-C was pressed."""
+        """Whether it was asked for."""
         return self._event.is_set()
 
     @contextmanager
     def watched(self) -> Iterator[None]:
-        """Listen for Ctrl-C meanwhile."""
+        """Listen meanwhile."""
 
         def note(*_: object) -> None:
-            signal.signal(signal.SIGINT, signal.default_int_handler)
+            for number, handler in self._DEFAULTS.items():
+                signal.signal(number, handler)
             self._event.set()
 
-        before = signal.signal(signal.SIGINT, note)
+        before = {number: signal.signal(number, note) for number in self._DEFAULTS}
         try:
             yield
         finally:
-            signal.signal(signal.SIGINT, before)
+            for number, handler in before.items():
+                signal.signal(number, handler)
 
 
 @dataclass

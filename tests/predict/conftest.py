@@ -45,7 +45,8 @@ def options(
 
     def made(**changes: object) -> Options:
         overrides = (*map(str, recipe), "TEST.CHECKPOINT_FILE_PATH", str(checkpoint))
-        given = {"boxes": sample / "ava_annotations/ava_val_predicted_boxes.csv", "every_part": 7.0}
-        return Options(tmp_path / "out", recipe_file, overrides, **given | changes)
+        given = {"out": tmp_path / "out", "cfg": recipe_file, "overrides": overrides} | {"every_part": 7.0}
+        given |= {"boxes": sample / "ava_annotations/ava_val_predicted_boxes.csv"}
+        return Options(**given | changes)
 
     return made

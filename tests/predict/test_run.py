@@ -1,8 +1,16 @@
 """Whole runs: scores are eval.py's, and nothing changes when a run is stopped and goes on."""
 
-from collections.abc import Callable
+import resource
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from fractions import Fraction
 from pathlib import Path
 
+import av
 import numpy as np
 import pytest
 from fvcore.common.config import CfgNode
@@ -16,7 +24,7 @@ from src.datasets.build import build_test_loader
 from src.engine.evaluation import evaluate
 from src.evaluation.build import build_evaluator
 from src.predict.options import Options
-from src.predict.run import predict
+from src.predict.run import INTERRUPTED, predict
 from tests.tiny import TinyNetwork
 
 pytestmark = pytest.mark.usefixtures("tiny_network")
@@ -50,3 +58,156 @@ def test_scores_are_those_of_evaluation(
     assert found.keys() == expected.keys()
     np.testing.assert_allclose([found[key] for key in expected], list(expected.values()), atol=1e-4)
     assert np.ptp(list(expected.values())) > 0.2
+
+
+TABLES = ("detections.csv", "tracks.csv", "actions.json", "index.html")
+
+
+def tables_of(folder: Path) -> dict[str, bytes]:
+    return {name: (folder / name).read_bytes() for name in TABLES}
+
+
+@contextmanager
+def running(repository: Path, options: Options, video: Path) -> Iterator[subprocess.Popen]:
+    """The same run in a process of its own, that can be ended."""
+    command = [sys.executable, repository / "tests/tiny.py", "predict", "--cfg", options.cfg, "--video", video]
+    command += ["--out", options.out, "--boxes", options.boxes, "--every-part", options.every_part, *options.overrides]
+    with subprocess.Popen(list(map(str, command)), stderr=subprocess.PIPE, text=True) as process:
+        try:
+            yield process
+        finally:
+            process.kill()
+
+
+def wait_for_parts(options: Options, count: int) -> None:
+    """Wait until so many parts are done."""
+    end = time.monotonic() + 120
+    while len(list(options.out.rglob("*.npz"))) < count:
+        assert time.monotonic() < end, "no part was done in time"
+        time.sleep(0.01)
+
+
+@pytest.mark.slow
+def test_a_run_goes_on_where_it_was_ended_with_the_same_result(
+    options: Callable[..., Options], held_out: Path, repository: Path, tmp_path: Path
+) -> None:
+    assert predict(options(out=tmp_path / "whole", every_part=3.0), held_out) == 0
+    ended = options(out=tmp_path / "ended", every_part=3.0)
+    with running(repository, ended, held_out) as process:
+        wait_for_parts(ended, 2)
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+    assert not (ended.out / "index.html").exists()
+    with running(repository, ended, held_out) as process:
+        wait_for_parts(ended, 3)
+        process.send_signal(signal.SIGINT)
+        assert process.wait() == INTERRUPTED, process.stderr.read()
+    # What there is stands in whole files.
+    assert {path.name for path in ended.out.iterdir()} > set(TABLES)
+    kept = {path: path.stat().st_mtime_ns for path in ended.out.rglob("*.npz")}
+    assert predict(ended, held_out) == 0
+    assert {path: path.stat().st_mtime_ns for path in kept} == kept
+    assert tables_of(tmp_path / "ended") == tables_of(tmp_path / "whole")
+
+
+def test_a_broken_video_does_not_stop_the_others(
+    options: Callable[..., Options], held_out: Path, tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
+    folder = tmp_path / "videos"
+    folder.mkdir()
+    (folder / held_out.name).write_bytes(held_out.read_bytes())
+    (folder / "broken.mp4").write_bytes(held_out.read_bytes()[:3000])
+    assert predict(options(), folder) == 1
+    printed = capsys.readouterr().out
+    assert "1 of 2 videos failed:\n  broken: " in printed
+    assert (options().out / f"{held_out.stem}_actions.mp4").is_file()
+    assert {row.split(",")[0] for row in (options().out / "detections.csv").read_text().splitlines()} == {held_out.stem}
+
+
+def test_shards_together_are_the_whole(
+    options: Callable[..., Options], held_out: Path, sample: Path, tmp_path: Path
+) -> None:
+    folder = tmp_path / "videos"
+    folder.mkdir()
+    rows = options().boxes.read_text()
+    for name in ("one", "two", "three"):
+        (folder / f"{name}.mp4").write_bytes(held_out.read_bytes())
+    boxes = tmp_path / "boxes.csv"
+    boxes.write_text("".join(rows.replace(held_out.stem, name) for name in ("one", "two", "three")))
+    given = {"boxes": boxes, "video_out": False, "every_part": 12.0}
+    assert predict(options(out=tmp_path / "whole", **given), folder) == 0
+    for index in (1, 2):
+        assert predict(options(out=tmp_path / "shared", **given), folder, (index, 2)) == 0
+    parts = {path: path.stat().st_mtime_ns for path in (tmp_path / "shared").rglob("*.npz")}
+    assert len(parts) == 6
+    assert predict(options(out=tmp_path / "shared", **given), folder) == 0
+    assert {path: path.stat().st_mtime_ns for path in parts} == parts
+    assert tables_of(tmp_path / "shared") == tables_of(tmp_path / "whole")
+
+
+def test_a_full_disk_leaves_no_half_file(
+    options: Callable[..., Options], held_out: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A limit on the size of files stands for the disk: parts and tables fit, the video with labels does not."""
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, limits[1]))
+    try:
+        with pytest.raises(OSError, match="File too large"):
+            predict(options(), held_out)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    names = {path.name for path in options().out.iterdir()}
+    assert names == {".predict"}
+    assert predict(options(), held_out) == 0
+
+
+def streams_of(path: Path) -> dict[str, object]:
+    """What the annotated video must share with its source."""
+    with av.open(str(path)) as container:
+        audio = [bytes(packet) for packet in container.demux(container.streams.audio[0]) if packet.size]
+    with av.open(str(path)) as container:
+        video = container.streams.video[0]
+        times = [float(frame.pts * frame.time_base) for frame in container.decode(video)]
+        return {"codec": (video.codec_context.name, video.codec_context.pix_fmt), "times": times, "audio": audio}
+
+
+def test_the_video_with_labels_has_the_frames_times_and_sound_of_its_source(
+    options: Callable[..., Options], held_out: Path, tmp_path: Path
+) -> None:
+    source = tmp_path / "phone.mp4"
+    boxes = tmp_path / "boxes.csv"
+    boxes.write_text("phone,1,0.1,0.1,0.5,0.9,-1\n")
+    write_phone_video(source)
+    assert predict(options(boxes=boxes), source) == 0
+    before, after = streams_of(source), streams_of(options().out / "phone_actions.mp4")
+    assert after["codec"] == ("h264", "yuv420p")
+    np.testing.assert_allclose(after["times"], before["times"], atol=1e-3)
+    assert after["audio"] == before["audio"]
+    content = (options().out / "phone_actions.mp4").read_bytes()
+    assert content.index(b"moov") < content.index(b"mdat")  # it plays while it is still being fetched
+    with av.open(str(options().out / "phone_actions.mp4")) as container:
+        stream = container.streams.video[0]
+        assert (stream.width, stream.height) == (120, 160)  # upright
+
+
+def write_phone_video(path: Path) -> None:
+    """A video of uneven frame times that is to be turned by 90 degrees, with sound."""
+    with av.open(str(path), "w") as container:
+        video = container.add_stream("libx264", rate=30)
+        video.width, video.height, video.pix_fmt = 160, 120, "yuv420p"
+        video.time_base = video.codec_context.time_base = Fraction(1, 1000)
+        video.set_display_rotation(90)
+        audio = container.add_stream("aac", rate=48000)
+        audio.codec_context.layout = "mono"
+        for index, milliseconds in enumerate((0, 33, 67, 100, 300, 333, 900, 1000, 1033, 1500, 1900)):
+            image = np.full((120, 160, 3), 20 * index, np.uint8)
+            frame = av.VideoFrame.from_ndarray(image, format="bgr24")
+            frame.pts, frame.time_base = milliseconds, Fraction(1, 1000)
+            container.mux(video.encode(frame))
+        for index in range(90):
+            wave = np.sin(np.arange(1024) / 20 + index).astype(np.float32)[None]
+            frame = av.AudioFrame.from_ndarray(wave, format="fltp", layout="mono")
+            frame.rate, frame.pts, frame.time_base = 48000, 1024 * index, Fraction(1, 48000)
+            container.mux(audio.encode(frame))
+        container.mux(video.encode(None))
+        container.mux(audio.encode(None))

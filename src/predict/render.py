@@ -24,7 +24,7 @@ _BROWSER_VIDEO, _BROWSER_PIXELS = {"h264", "vp8", "vp9", "av1"}, {"yuv420p", "yu
 _BROWSER_SUFFIXES = {".mp4", ".m4v", ".webm"}
 _MP4_AUDIO = {"aac", "mp3"}
 _ENCODER = {"preset": "veryfast", "crf": "20"}
-# Height of letters in relation to the frame's, and its least in pixels.
+# Height of letters in relation to the frame's, and its minimum in pixels.
 _LETTER_SHARE, _LETTER_LEAST = 0.032, 12
 # With more persons than this in a frame, each has so many lines of text at most.
 CROWD, CROWD_LINES = 4, 2

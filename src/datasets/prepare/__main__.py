@@ -177,7 +177,7 @@ def _parse() -> argparse.Namespace:
         help="boxes of a person detector with scores, to validate on (default: the true boxes)",
     )
     step.add_argument(
-        "--coordinates", choices=("normalised", "pixels"), help="what box corners are (default: told from their values)"
+        "--coordinates", choices=("normalized", "pixels"), help="what box corners are (default: told from their values)"
     )
     step.add_argument(
         "--fps",
@@ -245,7 +245,7 @@ def _add_short_side(parser: argparse.ArgumentParser) -> None:
         type=whole,
         default=0,
         metavar="PIXELS",
-        help="shrink frames to this shorter side: less room and faster loading, but pictures are resampled once more, "
+        help="shrink frames to this shorter side: less room and faster loading, but frames are resampled once more, "
         "so results differ a little from the published recipe (default: keep the size)",
     )
 

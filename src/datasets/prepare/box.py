@@ -164,7 +164,7 @@ def tell_units(boxes: Sequence[Box], source: Path) -> str:
         return "pixels"
     raise UserError(
         f"{source}: the largest coordinate is {largest:g}, which may be a share of the frame or pixels; "
-        "say --coordinates normalised or --coordinates pixels"
+        "say --coordinates normalized or --coordinates pixels"
     )
 
 

@@ -34,7 +34,7 @@ _FOLDERS = ("frames", "frame_records", "ava_annotations", "videos", "output")
 _ANNOTATIONS, _LINKS = "ava_annotations", "videos"
 _RECIPES = ("slowfast.yaml", "slowfast_small.yaml")
 _NAMES = "videos.csv"
-_UNITS = {None: None, "normalised": "shares", "pixels": "pixels"}
+_UNITS = {None: None, "normalized": "shares", "pixels": "pixels"}
 # Of the published recipe; stated in the recipe that is written, because detectors differ.
 _SCORE_THRESHOLD = 0.8
 _MOST_FPS = 30
@@ -95,7 +95,7 @@ def prepare_custom(
         labels_path: class names in any form that `read_class_list` reads.
         out: the data root to make; a run that was stopped goes on.
         detections_path: boxes of a person detector with scores, to validate on; None: the true boxes.
-        coordinates: normalised or pixels; None: told from the values.
+        coordinates: normalized or pixels; None: told from the values.
         fps: frames a second to extract; 0: the most common rate of the videos, at most 30.
         first_second: the second that AVA's columns give to a video's first frame.
         key_every: seconds between two key frames.

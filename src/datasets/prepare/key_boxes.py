@@ -326,11 +326,11 @@ def _nearest(
 
 def _tolerance(times: Sequence[Fraction], every: Fraction) -> Fraction:
     """Return how far from a key frame a video's boxes may lie: half of the annotation's step, if that is regular."""
-    least = _SLACK * every
+    minimum = _SLACK * every
     steps = np.diff(np.array([float(time) for time in times]))
     if len(steps) < 2:
-        return least
+        return minimum
     usual = float(np.median(steps))
     if np.mean(np.abs(steps / usual - 1) < 0.05) < _REGULAR_SHARE:
-        return least
-    return min(max(Fraction(usual) / 2, least), every / 2)
+        return minimum
+    return min(max(Fraction(usual) / 2, minimum), every / 2)

@@ -173,7 +173,7 @@ def _check_frames(root: Path, frame_dir: Path, name: str, listed: int, fps: int)
         findings.append(Finding(True, str(folder), what, again))
     if not gaps:
         findings += _check_record(root, name, len(present), fps, str(folder), again)
-    findings += _check_pictures(folder, [number for number in present if number not in empty], again)
+    findings += _check_images(folder, [number for number in present if number not in empty], again)
     return len(present), findings
 
 
@@ -223,7 +223,7 @@ def _check_source(root: Path, name: str, links: Path) -> Iterator[Finding]:
         yield Finding(True, str(link), "has changed since its frames were extracted", "Run `custom` again")
 
 
-def _check_pictures(folder: Path, numbers: Sequence[int], again: str) -> Iterator[Finding]:
+def _check_images(folder: Path, numbers: Sequence[int], again: str) -> Iterator[Finding]:
     """Decode the first, the last and some frames between: each must be whole, and all of one size."""
     if not numbers:
         return
@@ -232,12 +232,12 @@ def _check_pictures(folder: Path, numbers: Sequence[int], again: str) -> Iterato
     for number in chosen:
         path = folder / frame_name(folder.name, number)
         data = path.read_bytes()
-        # A JPEG ends with its end marker; decoders fill up what is cut off with grey.
-        picture = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR) if data.endswith(b"\xff\xd9") else None
-        if picture is None:
-            yield Finding(True, str(path), "is not a whole JPEG picture", again)
+        # A JPEG ends with its end marker; decoders fill up what is cut off with gray.
+        image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR) if data.endswith(b"\xff\xd9") else None
+        if image is None:
+            yield Finding(True, str(path), "is not a whole JPEG image", again)
         else:
-            sizes.setdefault(picture.shape[:2], path.name)
+            sizes.setdefault(image.shape[:2], path.name)
     if len(sizes) > 1:
         shown = ", ".join(f"{name} {width} x {height}" for (height, width), name in sizes.items())
         yield Finding(True, str(folder), f"the frames differ in size ({shown})", again)

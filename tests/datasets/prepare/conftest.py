@@ -18,8 +18,8 @@ def make_video() -> Callable[..., Path]:
 
     def make(path: Path, *, frames: int = 30, fps: int = 10, width: int = 64, height: int = 48) -> Path:
         path.parent.mkdir(parents=True, exist_ok=True)
-        pictures = (_numbered(number, width, height) for number in range(frames))
-        ffmpeg.encode_video(path, pictures, fps=fps, width=width, height=height)
+        images = (_numbered(number, width, height) for number in range(frames))
+        ffmpeg.encode_video(path, images, fps=fps, width=width, height=height)
         return path
 
     return make
@@ -30,15 +30,15 @@ def frame_numbers() -> Callable[[Path], list[int]]:
     """A function that reads the numbers of the frames in a folder, in the order of the file names."""
 
     def read(folder: Path) -> list[int]:
-        pictures = [cv2.imread(str(path)) for path in sorted(folder.iterdir())]
-        stripes = [np.array_split(picture.mean(axis=(0, 2)), 8) for picture in pictures]
+        images = [cv2.imread(str(path)) for path in sorted(folder.iterdir())]
+        stripes = [np.array_split(image.mean(axis=(0, 2)), 8) for image in images]
         return [sum(2**bit for bit, stripe in enumerate(s) if stripe.mean() > 128) for s in stripes]
 
     return read
 
 
 def _numbered(number: int, width: int, height: int) -> np.ndarray:
-    """Return a picture of eight upright stripes: the bits of `number`, white for one."""
+    """Return an image of eight upright stripes: the bits of `number`, white for one."""
     bits = np.array([number >> bit & 1 for bit in range(8)])
     return np.broadcast_to(255 * np.repeat(bits, width // 8)[None, :, None], (height, width, 3)).astype(np.uint8)
 

@@ -322,7 +322,7 @@ def test_units_are_told_apart_or_asked_for() -> None:
     source = Path("b.csv")
     assert tell_units([_box(0, 0, 0.5, 1.0)], source) == "shares"
     assert tell_units([_box(0, 0, 0.5, 1.0), _box(3, 4, 200, 100)], source) == "pixels"
-    with pytest.raises(UserError, match="say --coordinates normalised or --coordinates pixels"):
+    with pytest.raises(UserError, match="say --coordinates normalized or --coordinates pixels"):
         tell_units([_box(0, 0, 0.5, 1.3)], source)
 
 

@@ -163,7 +163,7 @@ def test_detections_are_validated_on(videos: Path) -> None:
         (["plain,3,0.1,0.1,0.5,0.5,1,0"], "b.csv: row 1: second 3 is not in the video, which has 30 frames"),
         (["plain,1,0.1,0.1,0.5,0.5,-1,0"], "no box names a class of"),
         (["plain,1,10,10,90,40,1,0"], "b.csv: row 1: box 10 10 90 40 in pixels reaches beyond the frame of 64 x 48"),
-        (["plain,1,0.1,0.1,0.5,1.4,1,0"], "say --coordinates normalised or --coordinates pixels"),
+        (["plain,1,0.1,0.1,0.5,1.4,1,0"], "say --coordinates normalized or --coordinates pixels"),
         (["plain,1,0.1,0.1,0.5,0.5,1,0"], "plain is the only video with boxes; more are needed to hold one out"),
     ],
 )

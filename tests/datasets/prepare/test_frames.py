@@ -56,13 +56,13 @@ def test_another_rate_keeps_the_times(make_video: Callable, frame_numbers: Calla
     assert all(abs(frame - index * 2) <= 1 for index, frame in enumerate(frame_numbers(tmp_path / "half")))
 
 
-def test_a_late_picture_is_filled_up_from_the_start(
+def test_late_frames_are_filled_up_from_the_start(
     make_video: Callable, frame_numbers: Callable, run_ffmpeg: Callable, tmp_path: Path
 ) -> None:
-    """Sound from 0 s, picture from 1 s: frame k still shows second k / fps."""
+    """Audio from 0 s, frames from 1 s: frame k still shows second k / fps."""
     video, late = make_video(tmp_path / "clip.mp4", frames=20, fps=10), tmp_path / "late.mkv"
-    sound = ("-f", "lavfi", "-i", "sine=duration=3")
-    run_ffmpeg(*sound, "-itsoffset", "1", "-i", video, "-map", "0:a", "-map", "1:v", "-c:v", "copy", late)
+    audio = ("-f", "lavfi", "-i", "sine=duration=3")
+    run_ffmpeg(*audio, "-itsoffset", "1", "-i", video, "-map", "0:a", "-map", "1:v", "-c:v", "copy", late)
     assert extract_frames(late, tmp_path / "late", 10).frames == 30
     assert frame_numbers(tmp_path / "late") == [0] * 10 + list(range(20))
 
@@ -127,7 +127,7 @@ def test_truncated_with_index(make_video: Callable, run_ffmpeg: Callable, tmp_pa
     assert not (tmp_path / "frames").exists()
 
 
-def test_sound_may_outlast_the_picture(make_video: Callable, run_ffmpeg: Callable, tmp_path: Path) -> None:
+def test_audio_may_outlast_the_frames(make_video: Callable, run_ffmpeg: Callable, tmp_path: Path) -> None:
     video, longer = make_video(tmp_path / "clip.mp4", frames=20, fps=10), tmp_path / "longer.mp4"
     run_ffmpeg("-i", video, "-f", "lavfi", "-i", "sine=duration=6", "-c:v", "copy", longer)
     assert probe(longer).duration == 2.0
@@ -135,10 +135,10 @@ def test_sound_may_outlast_the_picture(make_video: Callable, run_ffmpeg: Callabl
 
 
 def test_no_video_stream(run_ffmpeg: Callable, tmp_path: Path) -> None:
-    run_ffmpeg("-f", "lavfi", "-i", "sine=duration=1", tmp_path / "sound.mp4")
+    run_ffmpeg("-f", "lavfi", "-i", "sine=duration=1", tmp_path / "audio.mp4")
     with pytest.raises(UserError) as error:
-        extract_frames(tmp_path / "sound.mp4", tmp_path / "frames/sound", 10)
-    assert _message(error).endswith("sound.mp4: the file has no video stream, expected a video")
+        extract_frames(tmp_path / "audio.mp4", tmp_path / "frames/audio", 10)
+    assert _message(error).endswith("audio.mp4: the file has no video stream, expected a video")
 
 
 def test_not_a_video(tmp_path: Path) -> None:

@@ -65,7 +65,7 @@ def test_a_folder_removed(root: Path) -> None:
 def test_the_last_frame_cut_short(root: Path) -> None:
     path = root / "frames/one/one_000040.jpg"
     path.write_bytes(path.read_bytes()[:-20])
-    assert "one_000040.jpg: is not a whole JPEG picture" in _only(root)
+    assert "one_000040.jpg: is not a whole JPEG image" in _only(root)
     path.write_bytes(b"")
     assert "1 files are empty, the first is one_000040.jpg" in _only(root)
 

@@ -39,6 +39,7 @@ class Box:
         size: width and height of the images that were annotated, in pixels; None: not said.
         units: shares or pixels; None: told from the values.
         is_ava: whether it stands in AVA's columns.
+        of_dataset: whether the file is that of a published dataset, of whose videos only some may be here.
     """
 
     video: str
@@ -54,6 +55,7 @@ class Box:
     size: tuple[int, int] | None = None
     units: str | None = None
     is_ava: bool = False
+    of_dataset: bool = False
 
 
 @dataclass

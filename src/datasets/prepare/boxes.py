@@ -15,8 +15,10 @@ import pydantic
 from src.ava.box_csv import read_rows
 from src.ava.rows import NO_ACTION, FrameRow, RowRule
 from src.ava.text_files import read_text
+from src.ava.tube_files import holds_tube_annotations
 from src.checkpoint.safe_pickle import PickledArray, as_array, read_pickle
 from src.datasets.prepare.box import Box, Classes, enclosing, number, whole_number
+from src.datasets.prepare.tube_boxes import read_tubes
 from src.utils.errors import UserError
 
 # NAME_000031; in a folder that is named after the video also 000031 or img000031.
@@ -656,6 +658,7 @@ _FORMATS = (
     _Format("AVA's columns", ".csv", lambda _: True, _read_csv),
     _Format("MOT", ".txt", _is_mot, _read_mot),
     _Format("YOLO", ".txt", _is_yolo, _read_yolo),
+    _Format("annotations of UCF101-24, JHMDB and MultiSports", ".pkl", holds_tube_annotations, read_tubes),
     _Format("mmaction2's proposals", ".pkl", lambda _: True, _read_proposals),
 )
 _SUFFIXES = {entry.suffix for entry in _FORMATS}

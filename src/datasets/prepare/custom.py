@@ -22,11 +22,13 @@ from src.datasets.prepare.frames import count_frames
 from src.datasets.prepare.key_boxes import (
     KeyBox,
     Timing,
+    known_names,
     lost_classes,
     report,
     select_key_boxes,
 )
 from src.datasets.prepare.outputs import Outputs, check_apart
+from src.datasets.prepare.tube_boxes import of_known_videos
 from src.datasets.video import VideoInfo, find_videos, probe
 from src.utils.errors import UserError
 
@@ -223,7 +225,7 @@ def _key_boxes(
         keep_classes: every class that has boxes must keep one.
     """
     classes = Classes(class_names, images=images if images is not None else {})
-    files = read_boxes(path, classes)
+    files = of_known_videos(read_boxes(path, classes), known_names(videos))
     timing = Timing(fps, first_second, key_every, annotation_fps)
     boxes, accounts = select_key_boxes(files, path, videos, infos, timing, _UNITS[coordinates], faults or {})
     report(accounts, classes)

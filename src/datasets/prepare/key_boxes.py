@@ -178,6 +178,20 @@ def lost_classes(
     return [class_names[class_id] for class_id in sorted(named - left - {NO_ACTION})]
 
 
+def known_names(videos: Mapping[str, Path]) -> dict[str, str]:
+    """Return the safe name of each video by what box files may call it, as `plain_name` gives it."""
+    known = {}
+    for name, video in videos.items():
+        for alias in (name, video.name, *([] if video.is_dir() else [video.stem])):
+            known[plain_name(alias)] = name
+    return known
+
+
+def plain_name(given: str) -> str:
+    """Return a video's name without folders, those of Windows as well, its letters in their composed form."""
+    return unicodedata.normalize("NFC", PureWindowsPath(given).name)
+
+
 def _timed(
     files: Mapping[Path, Sequence[Box]],
     videos: Mapping[str, Path],
@@ -187,16 +201,11 @@ def _timed(
     faults: Mapping[str, UserError],
 ) -> list[_Timed]:
     """Find the video and the time of every box."""
-    known = {}
-    for name, video in videos.items():
-        for alias in (name, video.name, *([] if video.is_dir() else [video.stem])):
-            known[unicodedata.normalize("NFC", alias)] = name
+    known = known_names(videos)
     named = []
     for file, boxes in files.items():
         for box in boxes:
-            # Without folders, those of Windows as well.
-            names = [PureWindowsPath(given).name for given in (box.video, *box.folders) if given]
-            name = next(filter(None, (known.get(unicodedata.normalize("NFC", given)) for given in names)), None)
+            name = next(filter(None, (known.get(plain_name(given)) for given in (box.video, *box.folders))), None)
             if name is None:
                 given = box.video or box.folders[0]
                 raise UserError(f"{box.where}: there is no video {given!r} among the {len(videos)} videos")

@@ -4,7 +4,7 @@
 #   VERSION            of MindSpore, with the newest of the rest within pyproject.toml's bounds; or `lock`: the versions
 #                      of requirements-tests.lock; default 2.7.0 2.8.0 2.9.0 lock
 #   --python           the interpreter to make the environments from, default python3
-#   PYTEST ARGUMENT    default: the quick tests of the folders that use MindSpore most
+#   PYTEST ARGUMENT    default: the quick tests of the folders that use MindSpore and Python most
 #   COMPATIBILITY_DIR  in the environment: where the environments are made, by default a temporary folder; each takes
 #                      4 GB and is removed after its tests
 set -euo pipefail
@@ -32,8 +32,8 @@ while (($# > 0)); do
 done
 ((${#versions[@]} > 0)) || versions=(2.7.0 2.8.0 2.9.0 lock)
 tests=("$@")
-((${#tests[@]} > 0)) || tests=(-m "not slow" tests/test_environment.py tests/config tests/ava tests/models
-    tests/checkpoint tests/engine/test_train_step.py)
+((${#tests[@]} > 0)) || tests=(-m "not slow" tests/test_environment.py tests/config tests/ava tests/evaluation tests/models
+    tests/checkpoint tests/utils tests/engine/test_train_step.py)
 
 folder=${COMPATIBILITY_DIR:-$(mktemp -d)}
 mkdir -p "$folder"

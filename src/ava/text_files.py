@@ -7,6 +7,8 @@ from pathlib import Path
 
 from src.utils.errors import UserError
 
+# What no file holds: bytes that are not UTF-8 become lone surrogates from U+DC80 on.
+_NUL = "\udc00"
 _UTF16_MARKS = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 
 
@@ -58,10 +60,11 @@ def csv_rows(path: Path) -> Iterator[tuple[int, list[str]]]:
     """
     check_text_file(path, "CSV file")
     with path.open(newline="", encoding="utf-8-sig", errors="surrogateescape") as file:
-        reader = csv.reader(file)
+        # Python 3.10 refuses a file with NUL as a whole; later ones leave it to whoever reads the row.
+        reader = csv.reader(line.replace("\0", _NUL) for line in file)
         try:
             for cells in reader:
                 if cells:
-                    yield reader.line_num, cells
+                    yield reader.line_num, [cell.replace(_NUL, "\0") for cell in cells]
         except csv.Error as error:
             raise UserError(f"{path}: row {reader.line_num}: not CSV: {error}") from error

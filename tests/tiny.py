@@ -50,6 +50,13 @@ class TinyNetwork(nn.Cell):
         return self.head(slow, fast, boxes_px, dropout, mask)
 
 
+def dask_setup(_worker: object) -> None:
+    """Let a worker of a Dask cluster (its option --preload) build `TinyNetwork`."""
+    import src.models.build
+
+    src.models.build.SlowFast = TinyNetwork
+
+
 def main() -> int:
     """Run a program with `TinyNetwork`."""
     import src.models.build

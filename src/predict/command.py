@@ -6,6 +6,7 @@ from pathlib import Path
 
 from src.predict.options import ENGINES, PRECISIONS, Options
 from src.predict.run import predict
+from src.utils import cluster
 from src.utils.arguments import OneLineParser, positive
 from src.utils.errors import UserError
 
@@ -31,7 +32,9 @@ def build_parser(description: str) -> argparse.ArgumentParser:
     parser.add_argument("--precision", choices=PRECISIONS, default="float32", help="of OpenVINO (float32)")
     parser.add_argument("--device_target", choices=("CPU", "GPU", "Ascend"), help="where MindSpore runs")
     parser.add_argument("--no-video", action="store_true", help="leave out NAME_actions.mp4")
-    parser.add_argument("--shard", type=shard, metavar="I/N", help="do every N-th video, from the I-th")
+    work = parser.add_mutually_exclusive_group()
+    work.add_argument("--shard", type=shard, metavar="I/N", help="do every N-th video, from the I-th")
+    work.add_argument("--cluster", metavar="ADDRESS", help=cluster.HELP)
     parser.add_argument("--every-part", type=seconds, default=60.0, metavar="S", help="seconds kept at a time (60)")
     parser.add_argument("overrides", nargs=argparse.REMAINDER, metavar="KEY VALUE", help="configuration keys to set")
     return parser
@@ -102,7 +105,7 @@ def run_command(description: str) -> int:
         video_out=not args.no_video,
     )
     try:
-        return predict(options, Path(args.video), args.shard)
+        return predict(options, Path(args.video), args.shard, args.cluster)
     except OSError as error:
         # A full disk, a folder without permission: all that was whole stays.
         raise UserError(f"{error.filename or args.out}: {error.strerror or error}") from error

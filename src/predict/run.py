@@ -1,12 +1,15 @@
 """From videos to files: parts one by one, then everything that is written."""
 
+import functools
 import itertools
 import math
+import platform
 import signal
 import threading
 import time
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator
+from concurrent.futures import FIRST_COMPLETED, wait
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -24,9 +27,11 @@ from src.predict.render import playable_name, write_annotated, write_playable
 from src.predict.results import VideoResult, actions_document, write_actions, write_detections, write_tracks
 from src.predict.scorer import Scorer
 from src.predict.timeline import Rules, find_actions
+from src.utils.cluster import job_pool, result_of
 from src.utils.errors import UserError
 
 INTERRUPTED = 128 + signal.SIGINT
+_ONE_AT_A_TIME = threading.Lock()
 _TOTALS = ("index.html", "detections.csv", "tracks.csv", "actions.json")
 
 
@@ -131,21 +136,27 @@ class Run:
         jobs = []
         for name, path in videos.items():
             with self._noting(name):
-                jobs.append(self._job(name, path))
+                job = self.job(name, path)
+                if job.info.is_truncated:
+                    tqdm.write(f"{path}: ends at second {job.info.duration:g}, before its header says")
+                self._check_boxes(name, job.parts[0][0], job.parts[-1][1])
+                if self.options.video_out:
+                    self.output.claim(f"{name}_actions.mp4")
+                jobs.append(job)
         return jobs
 
-    def _job(self, name: str, path: Path) -> Job:
+    def job(self, name: str, path: Path) -> Job:
+        """Return the job of a video.
+
+        Raises:
+            UserError: it cannot be read, or ends before the first second that is asked for.
+        """
         options, info = self.options, probe(path)
-        if info.is_truncated:
-            tqdm.write(f"{path}: ends at second {info.duration:g}, before its header says; what there is is used")
         end = min(info.duration, math.inf if options.end is None else options.end)
         if options.start >= end:
             raise UserError(f"{path}: lasts {info.duration:.3f} seconds, expected more than --from {options.start:g}")
         count = max(1, math.ceil((end - options.start) / options.every_part - 1e-9))
         edges = [min(options.start + number * options.every_part, end) for number in range(count)] + [end]
-        self._check_boxes(name, options.start, end)
-        if options.video_out:
-            self.output.claim(f"{name}_actions.mp4")
         return Job(name, info, scores_digest(options, self.scorer.digest, path), list(itertools.pairwise(edges)))
 
     def _check_boxes(self, name: str, start: float, end: float) -> None:
@@ -204,13 +215,47 @@ class Run:
 
     def work(self, jobs: list[Job]) -> None:
         """Work off all jobs, part after part, with a progress bar."""
-        seconds = sum(end - start for job in jobs for start, end in job.parts)
-        with tqdm(total=round(seconds, 1), desc="scoring", unit="s", disable=None, dynamic_ncols=True) as bar:
+        with self._progress(jobs) as bar:
             for job in jobs:
                 with self._noting(job.name):
                     self._work_job(job, bar)
                 if self.interruption.requested:
                     return
+
+    def _progress(self, jobs: list[Job]) -> tqdm:
+        seconds = sum(end - start for job in jobs for start, end in job.parts)
+        return tqdm(total=round(seconds, 1), desc="scoring", unit="s", disable=None, dynamic_ncols=True)
+
+    def work_on_cluster(self, jobs: list[Job], cluster: str) -> None:
+        """Let the workers of a Dask cluster do the parts that are missing, then read them all.
+
+        Raises:
+            UserError: no scheduler answers.
+        """
+        with self._progress(jobs) as bar, job_pool(1, cluster) as pool:
+            futures = {}
+            for job in jobs:
+                for number, (start, end) in enumerate(job.parts):
+                    if self.output.load_part(job.name, job.digest, number) is None:
+                        future = pool.submit(score_part, self.options, job.name, job.info.path, job.digest, number)
+                        futures[future] = job, end - start
+                    else:
+                        bar.update(end - start)
+            waiting = set(futures)
+            while waiting and not self.interruption.requested:
+                # With an end to waiting, so that Ctrl-C is heeded.
+                done, waiting = wait(waiting, timeout=1, return_when=FIRST_COMPLETED)
+                for future in done:
+                    job, seconds = futures[future]
+                    with self._noting(job.name):
+                        result_of(future)
+                        job.scored += seconds
+                        bar.update(seconds)
+            for future in waiting:
+                future.cancel()
+        for job in jobs:
+            parts = (self.output.load_part(job.name, job.digest, number) for number in range(len(job.parts)))
+            job.found = list(itertools.takewhile(lambda part: part is not None, parts))
 
     def _work_job(self, job: Job, bar: tqdm) -> None:
         self.output.drop_other_parts(job.name, job.digest)
@@ -295,6 +340,38 @@ def _bar(description: str, info: VideoInfo) -> Iterator[Callable[[float], None]]
         yield lambda second: bar.update(max(0.0, round(second - bar.n, 3)))
 
 
+@functools.lru_cache(maxsize=1)
+def _worker_run(options: Options) -> Run:
+    return Run(options)
+
+
+@functools.lru_cache(maxsize=4)
+def _worker_job(options: Options, name: str, path: Path) -> Job:
+    return _worker_run(options).job(name, path)
+
+
+def score_part(options: Options, name: str, path: Path, digest: str, number: int) -> None:
+    """Work off a part of a video, on a worker of a cluster; nothing is done where it is there already.
+
+    Args:
+        options: of the run.
+        name: of the video.
+        path: of the video.
+        digest: of what its scores depend on, as the one who asks sees it.
+        number: of the part.
+
+    Raises:
+        UserError: the video cannot be read, or is another one here.
+    """
+    # A worker with several threads has one network all the same.
+    with _ONE_AT_A_TIME:
+        run, job = _worker_run(options), _worker_job(options, name, path)
+        if job.digest != digest:
+            raise UserError(f"{path}: is another file on {platform.node()}, or the network is; share one folder")
+        if run.output.load_part(name, digest, number) is None:
+            run.do_part(job, number)
+
+
 def find_jobs(video: Path, shard: tuple[int, int] | None) -> dict[str, Path]:
     """Return the videos by name: of a folder, or the one; of them every N-th from the I-th for a shard (I, N).
 
@@ -308,13 +385,14 @@ def find_jobs(video: Path, shard: tuple[int, int] | None) -> dict[str, Path]:
     return videos
 
 
-def predict(options: Options, video: Path, shard: tuple[int, int] | None = None) -> int:
+def predict(options: Options, video: Path, shard: tuple[int, int] | None = None, cluster: str | None = None) -> int:
     """Work off a video or a folder of videos; return the exit status.
 
     Args:
         options: what is asked for.
         video: a file or a folder.
         shard: (I, N): only every N-th video from the I-th, and no totals.
+        cluster: address of a Dask scheduler, whose workers score; None: this machine does.
 
     Raises:
         UserError: what would make every video fail.
@@ -328,7 +406,10 @@ def predict(options: Options, video: Path, shard: tuple[int, int] | None = None)
         jobs = run.plan(videos)
         if not jobs and len(videos) == 1:
             raise UserError(next(iter(run.failures.values())))
-        run.work([job for job in jobs if job.name not in run.failures])
+        if cluster is None:
+            run.work(jobs)
+        else:
+            run.work_on_cluster(jobs, cluster)
         if shard is None:
             done = run.finish(jobs)
             print(summary(done, run, time.monotonic() - started), flush=True)

@@ -16,6 +16,7 @@ from src.datasets.prepare.jobs import locked
 from src.datasets.prepare.subset import write_subset
 from src.datasets.prepare.verify import report, verify
 from src.datasets.video import find_videos
+from src.utils import cluster
 from src.utils.arguments import OneLineParser, positive, whole
 from src.utils.errors import UserError, run_main
 
@@ -61,11 +62,17 @@ def _run(args: argparse.Namespace) -> int:
                 dry_run=args.dry_run,
             )
         if args.step == "cut" or (args.step == "all" and not args.dry_run):
-            ava.cut_all(args.root, jobs=args.jobs, dry_run=args.dry_run)
+            ava.cut_all(args.root, jobs=args.jobs, dry_run=args.dry_run, cluster=args.cluster)
         if args.step == "frames" or (args.step == "all" and not args.dry_run):
             videos = find_videos(args.root / "videos_15min")
             ava.extract_all(
-                args.root, videos, fps=ava.FPS, short_side=args.short_side, jobs=args.jobs, dry_run=args.dry_run
+                args.root,
+                videos,
+                fps=ava.FPS,
+                short_side=args.short_side,
+                jobs=args.jobs,
+                dry_run=args.dry_run,
+                cluster=args.cluster,
             )
         if args.step == "lists" or (args.step == "all" and not args.dry_run):
             ava.write_lists(args.root)
@@ -118,6 +125,8 @@ def _parse() -> argparse.Namespace:
         step = steps.add_parser(name, help=text, description=text)
         step.add_argument("--root", type=Path, required=True, metavar="DIR", help="the data root")
         _add_jobs(step)
+        if name in ("cut", "frames", "all"):
+            step.add_argument("--cluster", metavar="ADDRESS", help=cluster.HELP)
         if name in ("download", "cut", "frames", "all"):
             step.add_argument("--dry-run", action="store_true", help="only say how much room it will need")
         if name in ("download", "all"):

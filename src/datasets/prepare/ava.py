@@ -15,6 +15,7 @@ import tarfile
 import tempfile
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 
 import av
@@ -27,6 +28,7 @@ from src.datasets.prepare.frames import count_frames, discard_frames, extract_fr
 from src.datasets.prepare.jobs import format_bytes, run_all, threads_per_job
 from src.datasets.prepare.outputs import Outputs
 from src.datasets.video import VideoInfo, VideoReader, find_videos, probe
+from src.utils.cluster import job_pool
 from src.utils.errors import UserError
 
 # The public places, as cvdfoundation/ava-dataset and PySlowFast's DATASET.md name them.
@@ -97,7 +99,8 @@ def download_all(
         download.fetch(video_urls, name, target)
         return format_bytes(target.stat().st_size)
 
-    run_all("download", missing, work, jobs)
+    with job_pool(jobs) as pool:
+        run_all("download", missing, work, pool)
 
 
 def unpack_annotations(archive: Path, annotations: Path) -> None:
@@ -126,8 +129,18 @@ def unpack_annotations(archive: Path, annotations: Path) -> None:
         raise TargetError(f"{annotations}: cannot write the annotations: {error.strerror}") from error
 
 
-def cut_all(root: Path, *, jobs: int, dry_run: bool) -> None:
-    """Cut every video of videos/ to the annotated minutes, into videos_15min/; those that are there are kept."""
+def cut_all(root: Path, *, jobs: int, dry_run: bool, cluster: str | None = None) -> None:
+    """Cut every video of videos/ to the annotated minutes, into videos_15min/; those that are there are kept.
+
+    Args:
+        root: the data root.
+        jobs: videos at a time, on each machine.
+        dry_run: only print how much room the cuts will need.
+        cluster: see `src.utils.cluster`; None: this machine.
+
+    Raises:
+        UserError: videos failed.
+    """
     videos, target = find_videos(root / "videos"), root / "videos_15min"
     done = set(find_videos(target)) if target.is_dir() and any(target.glob("*.mp4")) else set()
     missing = [name for name in videos if name not in done]
@@ -138,16 +151,27 @@ def cut_all(root: Path, *, jobs: int, dry_run: bool) -> None:
         _print_need(f"cut: {len(missing)} videos to cut, at the bit rate of the originals", sum(shares), root)
         return
     remove_partials(target)
-
-    def work(name: str) -> str:
-        cut = target / f"{name}.mp4"
-        ffmpeg.cut_video(videos[name], cut, CUT_START, CUT_SECONDS, threads_per_job(jobs))
-        return f"{probe(cut).duration:.0f} of {CUT_SECONDS} seconds"
-
-    run_all("cut", missing, work, jobs)
+    with job_pool(jobs, cluster) as pool:
+        run_all("cut", missing, partial(_cut, videos, target, jobs), pool)
 
 
-def extract_all(root: Path, videos: dict[str, Path], *, fps: int, short_side: int, jobs: int, dry_run: bool) -> None:
+def _cut(videos: dict[str, Path], target: Path, jobs: int, name: str) -> str:
+    """Cut one video; return what came out, for people."""
+    cut = target / f"{name}.mp4"
+    ffmpeg.cut_video(videos[name], cut, CUT_START, CUT_SECONDS, threads_per_job(jobs))
+    return f"{probe(cut).duration:.0f} of {CUT_SECONDS} seconds"
+
+
+def extract_all(
+    root: Path,
+    videos: dict[str, Path],
+    *,
+    fps: int,
+    short_side: int,
+    jobs: int,
+    dry_run: bool,
+    cluster: str | None = None,
+) -> None:
     """Extract the frames of videos into frames/NAME, with a record of how; finished ones are kept.
 
     Args:
@@ -155,8 +179,9 @@ def extract_all(root: Path, videos: dict[str, Path], *, fps: int, short_side: in
         videos: path by name; the names hold no white space, comma or slash.
         fps: frames a second.
         short_side: pixels of the shorter side; 0: as in the video.
-        jobs: videos at a time.
+        jobs: videos at a time, on each machine.
         dry_run: only print how much room the frames will need, measured on some of them.
+        cluster: see `src.utils.cluster`; None: this machine.
 
     Raises:
         UserError: videos failed, or frames are there that were made with other settings.
@@ -181,31 +206,41 @@ def extract_all(root: Path, videos: dict[str, Path], *, fps: int, short_side: in
     for name in replaced:
         print(f"frames: {videos[name]} is not the file that its frames were made of: they are extracted anew")
 
-    def work(name: str) -> str:
-        info = probe(videos[name], fps)
-        if info.is_truncated:
-            raise UserError(info.truncation)
-        if name in replaced:
-            discard_frames(root / "frames" / name)
-        record = FrameRecord(
-            video=videos[name].name,
-            source=FileState.of(videos[name]),
-            duration=info.duration,
-            width=info.width,
-            height=info.height,
-            video_fps=info.fps,
-            fps=fps,
-            short_side=short_side,
-            decoder=f"PyAV {av.__version__}",
-        )
-        # Before the folder, so that a finished one always has its record.
-        write_record(root, name, record)
-        result = extract_frames(info, root / "frames" / name, fps, short_side=short_side, threads=threads_per_job(jobs))
-        found = {"frames": result.frames, "errors": result.errors, "damaged": result.damaged}
-        write_record(root, name, record.model_copy(update=found))
-        return f"{result.frames} frames" + (f", warning: the video is damaged: {result.fault}" if result.fault else "")
+    work = partial(_extract, root, videos, frozenset(replaced), fps, short_side, jobs)
+    with job_pool(jobs, cluster) as pool:
+        run_all("frames", [*missing, *replaced], work, pool)
 
-    run_all("frames", [*missing, *replaced], work, jobs)
+
+def _extract(
+    root: Path, videos: dict[str, Path], replaced: frozenset[str], fps: int, short_side: int, jobs: int, name: str
+) -> str:
+    """Extract the frames of one video; return what came out, for people."""
+    folder = root / "frames" / name
+    if folder.is_dir() and name not in replaced:
+        # By a worker that was lost before it could say so.
+        return f"{count_frames(folder)} frames"
+    info = probe(videos[name], fps)
+    if info.is_truncated:
+        raise UserError(info.truncation)
+    if folder.is_dir():
+        discard_frames(folder)
+    record = FrameRecord(
+        video=videos[name].name,
+        source=FileState.of(videos[name]),
+        duration=info.duration,
+        width=info.width,
+        height=info.height,
+        video_fps=info.fps,
+        fps=fps,
+        short_side=short_side,
+        decoder=f"PyAV {av.__version__}",
+    )
+    # Before the folder, so that a finished one always has its record.
+    write_record(root, name, record)
+    result = extract_frames(info, folder, fps, short_side=short_side, threads=threads_per_job(jobs))
+    found = {"frames": result.frames, "errors": result.errors, "damaged": result.damaged}
+    write_record(root, name, record.model_copy(update=found))
+    return f"{result.frames} frames" + (f", warning: the video is damaged: {result.fault}" if result.fault else "")
 
 
 def _is_outdated(root: Path, name: str, video: Path, fps: int, short_side: int) -> bool:

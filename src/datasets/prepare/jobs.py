@@ -6,17 +6,18 @@ import os
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor, as_completed
+from concurrent.futures import Executor, as_completed
 from pathlib import Path
 
 from src.datasets.prepare.ffmpeg import TargetError
+from src.utils.cluster import result_of
 from src.utils.errors import UserError
 
 _LOCK = ".prepare.lock"
 
 
-def run_all(step: str, names: Sequence[str], work: Callable[[str], str], jobs: int) -> None:
-    """Call `work(name)` for every name, `jobs` at a time, and print its result with the time left.
+def run_all(step: str, names: Sequence[str], work: Callable[[str], str], pool: Executor) -> None:
+    """Call `work(name)` for every name in a pool (`src.utils.cluster`), and print its result with the time left.
 
     A UserError of one name is printed and the others go on; only a TargetError ends the step, because all others
     would fail in the same way.
@@ -25,23 +26,23 @@ def run_all(step: str, names: Sequence[str], work: Callable[[str], str], jobs: i
         UserError: at the end, when anything failed.
     """
     start, done, failed = time.monotonic(), 0, 0
-    with ThreadPoolExecutor(jobs) as pool:
-        futures = {pool.submit(work, name): name for name in names}
-        try:
-            for future in as_completed(futures):
-                done += 1
-                left = (time.monotonic() - start) / done * (len(names) - done)
-                try:
-                    message = f"{futures[future]}: {future.result()}"
-                    print(f"{step} {done}/{len(names)} {message}, about {format_duration(left)} left", flush=True)
-                except TargetError:
-                    raise
-                except UserError as error:
-                    failed += 1
-                    print(f"{step} {done}/{len(names)} failed: {error}", file=sys.stderr, flush=True)
-        except BaseException:
-            pool.shutdown(cancel_futures=True)
-            raise
+    futures = {pool.submit(work, name): name for name in names}
+    try:
+        for future in as_completed(futures):
+            done += 1
+            left = (time.monotonic() - start) / done * (len(names) - done)
+            try:
+                message = f"{futures[future]}: {result_of(future)}"
+                print(f"{step} {done}/{len(names)} {message}, about {format_duration(left)} left", flush=True)
+            except TargetError:
+                raise
+            except UserError as error:
+                failed += 1
+                print(f"{step} {done}/{len(names)} failed: {error}", file=sys.stderr, flush=True)
+    except BaseException:
+        for future in futures:
+            future.cancel()
+        raise
     if failed:
         raise UserError(
             f"{step}: {failed} of {len(names)} failed as told above, the others are done; "

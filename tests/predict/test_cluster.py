@@ -1,0 +1,85 @@
+"""Two workers of a Dask cluster on this machine, one of which is killed: the result is a single process's."""
+
+import os
+import signal
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from src.datasets.prepare import ava
+from src.predict.options import Options
+from src.predict.run import predict
+from src.utils.cluster import job_pool
+from src.utils.errors import UserError
+
+distributed = pytest.importorskip("distributed", reason="Dask is not installed (tests/requirements.txt)")
+pytestmark = pytest.mark.slow
+TABLES = ("detections.csv", "tracks.csv", "actions.json", "index.html")
+
+
+@pytest.fixture(scope="module")
+def cluster(repository: Path) -> Iterator[distributed.LocalCluster]:
+    """Two workers that build the tiny network."""
+    with distributed.LocalCluster(
+        n_workers=2, threads_per_worker=1, dashboard_address=None, preload=[str(repository / "tests/tiny.py")]
+    ) as local:
+        yield local
+
+
+@pytest.mark.usefixtures("tiny_network")
+def test_a_killed_worker_changes_nothing(
+    cluster: distributed.LocalCluster, options: Callable[..., Options], held_out: Path, tmp_path: Path
+) -> None:
+    given = {"every_part": 3.0, "video_out": False}
+    assert predict(options(out=tmp_path / "alone", **given), held_out) == 0
+
+    shared = options(out=tmp_path / "shared", **given)
+    with distributed.Client(cluster, set_as_default=False) as client:
+        pids = list(client.run(os.getpid).values())
+
+        def kill_one() -> None:
+            while not list(shared.out.rglob("*.npz")):
+                time.sleep(0.01)
+            os.kill(pids[0], signal.SIGKILL)
+
+        with job_pool(1) as pool:
+            killed = pool.submit(kill_one)
+            assert predict(shared, held_out, cluster=cluster.scheduler_address) == 0
+            killed.result(timeout=60)
+    for name in TABLES:
+        assert (tmp_path / "shared" / name).read_bytes() == (tmp_path / "alone" / name).read_bytes(), name
+    # Nothing is left half-written.
+    assert all(path.name.startswith("0") for path in (shared.out / ".predict/parts").rglob("*") if path.is_file())
+
+
+def test_frames_are_extracted_by_workers(
+    cluster: distributed.LocalCluster, sample: Path, tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
+    videos = {path.stem: path for path in (sample / "videos").glob("*.mp4")}
+    broken = tmp_path / "broken.mp4"
+    broken.write_bytes(b"no video")
+    for root, address in (("here", None), ("there", cluster.scheduler_address)):
+        with pytest.raises(UserError, match="frames: 1 of 4 failed"):
+            ava.extract_all(
+                tmp_path / root,
+                videos | {"broken": broken},
+                fps=5,
+                short_side=0,
+                jobs=1,
+                dry_run=False,
+                cluster=address,
+            )
+        assert "broken.mp4: cannot open the video" in capsys.readouterr().err
+    here, there = (
+        {path.relative_to(tmp_path / root): path.read_bytes() for path in (tmp_path / root).rglob("*.jpg")}
+        for root in ("here", "there")
+    )
+    assert here == there
+    assert len(here) == 3 * 24 * 5
+
+
+def test_no_scheduler_is_one_line() -> None:
+    with pytest.raises(UserError, match="--cluster nowhere: no scheduler answers there"), job_pool(1, "nowhere"):
+        pass

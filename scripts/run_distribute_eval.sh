@@ -5,7 +5,7 @@
 #   WORKERS          processes on the CPU with msrun: logs ./log_distributed_eval_cpu and ./eval_parallel/
 #   neither          Ascend devices with msrun where there are some (./log_distributed_eval_ascend), else GPUs with
 #                    mpirun (./log_distributed_eval_gpu)
-#   CFG DATA_DIR CHECKPOINT_FILE_PATH  the recipe, the folder of frames/ and ava_annotations/, the weights to score
+#   CFG DATA_DIR CHECKPOINT_FILE_PATH  the config, the folder of frames/ and ava_annotations/, the weights to score
 #   KEY VALUE ...                      configuration keys to set
 #   FOREGROUND=1 waits and ends with the run's status; DRY_RUN=1 prints the commands only.
 set -euo pipefail

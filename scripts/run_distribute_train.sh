@@ -4,7 +4,7 @@
 #   RANK_TABLE_FILE  see run_distribute_train_ascend.sh
 #   WORKERS          see run_distribute_train_cpu.sh
 #   neither          Ascend devices with msrun where there are some, else GPUs: see run_distribute_train_gpu.sh
-#   CFG DATA_DIR CHECKPOINT_FILE_PATH  the recipe, the folder of frames/ and ava_annotations/, the weights to start from ("": none)
+#   CFG DATA_DIR CHECKPOINT_FILE_PATH  the config, the folder of frames/ and ava_annotations/, the weights to start from ("": none)
 #   KEY VALUE ...                      configuration keys to set
 #   FOREGROUND=1 waits and ends with the run's status; DRY_RUN=1 prints the commands only.
 set -euo pipefail

@@ -5,7 +5,7 @@
 #                    ./train_parallelRANK/log. Without a table msrun starts the processes on DEVICE_NUM devices (by
 #                    default all): logs ./log_distributed_ascend and ./train_parallel/worker_RANK.log.
 #   NODES, NODE_RANK, MASTER_ADDR, MASTER_PORT  in the environment, for msrun over several machines
-#   CFG DATA_DIR CHECKPOINT_FILE_PATH  the recipe, the folder of frames/ and ava_annotations/, the weights to start from ("": none)
+#   CFG DATA_DIR CHECKPOINT_FILE_PATH  the config, the folder of frames/ and ava_annotations/, the weights to start from ("": none)
 #   KEY VALUE ...                      configuration keys to set
 #   FOREGROUND=1 waits and ends with the run's status; DRY_RUN=1 prints the commands only.
 set -euo pipefail

@@ -3,7 +3,7 @@
 # Usage: bash scripts/run_distribute_train_cpu.sh WORKERS CFG DATA_DIR CHECKPOINT_FILE_PATH [KEY VALUE ...]
 #   WORKERS  processes on this machine; logs ./log_distributed_cpu and ./train_parallel/worker_RANK.log
 #   NODES, NODE_RANK, MASTER_ADDR, MASTER_PORT  in the environment, over several machines
-#   CFG DATA_DIR CHECKPOINT_FILE_PATH  the recipe, the folder of frames/ and ava_annotations/, the weights to start from ("": none)
+#   CFG DATA_DIR CHECKPOINT_FILE_PATH  the config, the folder of frames/ and ava_annotations/, the weights to start from ("": none)
 #   KEY VALUE ...                      configuration keys to set
 #   FOREGROUND=1 waits and ends with the run's status; DRY_RUN=1 prints the commands only.
 set -euo pipefail

@@ -2,7 +2,7 @@
 # Score a checkpoint on one device, the best that this machine has: see run_standalone_eval_*.sh.
 # Usage: bash scripts/run_standalone_eval.sh CFG DATA_DIR CHECKPOINT_FILE_PATH [DEVICE_ID] [KEY VALUE ...]
 #   DEVICE_ID                          which device, default 0
-#   CFG DATA_DIR CHECKPOINT_FILE_PATH  the recipe, the folder of frames/ and ava_annotations/, the weights to score
+#   CFG DATA_DIR CHECKPOINT_FILE_PATH  the config, the folder of frames/ and ava_annotations/, the weights to score
 #   KEY VALUE ...                      configuration keys to set
 #   FOREGROUND=1 waits and ends with the run's status; DRY_RUN=1 prints the commands only.
 set -euo pipefail

@@ -2,7 +2,7 @@
 # Score a checkpoint on one Ascend device. The log is ./log_eval_ascend.
 # Usage: bash scripts/run_standalone_eval_ascend.sh CFG DATA_DIR CHECKPOINT_FILE_PATH DEVICE_ID [KEY VALUE ...]
 #   DEVICE_ID                          which device, from 0
-#   CFG DATA_DIR CHECKPOINT_FILE_PATH  the recipe, the folder of frames/ and ava_annotations/, the weights to score
+#   CFG DATA_DIR CHECKPOINT_FILE_PATH  the config, the folder of frames/ and ava_annotations/, the weights to score
 #   KEY VALUE ...                      configuration keys to set
 #   FOREGROUND=1 waits and ends with the run's status; DRY_RUN=1 prints the commands only.
 set -euo pipefail

@@ -1,6 +1,6 @@
 """Every configuration key with its default and its meaning.
 
-The keys follow PySlowFast's where both have them, so that a recipe carries over. A key that nothing reads does not
+The keys follow PySlowFast's where both have them, so that a config carries over. A key that nothing reads does not
 exist, and an unknown key in a YAML file or on the command line is refused (see `custom_config.load_config`).
 Lists of two hold one entry for each pathway, Slow first.
 """

@@ -1,4 +1,4 @@
-"""What makes a run the same run when it goes on: its recipe, its data and its classes."""
+"""What makes a run the same run when it goes on: its configuration, its data and its classes."""
 
 import hashlib
 from collections.abc import Mapping

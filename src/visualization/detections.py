@@ -127,7 +127,7 @@ def main() -> int:
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("--cfg", required=True, metavar="FILE", help="YAML file of the recipe")
+    parser.add_argument("--cfg", required=True, metavar="FILE", help="YAML file of the configuration")
     parser.add_argument("--detections", required=True, type=Path, metavar="CSV", help="as eval.py writes them")
     parser.add_argument("--out", required=True, type=Path, metavar="DIR", help="where the images go")
     parser.add_argument("--threshold", type=float, default=0.5, help="minimum score of an action (0.5)")

@@ -1,4 +1,4 @@
-"""The user's own videos and boxes, made into a data root and a recipe."""
+"""The user's own videos and boxes, made into a data root and its configs."""
 
 import collections
 import functools
@@ -37,7 +37,7 @@ _ANNOTATIONS, _LINKS = "ava_annotations", "videos"
 _RECIPES = ("slowfast.yaml", "slowfast_small.yaml")
 _NAMES = "videos.csv"
 _UNITS = {None: None, "normalized": "shares", "pixels": "pixels"}
-# Of the published recipe; stated in the recipe that is written, because detectors differ.
+# Of the published recipe; stated in the config that is written, because detectors differ.
 _SCORE_THRESHOLD = 0.8
 _MOST_FPS = 30
 _LABEL_MAP = "label_map.pbtxt"
@@ -87,7 +87,7 @@ def prepare_custom(
     short_side: int,
     jobs: int,
 ) -> None:
-    """Write frames, lists, label map and recipes for the videos that have boxes.
+    """Write frames, lists, label map and configs for the videos that have boxes.
 
     Everything that can be checked is checked before the first file is written.
 
@@ -158,7 +158,7 @@ def prepare_custom(
     counts = {name: count_frames(out / "frames" / name) for name in videos}
     has_links = outputs.link(links)
     if not has_links:
-        print("custom: this file system has no symbolic links; the recipe names the folder of the videos instead")
+        print("custom: this file system has no symbolic links; the config names the folder of the videos instead")
     recipe = _recipe(
         out, class_names, boxes, fps, first_second, None if has_links else videos_folder.resolve(), "train" in splits
     )
@@ -173,7 +173,7 @@ def prepare_custom(
     for split, names in splits.items():
         keys = {(box.name, box.second) for box in boxes if box.name in names}
         print(f"custom: {split}: {len(names)} videos, {len(keys)} key frames")
-    print(f"custom: recipes: {out / _RECIPES[0]} and, for a CPU, {out / _RECIPES[1]}")
+    print(f"custom: configs: {out / _RECIPES[0]} and, for a CPU, {out / _RECIPES[1]}")
 
 
 def _infos(videos: Mapping[str, Path], image_rate: int) -> tuple[dict[str, VideoInfo], dict[str, UserError]]:
@@ -334,7 +334,7 @@ def _check_scores(boxes: Sequence[KeyBox]) -> None:
     if low:
         print(
             f"custom: warning: {low} of {len(scores)} detections score below {_SCORE_THRESHOLD:g}, the threshold "
-            "AVA.DETECTION_SCORE_THRESH, and do not count; the recipe states it: lower it there to take them"
+            "AVA.DETECTION_SCORE_THRESH, and do not count; the config states it: lower it there to take them"
         )
 
 
@@ -400,7 +400,7 @@ def _recipe(
     videos: Path | None,
     has_training: bool,
 ) -> str:
-    """Return the recipe; `videos` is the folder to take in the place of links."""
+    """Return the config; `videos` is the folder to take in the place of links."""
     seconds = [box.second for box in boxes]
     settings = {
         "OUTPUT_DIR": str(out / "output"),

@@ -19,7 +19,7 @@ _HEADER = "# Some classes of the dataset in AVA's form that DATA.PATH_TO_DATA_DI
 
 
 def write_subset(cfg: CfgNode, recipe: Path, out: Path, names: Sequence[str]) -> None:
-    """Write box lists, label map and recipe for some classes of a dataset; frames and frame lists are its own.
+    """Write box lists, label map and config for some classes of a dataset; frames and frame lists are its own.
 
     Classes are numbered from 1 in the order of `names`. A person who does none of them stays, without an action: as
     somebody to tell the others from.
@@ -27,7 +27,7 @@ def write_subset(cfg: CfgNode, recipe: Path, out: Path, names: Sequence[str]) ->
     Args:
         cfg: the dataset's configuration.
         recipe: its file.
-        out: where the new recipe and its lists go.
+        out: where the new config and its lists go.
         names: of the classes, or their ids.
 
     Raises:
@@ -68,7 +68,7 @@ def write_subset(cfg: CfgNode, recipe: Path, out: Path, names: Sequence[str]) ->
     Outputs(out).write(writers, {})
     for number, name in chosen.items():
         print(f"classes: {number} {name}" + (f": {boxes[_original(numbers, number)]} training boxes" if truths else ""))
-    print(f"classes: recipe: {out / _RECIPE}")
+    print(f"classes: config: {out / _RECIPE}")
 
 
 def _ids(known: dict[int, str], names: Sequence[str]) -> list[int]:

@@ -50,7 +50,7 @@ def verify(cfg: CfgNode, jobs: int) -> list[Finding]:
     """Check the lists, frames and boxes that a configuration names against each other.
 
     Args:
-        cfg: the recipe; reads DATA.PATH_TO_DATA_DIR, DATA.SOURCE, MODEL.NUM_CLASSES and AVA.
+        cfg: the config; reads DATA.PATH_TO_DATA_DIR, DATA.SOURCE, MODEL.NUM_CLASSES and AVA.
         jobs: videos at a time.
 
     Returns:
@@ -99,7 +99,7 @@ def report(findings: Sequence[Finding], subject: str, *, to_train: bool) -> int:
     Args:
         findings: of `verify`.
         subject: what was verified.
-        to_train: whether the recipe names lists to train on; else it is there to score.
+        to_train: whether the config names lists to train on; else it is there to score.
     """
     for finding in findings:
         print(finding)
@@ -262,11 +262,11 @@ def _check_boxes(
             shown += f" and {len(rows) - _SHOWN_ROWS} more" if len(rows) > _SHOWN_ROWS else ""
             yield Finding(True, f"{path}: {shown}", fault, "Correct or remove the rows")
         if not faults:
-            yield _unreadable(path, error, "Put the box list there, or correct the recipe")
+            yield _unreadable(path, error, "Put the box list there, or correct the config")
         return
     videos = set(table.video_names)
     if not videos:
-        yield Finding(True, str(path), "holds no box", "Put boxes there, or take it out of the recipe")
+        yield Finding(True, str(path), "holds no box", "Put boxes there, or take it out of the config")
     boxed |= videos
     unknown = sorted(videos - set(counts))
     if unknown:
@@ -305,7 +305,7 @@ def _check_label_map(path: Path, num_classes: int) -> Iterator[Finding]:
     try:
         highest = max(read_label_map(path))
     except UserError as error:
-        yield _unreadable(path, error, "Put the label map there, or correct the recipe")
+        yield _unreadable(path, error, "Put the label map there, or correct the config")
         return
     if highest > num_classes:
         what = f"has class {highest}, but MODEL.NUM_CLASSES is {num_classes}"

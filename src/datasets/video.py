@@ -213,6 +213,7 @@ class VideoDecoder:
     Attributes:
         rate: frames a second that the header states, exact; 0: it says nothing.
         unit: of the frames' ticks, in seconds.
+        duration: seconds that the header states; None: nothing, as of streams without an end.
         errors: packets that could not be read or decoded so far.
         damaged: frames so far in which the decoder reported faults.
 
@@ -222,6 +223,7 @@ class VideoDecoder:
         image_rate: images a second, if the source is a folder of them.
         container_format: of a device, as v4l2; None: told from the content.
         options: of libavformat, by name.
+        timeout: seconds after which a stream that gives nothing is at its end; None: never.
 
     Raises:
         UserError: it cannot be opened, or has no video.
@@ -235,14 +237,16 @@ class VideoDecoder:
         image_rate: int = 0,
         container_format: str | None = None,
         options: dict[str, str] | None = None,
+        timeout: float | None = None,
     ) -> None:
         self.source = source
-        self._container = _open(source, container_format, options, image_rate)
+        self._container = _open(source, container_format, options, image_rate, timeout)
         self._stream = first_video_stream(self._container, source)
         self._stream.thread_type = "NONE" if threads == 1 else "AUTO"
         self._stream.codec_context.thread_count = threads
         self.unit = self._stream.time_base
         self.rate = self._stream.average_rate or self._stream.guessed_rate or Fraction(0)
+        self.duration = (self._container.duration or 0) / av.time_base or None
         self.is_timed = _is_timed(self._container)
         if not self.is_timed:
             if not self.rate:
@@ -702,6 +706,7 @@ def _open(
     container_format: str | None = None,
     options: dict[str, str] | None = None,
     image_rate: int = 0,
+    timeout: float | None = None,
 ) -> av.container.InputContainer:
     location = f"file:{source}" if isinstance(source, Path) else str(source)
     if isinstance(source, Path) and source.is_dir():
@@ -711,7 +716,7 @@ def _open(
         location, container_format = series.pattern, "image2"
         options = {"framerate": str(image_rate), "start_number": str(series.first), "pattern_type": "sequence"}
     try:
-        return av.open(location, format=container_format, options=options)
+        return av.open(location, format=container_format, options=options, timeout=timeout)
     except (av.FFmpegError, OSError) as error:
         raise UserError(f"{source}: cannot open the video: {error.strerror}") from error
 

@@ -4,6 +4,8 @@ import argparse
 import re
 from pathlib import Path
 
+from src.predict.live_run import predict_live
+from src.predict.live_source import is_live
 from src.predict.options import ENGINES, PRECISIONS, Options
 from src.predict.run import predict
 from src.utils import cluster
@@ -17,7 +19,7 @@ def build_parser(description: str) -> argparse.ArgumentParser:
     network = parser.add_mutually_exclusive_group(required=True)
     network.add_argument("--cfg", type=Path, metavar="FILE", help="YAML file of the recipe; needs MindSpore")
     network.add_argument("--model", type=Path, metavar="FILE", help="slowfast.onnx, its slowfast.json beside it")
-    parser.add_argument("--video", required=True, metavar="VIDEO", help="a file, or a folder of them")
+    parser.add_argument("--video", required=True, metavar="VIDEO", help="a file, a folder, a camera's number, a URL")
     parser.add_argument("--out", required=True, type=Path, metavar="DIR", help="where the results go")
     parser.add_argument("--labels", type=Path, metavar="FILE", help="label map; default: the recipe's")
     persons = parser.add_mutually_exclusive_group()
@@ -36,6 +38,8 @@ def build_parser(description: str) -> argparse.ArgumentParser:
     work.add_argument("--shard", type=shard, metavar="I/N", help="do every N-th video, from the I-th")
     work.add_argument("--cluster", metavar="ADDRESS", help=cluster.HELP)
     parser.add_argument("--every-part", type=seconds, default=60.0, metavar="S", help="seconds kept at a time (60)")
+    parser.add_argument("--live-port", type=port, metavar="P", help="show a camera or stream on a page at this port")
+    parser.add_argument("--host", default="127.0.0.1", metavar="H", help="where that page is seen (this machine alone)")
     parser.add_argument("overrides", nargs=argparse.REMAINDER, metavar="KEY VALUE", help="configuration keys to set")
     return parser
 
@@ -68,6 +72,31 @@ def shard(text: str) -> tuple[int, int]:
     if not match or not 1 <= int(match[1]) <= int(match[2]):
         raise argparse.ArgumentTypeError(f"{text!r}, expected I/N, as 2/8")
     return int(match[1]), int(match[2])
+
+
+def port(text: str) -> int:
+    """Parse the number of a port; 0 is any that is free."""
+    if not text.isdigit() or int(text) > 65535:
+        raise argparse.ArgumentTypeError(f"{text!r}, expected a port from 0 to 65535")
+    return int(text)
+
+
+def check_live(args: argparse.Namespace) -> bool:
+    """Return whether a camera or stream is to be scored.
+
+    Raises:
+        UserError: an option is of the other kind.
+    """
+    live = is_live(args.video)
+    of_files = {"--boxes": args.boxes, "--shard": args.shard, "--cluster": args.cluster, "--from": args.start or None}
+    wrong = [name for name, value in of_files.items() if value is not None] if live else []
+    if wrong:
+        raise UserError(f"{wrong[0]} goes with video files, and {args.video} is a camera or stream")
+    if not live and (args.live_port is not None or args.host != "127.0.0.1"):
+        raise UserError(f"--live-port and --host go with a camera or stream, and {args.video} is none")
+    if args.host != "127.0.0.1" and args.live_port is None:
+        raise UserError("--host says where the page of --live-port P is seen; name P")
+    return live
 
 
 def run_command(description: str) -> int:
@@ -105,6 +134,9 @@ def run_command(description: str) -> int:
         video_out=not args.no_video,
     )
     try:
+        if check_live(args):
+            address = None if args.live_port is None else (args.host, args.live_port)
+            return predict_live(options, args.video, address)
         return predict(options, Path(args.video), args.shard, args.cluster)
     except OSError as error:
         # A full disk, a folder without permission: all that was whole stays.

@@ -243,28 +243,51 @@ class PartAnalyzer:
 
     def _key_frame(self, time: float, slot: int, tracker: Tracker, small: dict, part: Part) -> KeyFrame:
         moment = time if self._given is not None else slot / self._fps
-        persons = self._persons_at(moment, tracker)
         steps = np.clip(slot + self._scorer.clip_steps(), 0, self._count - 1)
-        boxes = np.array([box for _, box, _ in persons]).reshape(-1, 4)
-        scores = np.zeros((0, self._scorer.cfg.MODEL.NUM_CLASSES), np.float32)
-        if persons:
-            images = [small[int(step)] for step in steps]
-            scores = self._scorer.score(images, boxes, (self._info.height, self._info.width))
-            if not np.isfinite(scores).all():
-                raise UserError(f"{self._scorer.name}: the scores are not finite; the weights are damaged")
-            middle = small[int(steps[len(steps) // 2])]
-            for number, box, _ in persons:
-                if number not in part.thumbnails:
-                    part.thumbnails[number] = _thumbnail(middle, box)
-        frame = KeyFrame(
-            time,
-            np.array([number for number, _, _ in persons], np.int64),
-            boxes,
-            np.array([score for _, _, score in persons], np.float64),
-            scores,
-        )
-        part.key_frames.append(frame)
-        return frame
+        persons = self._persons_at(moment, tracker)
+        images = [small[int(step)] for step in steps] if persons else []
+        return score_key_frame(self._scorer, time, persons, images, (self._info.height, self._info.width), part)
+
+
+def score_key_frame(
+    scorer: Scorer,
+    time: float,
+    persons: list[tuple[int, np.ndarray, float]],
+    images: list[np.ndarray],
+    frame_size: tuple[int, int],
+    part: Part,
+) -> KeyFrame:
+    """Score the persons of a key frame and add it to a part, with thumbnails of who is new.
+
+    Args:
+        scorer: says what they do.
+        time: seconds.
+        persons: track, box and score of each.
+        images: the clip's frames as `Scorer.small` gives them; not needed where nobody is there.
+        frame_size: height and width of the video's own frames.
+        part: takes it.
+
+    Raises:
+        UserError: the network's scores are not finite.
+    """
+    boxes = np.array([box for _, box, _ in persons]).reshape(-1, 4)
+    scores = np.zeros((0, scorer.cfg.MODEL.NUM_CLASSES), np.float32)
+    if persons:
+        scores = scorer.score(images, boxes, frame_size)
+        if not np.isfinite(scores).all():
+            raise UserError(f"{scorer.name}: the scores are not finite; the weights are damaged")
+        for number, box, _ in persons:
+            if number not in part.thumbnails:
+                part.thumbnails[number] = _thumbnail(images[len(images) // 2], box)
+    frame = KeyFrame(
+        time,
+        np.array([number for number, _, _ in persons], np.int64),
+        boxes,
+        np.array([score for _, _, score in persons], np.float64),
+        scores,
+    )
+    part.key_frames.append(frame)
+    return frame
 
 
 def _multiples(step: float, start: float, end: float) -> Iterator[float]:

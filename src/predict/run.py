@@ -32,7 +32,7 @@ from src.utils.errors import UserError
 
 INTERRUPTED = 128 + signal.SIGINT
 _ONE_AT_A_TIME = threading.Lock()
-_TOTALS = ("index.html", "detections.csv", "tracks.csv", "actions.json")
+TOTALS = ("index.html", "detections.csv", "tracks.csv", "actions.json")
 
 
 class Interruption:
@@ -93,6 +93,12 @@ class Job:
 class Run:
     """One run of predict.
 
+    Attributes:
+        labels: class name by id.
+        output: where the results go.
+        interruption: Ctrl-C.
+        failures: why videos failed, by name.
+
     Args:
         options: what is asked for.
 
@@ -103,7 +109,7 @@ class Run:
     def __init__(self, options: Options) -> None:
         self.options = options
         cfg = options.config()
-        self._labels = read_labels(options, cfg)
+        self.labels = read_labels(options, cfg)
         self._boxes = None if options.boxes is None else read_given_boxes(options.boxes)
         self.output = OutputFolder(options.out)
         self._scorer: Scorer | None = None
@@ -118,9 +124,10 @@ class Run:
             self._scorer = build_scorer(self.options)
         return self._scorer
 
-    def label(self, class_id: int) -> str:
-        """Return the name of a class."""
-        return self._labels[class_id]
+    @property
+    def model(self) -> dict[str, str]:
+        """Which network scores, for people."""
+        return {"name": self.scorer.name, "recipe": self.options.recipe()}
 
     @property
     def detector(self) -> Detector | None:
@@ -131,7 +138,7 @@ class Run:
 
     def plan(self, videos: dict[str, Path]) -> list[Job]:
         """Return the jobs of videos; those that cannot be read are noted among the failures."""
-        for name in _TOTALS:
+        for name in TOTALS:
             self.output.claim(name)
         jobs = []
         for name, path in videos.items():
@@ -286,22 +293,24 @@ class Run:
             with self._noting(job.name):
                 self._finish_job(job)
                 done.append(job)
-        results = [job.result for job in done]
-        model = {"name": self.scorer.name, "recipe": self.options.recipe()}
-        write_page(self.output.folder / "index.html", results, self._labels, model, self.options.threshold)
+        self.write_tables([job.result for job in done])
+        return done
+
+    def write_tables(self, results: list[VideoResult]) -> None:
+        """Write page and tables."""
+        write_page(self.output.folder / "index.html", results, self.labels, self.model, self.options.threshold)
         left_out = write_detections(self.output.folder / "detections.csv", results)
         if left_out:
             tqdm.write(f"detections.csv: {left_out} key frames are not on a whole second and stand in tracks.csv alone")
         write_tracks(self.output.folder / "tracks.csv", results)
-        write_actions(self.output.folder / "actions.json", actions_document(results, self._labels, model))
-        return done
+        write_actions(self.output.folder / "actions.json", actions_document(results, self.labels, self.model))
 
     def _finish_job(self, job: Job) -> None:
         options = self.options
         whole = join_parts(job.found)
         job.found = []
         start, end = job.parts[0][0], job.parts[-1][1]
-        rules = Rules(self._labels, options.threshold, options.top, options.every, end)
+        rules = Rules(self.labels, options.threshold, options.top, options.every, end)
         actions = find_actions(whole.key_frames, rules)
         job.result = VideoResult(
             job.name, str(job.info.path), whole, actions, start, end, job.info.width, job.info.height
@@ -316,7 +325,7 @@ class Run:
             return
         path = self.output.claim(name)
         with _bar(f"drawing {job.name}", job.info) as tick:
-            write_annotated(job.info, path, job.result, self._labels, tick)
+            write_annotated(job.info, path, job.result, self.labels, tick)
         self.output.set_done(name, digest)
 
     def _put_source(self, job: Job) -> None:
@@ -439,7 +448,7 @@ def summary(jobs: list[Job], run: Run, elapsed: float) -> str:
         persons = {int(track) for frame in job.result.part.key_frames for track in frame.tracks}
         lines.append(f"{job.name}: {len(persons)} persons, {len(job.result.actions)} actions")
         for (track, class_id), seconds in Counter(totals).most_common(5):
-            lines.append(f"  #{track} {run.label(class_id)}: {seconds:.0f} s")
+            lines.append(f"  #{track} {run.labels[class_id]}: {seconds:.0f} s")
         if persons and not job.result.actions:
             lines.append(f"  no score reached --threshold {run.options.threshold:g}")
     scored = sum(job.scored for job in jobs)

@@ -100,6 +100,16 @@ class Tracker:
         self._min_sightings = min_sightings
         self._count = 0
 
+    def forget(self, before: float) -> None:
+        """Drop what was seen before a second: of a stream without an end, memory holds the last part only."""
+        for track in self.tracks:
+            first = bisect_left(track.times, before)
+            # How often a track was seen still counts.
+            if first and len(track.times) - first >= self._min_sightings:
+                for values in (track.times, track.boxes, track.scores):
+                    del values[:first]
+        self.tracks = [track for track in self.tracks if track.times[-1] >= before]
+
     def is_certain(self, track: Track) -> bool:
         """Whether a track was seen often enough to count."""
         return len(track.times) >= self._min_sightings

@@ -1,5 +1,6 @@
 """Predict with the tiny network in SlowFast's place, on the sample's held-out video and its boxes."""
 
+import socket
 from collections.abc import Callable
 from pathlib import Path
 
@@ -9,6 +10,7 @@ from fvcore.common.config import CfgNode
 
 from src.checkpoint.mindspore_format import save_checkpoint
 from src.predict.options import Options
+from tests.predict.onnx_detectors import torchvision, write_detector
 from tests.tiny import TinyNetwork
 
 
@@ -50,3 +52,18 @@ def options(
         return Options(**given | changes)
 
     return made
+
+
+@pytest.fixture
+def free_port() -> int:
+    """A port that nothing listens on."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+@pytest.fixture
+def detector_file(tmp_path: Path) -> Path:
+    """A detector that finds two persons wherever it looks."""
+    pytest.importorskip("openvino", reason="OpenVINO is not installed (tests/requirements.txt)")
+    return write_detector(tmp_path / "detector.onnx", **torchvision())

@@ -1,0 +1,241 @@
+"""Who does what in a camera's picture or a stream, as it comes: the last minute on a page, the whole in tables."""
+
+import base64
+import queue
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import cv2
+import numpy as np
+
+from src.predict.detector import Detector
+from src.predict.live_source import LiveFrame, LiveSource
+from src.predict.page import video_data
+from src.predict.parts import KeyFrame, Part, Sampling, score_key_frame
+from src.predict.results import VideoResult
+from src.predict.scorer import Scorer
+from src.predict.timeline import Rules, find_actions
+from src.predict.tracker import MAX_GAP, WEAK_SCORE, Tracker
+
+WINDOW = 60.0
+"""Seconds that the page shows."""
+# Key frames whose clip came so many seconds ago are skipped.
+_MOST_LATE = 1.0
+# Seconds of frames that are kept beyond a clip's.
+_SPARE = 3.0
+_PICTURE_WIDTH = 640
+
+
+@dataclass
+class LiveState:
+    """What came out so far.
+
+    Attributes:
+        scored: key frames.
+        skipped: key frames that came too fast.
+        delay: seconds from a key frame to its scores, the last.
+        window: key frames, sightings and thumbnails of the last minute.
+    """
+
+    scored: int = 0
+    skipped: int = 0
+    delay: float = 0.0
+    window: Part = field(default_factory=lambda: Part(0.0))
+
+
+class LiveAnalyzer:
+    """Scores a stream with a bounded delay: what comes too fast is skipped and counted.
+
+    Three threads work: one decodes, one finds persons in the newest picture, and the caller's scores.
+
+    Args:
+        source: the stream.
+        detector: finds the persons.
+        scorer: says what they do.
+        sampling: when.
+    """
+
+    def __init__(self, source: LiveSource, detector: Detector, scorer: Scorer, sampling: Sampling) -> None:
+        self.state = LiveState()
+        self.size: tuple[int, int] | None = None
+        self._source, self._detector, self._scorer = source, detector, scorer
+        self._fps = scorer.cfg.AVA.FPS
+        self._key_step = max(1, round(sampling.every * self._fps))
+        self._look_step = max(1, round(self._fps / sampling.detections))
+        self._steps = scorer.clip_steps()
+        # Of a clip's frames only every second or so is needed, whatever the key frame.
+        self._phases = {int(step) % self._key_step for step in self._steps}
+        self._tracker = Tracker()
+        self._small: dict[int, np.ndarray] = {}
+        self._newest = self._looked = -1
+        self._begun = 0
+        self._changed = threading.Condition()
+        self._pictures: queue.Queue[tuple[int, np.ndarray]] = queue.Queue(1)
+        self._error: BaseException | None = None
+
+    def run(self, tell: Callable[[KeyFrame, np.ndarray], None], is_stopped: Callable[[], bool]) -> None:
+        """Score until told to stop.
+
+        Args:
+            tell: is given each key frame and its picture, in the clips' size.
+            is_stopped: asked before each key frame, and while there is none.
+
+        Raises:
+            UserError: as the parts raise it.
+        """
+        for work in (self._decode, self._look):
+            threading.Thread(target=self._guarded, args=(work,), daemon=True).start()
+        try:
+            self._score_all(tell, is_stopped)
+        finally:
+            self._source.close()
+
+    def _score_all(self, tell: Callable[[KeyFrame, np.ndarray], None], is_stopped: Callable[[], bool]) -> None:
+        key = 0
+        while not is_stopped():
+            with self._changed:
+                if self._error is None and not self._is_ready(key):
+                    self._changed.wait(timeout=0.2)
+                if self._error is not None:
+                    raise self._error
+                ready, newest = self._is_ready(key), self._newest
+                if ready and self._is_broken(key):
+                    key = self._after(self._begun - int(self._steps[0]))
+                    continue
+            if not ready:
+                continue
+            late = (newest - int(self._steps[-1]) - key) / self._fps
+            if late > _MOST_LATE:
+                steps = int((late - _MOST_LATE) * self._fps) // self._key_step + 1
+                self.state.skipped += steps
+                key += steps * self._key_step
+                continue
+            self._score(key, tell)
+            key += self._key_step
+
+    def _guarded(self, work: Callable[[], None]) -> None:
+        """Run a thread's work; its error is raised by `run`."""
+        try:
+            work()
+        except BaseException as error:
+            with self._changed:
+                self._error = error
+                self._changed.notify_all()
+
+    def _after(self, slot: int) -> int:
+        """Return the first key frame from a frame on."""
+        return -(-slot // self._key_step) * self._key_step
+
+    def _is_ready(self, key: int) -> bool:
+        """Whether the clip of a key frame is complete, and persons were looked for behind it."""
+        return self._newest >= key + int(self._steps[-1]) and (
+            self._looked >= key or self._newest > key + int(self._steps[-1]) + self._fps
+        )
+
+    def _is_broken(self, key: int) -> bool:
+        """Whether the clip reaches back over the beginning, or an interruption."""
+        return key + int(self._steps[0]) < self._begun
+
+    def _decode(self) -> None:
+        kept = int(self._steps[-1] - self._steps[0]) + round(_SPARE * self._fps)
+        for entry in self._source.frames():
+            self._take(entry, kept)
+
+    def _take(self, entry: LiveFrame, kept: int) -> None:
+        """Keep what clips need of a frame, and hand on the picture in which persons are looked for."""
+        slot, small = entry.slot, None
+        is_needed, is_looked_at = slot % self._key_step in self._phases, slot % self._look_step == 0
+        if is_needed:
+            small = self._scorer.small(entry.frame.image)
+        with self._changed:
+            if entry.is_first:
+                self._begun, self.size = slot, entry.frame.image.shape[:2]
+                self._small.clear()
+            if is_needed:
+                self._small[slot] = small
+            for old in [index for index in self._small if index < slot - kept]:
+                del self._small[old]
+            self._newest = slot
+            self._changed.notify_all()
+        if is_looked_at:
+            # The newest picture takes the place of one that still waits.
+            while True:
+                try:
+                    self._pictures.put_nowait((slot, entry.frame.image))
+                    break
+                except queue.Full:
+                    try:
+                        self._pictures.get_nowait()
+                    except queue.Empty:
+                        continue
+
+    def _look(self) -> None:
+        while True:
+            slot, image = self._pictures.get()
+            found = self._detector.detect(image, WEAK_SCORE)
+            with self._changed:
+                self._tracker.update(slot / self._fps, *found)
+                self._tracker.forget(slot / self._fps - WINDOW)
+                self._looked = slot
+                self._changed.notify_all()
+
+    def _score(self, key: int, tell: Callable[[KeyFrame, np.ndarray], None]) -> None:
+        second = key / self._fps
+        with self._changed:
+            persons = [
+                (track.number, *found)
+                for track in self._tracker.tracks
+                if self._tracker.is_certain(track) and (found := track.at(second)) is not None
+            ]
+            try:
+                images = [self._small[key + int(step)] for step in self._steps]
+            except KeyError:
+                self.state.skipped += 1
+                return
+            sightings = self._sightings(second)
+            size = self.size
+        part = self.state.window
+        frame = score_key_frame(self._scorer, second, persons, images, size, part)
+        first = second - WINDOW
+        part.start = max(0.0, first)
+        part.key_frames = [old for old in part.key_frames if old.time >= first]
+        part.sightings = sightings
+        shown = {int(track) for old in part.key_frames for track in old.tracks}
+        part.thumbnails = {track: image for track, image in part.thumbnails.items() if track in shown}
+        self.state.scored += 1
+        self.state.delay = (self._newest - key) / self._fps
+        tell(frame, images[len(images) // 2])
+
+    def _sightings(self, until: float) -> np.ndarray:
+        rows = [
+            (second, track.number, *box, score)
+            for track in self._tracker.tracks
+            if self._tracker.is_certain(track)
+            for second, box, score in zip(track.times, track.boxes, track.scores, strict=True)
+            if second <= until + MAX_GAP
+        ]
+        return np.array(sorted(rows, key=lambda row: row[:2]), np.float64).reshape(-1, 7)
+
+
+def live_result(name: str, analyzer: LiveAnalyzer, rules: Rules) -> VideoResult:
+    """Return the last minute as a result."""
+    part = analyzer.state.window
+    height, width = analyzer.size
+    end = part.key_frames[-1].time if part.key_frames else 0.0
+    actions = find_actions(part.key_frames, rules)
+    return VideoResult(name, name, part, actions, part.start, max(end, part.start + 1), width, height)
+
+
+def live_message(name: str, analyzer: LiveAnalyzer, rules: Rules, picture: np.ndarray, losses: int) -> dict:
+    """Return what the page is told: picture, persons and actions of the last minute, and how it goes."""
+    state = analyzer.state
+    note = f"{state.delay:.1f} s behind; {state.skipped} of {state.scored + state.skipped} key frames skipped"
+    if losses:
+        note += f"; lost {losses} times"
+    jpeg = cv2.imencode(".jpg", picture, [cv2.IMWRITE_JPEG_QUALITY, 80])[1].tobytes()
+    return {
+        "picture": f"data:image/jpeg;base64,{base64.b64encode(jpeg).decode()}",
+        "video": video_data(live_result(name, analyzer, rules)),
+        "note": note,
+    }

@@ -1,0 +1,125 @@
+"""Frames of a camera or a stream as they come, through interruptions."""
+
+import re
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from src.datasets.video import VideoDecoder, VideoFrame, at_rate
+from src.utils.errors import UserError
+
+# A stream that gives nothing for so long is lost, in seconds; trying again waits longer each time.
+_SILENCE = 10.0
+_FIRST_PAUSE, _LONGEST_PAUSE = 1.0, 30.0
+_CAMERAS = {"linux": ("v4l2", "/dev/video{}"), "darwin": ("avfoundation", "{}"), "win32": ("dshow", "video={}")}
+_OPTIONS = {
+    "rtsp": {"rtsp_transport": "tcp"},
+    # A reader that is too slow loses packets, and goes on.
+    "udp": {"overrun_nonfatal": "1", "fifo_size": "100000"},
+}
+
+
+@dataclass
+class LiveFrame:
+    """A frame of a stream.
+
+    Attributes:
+        slot: its number at the rate asked for, from when the stream was first opened; interruptions count.
+        frame: what is shown; the same object as before where it is repeated.
+        is_first: the first behind an interruption.
+    """
+
+    slot: int
+    frame: VideoFrame
+    is_first: bool
+
+
+def is_live(video: str) -> bool:
+    """Whether this names a camera or a stream, not a file."""
+    return bool(re.fullmatch(r"\d+|[a-z][a-z0-9+]+://.*", video, re.IGNORECASE)) and not Path(video).exists()
+
+
+class LiveSource:
+    """A camera or a stream.
+
+    Attributes:
+        losses: how often it was lost so far.
+
+    Args:
+        video: a number, or a URL.
+        fps: frames a second that are wanted.
+
+    Raises:
+        UserError: it cannot be opened.
+    """
+
+    def __init__(self, video: str, fps: int) -> None:
+        self._video, self._fps = video, fps
+        self.losses = 0
+        self._decoder = self._open()
+        self._started = time.monotonic()
+        self._closed = threading.Event()
+
+    def close(self) -> None:
+        """End `frames`, which may run in another thread, at its next frame."""
+        self._closed.set()
+
+    @property
+    def name(self) -> str:
+        """A name for files and people; user names and passwords of a URL are left out."""
+        if self._video.isdigit():
+            return f"camera_{self._video}"
+        bare = re.sub(r"^[a-z0-9+]+://([^/@]*@)?", "", self._video, flags=re.IGNORECASE).partition("?")[0]
+        return re.sub(r"[^\w.-]+", "_", bare).strip("_") or "stream"
+
+    def _open(self) -> VideoDecoder:
+        if self._video.isdigit():
+            container_format, place = _CAMERAS.get(sys.platform, _CAMERAS["linux"])
+            return VideoDecoder(
+                place.format(self._video), container_format=container_format, threads=1, timeout=_SILENCE
+            )
+        options = _OPTIONS.get(self._video.partition(":")[0].lower())
+        decoder = VideoDecoder(self._video, options=options, timeout=_SILENCE)
+        if decoder.duration is not None:
+            decoder.close()
+            raise UserError(
+                f"{self._video}: is a file of {decoder.duration:.0f} seconds, and no stream; fetch it first"
+            )
+        return decoder
+
+    def frames(self) -> Iterator[LiveFrame]:
+        """Yield frames at the rate asked for, until `close`."""
+        pause = _FIRST_PAUSE
+        while not self._closed.is_set():
+            begun = round((time.monotonic() - self._started) * self._fps)
+            came = False
+            for frame in self._connected(begun):
+                came = True
+                yield frame
+                if self._closed.is_set():
+                    break
+            self._decoder.close()
+            pause = _FIRST_PAUSE if came else min(2 * pause, _LONGEST_PAUSE)
+            if not self._closed.is_set():
+                self.losses += 1
+                self._reopen(pause)
+
+    def _reopen(self, pause: float) -> None:
+        """Open the stream once it is there again."""
+        while True:
+            print(f"the stream is lost; trying again in {pause:g} s", file=sys.stderr, flush=True)
+            if self._closed.wait(pause):
+                return
+            try:
+                self._decoder = self._open()
+                return
+            except UserError:
+                pause = min(2 * pause, _LONGEST_PAUSE)
+
+    def _connected(self, begun: int) -> Iterator[LiveFrame]:
+        """Yield what one connection gives; its first frame has number `begun`."""
+        for slot, frame in at_rate(self._decoder, self._fps):
+            yield LiveFrame(begun + slot, frame, slot == 0)

@@ -1,0 +1,190 @@
+"""A stream from this machine: scored as it comes, lost and found again, shown on a page."""
+
+import functools
+import http.server
+import json
+import re
+import subprocess
+import threading
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import imageio_ffmpeg
+import numpy as np
+import pytest
+
+from src.predict import live_source
+from src.predict.live import LiveAnalyzer
+from src.predict.live_page import LivePage
+from src.predict.live_run import predict_live
+from src.predict.live_source import LiveSource, is_live
+from src.predict.options import Options
+from src.predict.parts import Sampling
+from src.predict.tracker import Tracker
+from src.utils.errors import UserError
+
+
+@contextmanager
+def served(video: Path, url: str, *output: str) -> Iterator[subprocess.Popen]:
+    """Send a video again and again at the speed at which it plays."""
+    command = [imageio_ffmpeg.get_ffmpeg_exe(), "-v", "error", "-re", "-stream_loop", "-1", "-i", str(video)]
+    command += ["-c:v", "libx264", "-preset", "ultrafast", "-g", "5", "-f", "mpegts", *output, url]
+    with subprocess.Popen(command, stderr=subprocess.DEVNULL) as process:
+        try:
+            yield process
+        finally:
+            process.kill()
+
+
+def opened(url: str) -> LiveSource:
+    """Open a stream whose server may just be starting."""
+    end = time.monotonic() + 30
+    while True:
+        try:
+            return LiveSource(url, 15)
+        except UserError:
+            assert time.monotonic() < end, "the stream never came"
+            time.sleep(0.2)
+
+
+@pytest.mark.parametrize(
+    ("video", "expected"),
+    [
+        ("0", True),
+        ("rtsp://user:pw@host/door", True),
+        ("udp://127.0.0.1:5000", True),
+        ("clip.mp4", False),
+        ("a/b", False),
+    ],
+)
+def test_cameras_and_urls_are_live(video: str, expected: bool) -> None:
+    assert is_live(video) is expected
+
+
+def test_a_lost_stream_is_opened_again(held_out: Path, free_port: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(live_source, "_FIRST_PAUSE", 0.2)
+    url = f"http://127.0.0.1:{free_port}/door"
+    with served(held_out, url, "-listen", "1"):
+        source = opened(url)
+        frames = source.frames()
+        first = [next(frames) for _ in range(20)]
+    with served(held_out, url, "-listen", "1"):
+        again = next(frame for frame in frames if frame.is_first)
+        after = [next(frames) for _ in range(5)]
+    source.close()
+    assert [frame.slot for frame in first] == list(range(20))
+    assert source.losses == 1
+    assert again.slot > first[-1].slot
+    assert [frame.slot for frame in after] == list(range(again.slot + 1, again.slot + 6))
+    assert source.name == f"127.0.0.1_{free_port}_door"
+
+
+def test_a_file_at_a_url_is_no_stream(held_out: Path, free_port: int) -> None:
+    handler = functools.partial(http.server.SimpleHTTPRequestHandler, directory=held_out.parent)
+    with http.server.ThreadingHTTPServer(("127.0.0.1", free_port), handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        with pytest.raises(UserError, match="is a file of 24 seconds, and no stream; fetch it"):
+            LiveSource(f"http://127.0.0.1:{free_port}/{held_out.name}", 15)
+        server.shutdown()
+
+
+class SlowScorer:
+    """Takes longer than there is time."""
+
+    def __init__(self, cfg: object, seconds: float) -> None:
+        self.cfg, self._seconds, self.name = cfg, seconds, "slow"
+
+    def clip_steps(self) -> np.ndarray:
+        return np.arange(4) - 2
+
+    def small(self, image: np.ndarray) -> np.ndarray:
+        return image[::4, ::4]
+
+    def score(self, images: list, boxes: np.ndarray, _: tuple) -> np.ndarray:
+        time.sleep(self._seconds)
+        return np.full((len(boxes), self.cfg.MODEL.NUM_CLASSES), 0.5, np.float32)
+
+
+class OnePerson:
+    """Finds one person, always there."""
+
+    def detect(self, image: np.ndarray, score: float = 0.4) -> tuple[np.ndarray, np.ndarray]:
+        return np.array([[0.2, 0.2, 0.6, 0.9]]), np.array([0.9])
+
+
+@pytest.mark.parametrize(("seconds", "skips"), [(0.0, False), (0.5, True)])
+def test_what_comes_too_fast_is_skipped_and_counted(
+    configure: Callable, held_out: Path, free_port: int, seconds: float, skips: bool
+) -> None:
+    url = f"udp://127.0.0.1:{free_port}"
+    with served(held_out, url):
+        source = opened(url)
+        analyzer = LiveAnalyzer(source, OnePerson(), SlowScorer(configure(), seconds), Sampling(0.2, 5.0))
+        told = []
+        end = time.monotonic() + 5
+        analyzer.run(lambda frame, _: told.append((frame.time, analyzer.state.delay)), lambda: time.monotonic() > end)
+    state = analyzer.state
+    assert state.scored == len(told) > 3
+    assert (state.skipped > 0) is skips
+    times = np.array([moment for moment, _ in told])
+    assert (np.diff(times) > 0.19).all()
+    # As late as it may be, a clip, and one more score.
+    assert max(delay for _, delay in told) < 1.0 + 2 / 15 + seconds + 0.8
+
+
+def test_old_sightings_are_forgotten() -> None:
+    tracker = Tracker()
+    for second in range(100):
+        tracker.update(second / 5, np.array([[0.1, 0.1, 0.5, 0.9]]), np.array([0.9]))
+        tracker.forget(second / 5 - 2)
+    (track,) = tracker.tracks
+    assert len(track.times) <= 12
+    tracker.forget(100)
+    assert tracker.tracks == []
+
+
+def test_a_run_on_a_stream_ends_with_tables(
+    options: Callable[..., Options], held_out: Path, free_port: int, detector_file: Path, tiny_network: None
+) -> None:
+    url = f"udp://127.0.0.1:{free_port}"
+    run_options = options(boxes=None, detector=detector_file, end=6.0, every_part=2.0)
+    with served(held_out, url):
+        opened(url)
+        assert predict_live(run_options, url, None) == 0
+    document = json.loads((run_options.out / "actions.json").read_text())
+    (video,) = document["videos"]
+    assert [person["track"] for person in video["persons"]] == [0, 1]
+    seconds = {row.split(",")[1] for row in (run_options.out / "detections.csv").read_text().splitlines()}
+    assert len(seconds) >= 3
+    with pytest.raises(UserError, match="a stream comes but once"):
+        predict_live(run_options, url, None)
+
+
+def test_the_page_is_for_this_machine_or_for_whoever_has_the_token() -> None:
+    page = LivePage("127.0.0.1", 0, "<p>page")
+    try:
+        page.publish({"note": "news"})
+        assert urllib.request.urlopen(page.url).read() == b"<p>page"
+        with urllib.request.urlopen(page.url + "events") as events:
+            assert events.readline() == b'data: {"note":"news"}\n'
+        foreign = urllib.request.Request(page.url, headers={"Host": "evil.example"})
+        with pytest.raises(urllib.error.HTTPError, match="403"):
+            urllib.request.urlopen(foreign)
+        port = int(re.search(r":(\d+)/", page.url)[1])
+        with pytest.raises(UserError, match=rf"--live-port {port}: cannot listen on 127.0.0.1"):
+            LivePage("127.0.0.1", port, "")
+    finally:
+        page.close()
+    page = LivePage("0.0.0.0", 0, "<p>page")
+    try:
+        assert re.fullmatch(r"http://0\.0\.0\.0:\d+/\?token=[\w-]{22}", page.url)
+        assert urllib.request.urlopen(page.url).read() == b"<p>page"
+        for path in ("", "events", "?token=wrong"):
+            with pytest.raises(urllib.error.HTTPError, match="403"):
+                urllib.request.urlopen(page.url.partition("?")[0] + path)
+    finally:
+        page.close()

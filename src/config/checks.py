@@ -77,6 +77,7 @@ _NOT_NEGATIVE = (
     "AVA.VALID_SECONDS",
     "SOLVER.LRS",
     "SOLVER.COSINE_END_LR",
+    "SOLVER.HEAD_LR_FACTOR",
     "SOLVER.MOMENTUM",
     "SOLVER.WEIGHT_DECAY",
     "SOLVER.WARMUP_EPOCHS",
@@ -129,6 +130,11 @@ def check_values(cfg: CfgNode) -> None:
             raise UserError(f"{first} and {second} exclude each other: {why}")
     _check_data(cfg)
     _check_network(cfg)
+    if cfg.SOLVER.COSINE_AFTER_WARMUP and cfg.SOLVER.WARMUP_EPOCHS >= cfg.SOLVER.MAX_EPOCH:
+        raise UserError(
+            f"SOLVER.WARMUP_EPOCHS is {cfg.SOLVER.WARMUP_EPOCHS:g}, expected less than SOLVER.MAX_EPOCH "
+            f"{cfg.SOLVER.MAX_EPOCH}: SOLVER.COSINE_AFTER_WARMUP leaves the rest to the cosine"
+        )
     steps, factors = cfg.SOLVER.STEPS, cfg.SOLVER.LRS
     if len(steps) != len(factors) or not steps or steps[0] != 0 or sorted(steps) != steps:
         raise UserError(f"SOLVER.STEPS {steps} must start at 0, rise, and be as many as SOLVER.LRS {factors}")

@@ -239,6 +239,10 @@ _C.SOLVER.LR_POLICY = "steps_with_relative_lrs"
 _C.SOLVER.STEPS = [0, 10, 15, 20]
 _C.SOLVER.LRS = [1.0, 0.1, 0.01, 0.001]
 _C.SOLVER.COSINE_END_LR = 0.0
+# The cosine starts where the warm-up ends; False: at epoch 0, the warm-up hiding its beginning.
+_C.SOLVER.COSINE_AFTER_WARMUP = False
+# Learning rate of the head, as a multiple of the others'.
+_C.SOLVER.HEAD_LR_FACTOR = 1.0
 _C.SOLVER.MAX_EPOCH = 20
 _C.SOLVER.MOMENTUM = 0.9
 _C.SOLVER.NESTEROV = False

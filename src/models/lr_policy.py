@@ -13,9 +13,14 @@ def steps_with_relative_lrs(cfg: CfgNode, epoch: float) -> float:
 
 
 def cosine(cfg: CfgNode, epoch: float) -> float:
-    """Return half a cosine from BASE_LR at epoch 0 to COSINE_END_LR at MAX_EPOCH."""
+    """Return half a cosine from BASE_LR to COSINE_END_LR at MAX_EPOCH.
+
+    It starts at epoch 0, and with COSINE_AFTER_WARMUP where the warm-up ends.
+    """
+    start = cfg.SOLVER.WARMUP_EPOCHS if cfg.SOLVER.COSINE_AFTER_WARMUP else 0.0
     end = cfg.SOLVER.COSINE_END_LR
-    return end + (cfg.SOLVER.BASE_LR - end) * (math.cos(math.pi * epoch / cfg.SOLVER.MAX_EPOCH) + 1.0) / 2.0
+    progress = (epoch - start) / (cfg.SOLVER.MAX_EPOCH - start)
+    return end + (cfg.SOLVER.BASE_LR - end) * (math.cos(math.pi * progress) + 1.0) / 2.0
 
 
 _POLICIES: dict[str, Callable[[CfgNode, float], float]] = {

@@ -6,6 +6,8 @@ import mindspore as ms
 from fvcore.common.config import CfgNode
 from mindspore import nn, ops
 
+from src.checkpoint.names import HEAD
+
 Gradients = tuple[ms.Tensor, ...]
 
 
@@ -46,17 +48,29 @@ class MomentumSGD(nn.Optimizer):
         rates: the learning rate of each step.
         momentum: weight of the old moment.
         nesterov: look ahead by the moment.
+        last: how many parameters at the end, in the order of the groups, have another learning rate.
+        factor: theirs, as a multiple of `rates`.
     """
 
-    def __init__(self, groups: list[dict], rates: list[float], momentum: float, nesterov: bool):
+    def __init__(
+        self,
+        groups: list[dict],
+        rates: list[float],
+        momentum: float,
+        nesterov: bool,
+        last: int = 0,
+        factor: float = 1.0,
+    ):
         super().__init__(rates, groups)
         self.momentum = ms.Parameter(ms.Tensor(momentum, ms.float32), name="momentum")
         self.moments = self.parameters.clone(prefix="moments", init="zeros")
         self.nesterov = nesterov
         # ApplyMomentum's use_nesterov does nothing on the CPU.
         self.operator = ops.SGD(nesterov=True) if nesterov else ops.ApplyMomentum()
-        if nesterov:
-            self.started = self.parameters.clone(prefix="started", init="zeros")
+        self.started = self.parameters.clone(prefix="started", init="zeros") if nesterov else None
+        # First, end, factor; from the last parameter on, whose gradient is there first.
+        border = len(self.parameters) - last
+        self.parts = [(border, len(self.parameters), factor)] * bool(last) + [(0, border, 1.0)]
 
     def construct(self, gradients: Gradients, taken: ms.Tensor | None = None) -> ms.Tensor:
         """Update the parameters and return nothing of use.
@@ -73,13 +87,15 @@ class MomentumSGD(nn.Optimizer):
             gradients = self.hyper_map(ops.partial(_zero_unless, taken), gradients)
             rate = ops.select(taken, rate, ops.zeros_like(rate))
             momentum = ops.select(taken, momentum, ops.ones_like(momentum))
-        # From the last parameter on, whose gradient is there first.
-        if self.nesterov:
-            update = ops.partial(_update_nesterov, self.operator, momentum, rate)
-            updated = self.hyper_map_reverse(update, gradients, self.parameters, self.moments, self.started)
-        else:
-            update = ops.partial(_update, self.operator, momentum, rate)
-            updated = self.hyper_map_reverse(update, gradients, self.parameters, self.moments)
+        updated = ()
+        for first, end, factor in self.parts:
+            columns = (gradients[first:end], self.parameters[first:end], self.moments[first:end])
+            if self.nesterov:
+                update = ops.partial(_update_nesterov, self.operator, momentum, rate * factor)
+                updated += self.hyper_map_reverse(update, *columns, self.started[first:end])
+            else:
+                update = ops.partial(_update, self.operator, momentum, rate * factor)
+                updated += self.hyper_map_reverse(update, *columns)
         return ops.depend(done, updated)
 
 
@@ -102,4 +118,7 @@ def build_optimizer(cfg: CfgNode, network: nn.Cell, learning_rates: Sequence[flo
         {"params": norm, "weight_decay": cfg.BN.WEIGHT_DECAY},
         {"order_params": parameters},
     ]
-    return MomentumSGD(groups, list(learning_rates), cfg.SOLVER.MOMENTUM, cfg.SOLVER.NESTEROV)
+    # The head comes last.
+    factor = cfg.SOLVER.HEAD_LR_FACTOR
+    last = sum(parameter.name.startswith(HEAD) for parameter in parameters) if factor != 1.0 else 0
+    return MomentumSGD(groups, list(learning_rates), cfg.SOLVER.MOMENTUM, cfg.SOLVER.NESTEROV, last, factor)

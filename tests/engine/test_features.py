@@ -101,6 +101,18 @@ def test_the_first_update_follows_pytorchs_rule(gradients, nesterov):
     assert_close(updated, {name: factor * gradient for name, gradient in gradients.items()})
 
 
+@pytest.mark.parametrize("nesterov", [False, True])
+def test_the_head_may_have_a_learning_rate_of_its_own(gradients, nesterov):
+    updated, _ = update_of(config("SOLVER.HEAD_LR_FACTOR", 0.25, "SOLVER.NESTEROV", nesterov), gradients)
+    rate = -RATE * (1.9 if nesterov else 1.0)
+    factors = {name: 0.25 if name.startswith("head.") else 1.0 for name in gradients}
+    assert sorted(name for name, factor in factors.items() if factor < 1) == [
+        "head.projection.bias",
+        "head.projection.weight",
+    ]
+    assert_close(updated, {name: rate * factors[name] * gradient for name, gradient in gradients.items()})
+
+
 def test_clipping_by_norm_shortens_all_gradients_together(gradients):
     norm = float(np.sqrt(sum((gradient.astype(np.float64) ** 2).sum() for gradient in gradients.values())))
     updated, _ = update_of(config("SOLVER.CLIP_GRAD_L2NORM", norm / 4), gradients)
@@ -205,3 +217,13 @@ def test_accumulation_clipping_averages_and_mixed_precision_together(depth):
         averaged = arrays_of(network)
     name = "s5.pathway0_res2.branch2.c.weight"
     assert np.abs(after[name] - before[name]).max() > np.abs(averaged[name] - before[name]).max() > 0
+
+
+def test_a_step_in_mixed_precision_trains_the_actor_relation():
+    cfg = config("MODEL.HEAD_ACRN", 16, "MODEL.HEAD_TEMPORAL_POOL", "max", "TRAIN.AMP_LEVEL", "O2")
+    network = network_of(cfg)
+    step, before = step_of(cfg, network), arrays_of(network)
+    assert float(step(*batch_of(0))) == pytest.approx(np.log(2), abs=0.05)
+    after = arrays_of(network)
+    changed = {name for name, array in after.items() if (array != before[name]).any()}
+    assert {name for name in after if name.startswith("head.")} <= changed

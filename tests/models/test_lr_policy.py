@@ -8,6 +8,7 @@ import pytest
 
 from src.config.custom_config import load_config
 from src.models.lr_policy import batch_scale, learning_rate, learning_rates
+from src.utils.errors import UserError
 
 REFERENCE = json.loads((Path(__file__).parent / "learning_rate.json").read_text())
 RECIPE = Path(__file__).parents[2] / "configs/AVA/SLOWFAST_32x2_R50_SHORT.yaml"
@@ -45,3 +46,18 @@ def test_the_rate_follows_the_clips_of_a_step():
 def test_every_step_has_a_rate():
     cfg = load_config(None, ["SOLVER.MAX_EPOCH", "2", "SOLVER.WARMUP_EPOCHS", "1", "SOLVER.BASE_LR", "1"])
     assert learning_rates(cfg, 2, world_size=1) == pytest.approx([0.000125, 0.5000625, 1.0, 1.0])
+
+
+def test_the_cosine_may_start_where_the_warm_up_ends():
+    # mmaction2's ten epochs: a tenth of the rate, in a line to it within two, then half a cosine over eight.
+    cfg = recipe(
+        *("SOLVER.BASE_LR", 0.075, "SOLVER.WARMUP_START_LR", 0.0075, "SOLVER.WARMUP_EPOCHS", 2),
+        *("SOLVER.MAX_EPOCH", 10, "SOLVER.LR_POLICY", "cosine", "SOLVER.COSINE_AFTER_WARMUP", True),
+    )
+    rates = [learning_rate(cfg, epoch) for epoch in (0, 1, 2, 4, 6, 8, 10)]
+    half = 0.5**0.5
+    assert rates == pytest.approx(
+        [0.0075, 0.04125, 0.075, 0.0375 * (1 + half), 0.0375, 0.0375 * (1 - half), 0.0], abs=1e-12
+    )
+    with pytest.raises(UserError, match=r"SOLVER\.WARMUP_EPOCHS is 20, expected less than SOLVER\.MAX_EPOCH 20"):
+        recipe("SOLVER.COSINE_AFTER_WARMUP", True, "SOLVER.WARMUP_EPOCHS", 20)

@@ -28,8 +28,9 @@ def main() -> int:
     from src.checkpoint.mindspore_format import load_checkpoint
     from src.datasets.build import build_test_loader
     from src.datasets.kinds import build_dataset
+    from src.datasets.views import MultiScaleDataset
     from src.engine.checkpointer import averaged_weights
-    from src.engine.evaluation import evaluate, write_result
+    from src.engine.evaluation import evaluate, write_person_result, write_result
     from src.engine.mixed_precision import to_mixed_precision
     from src.engine.output_folder import make_output_folder
     from src.evaluation.build import build_evaluator, read_class_names
@@ -37,19 +38,25 @@ def main() -> int:
 
     group = init_process_group()
     log_on_main_only(group)
-    output, path = Path(cfg.OUTPUT_DIR), cfg.TEST.CHECKPOINT_FILE_PATH
+    output, level = Path(cfg.OUTPUT_DIR), cfg.TEST.AMP_LEVEL
     make_output_folder(output, group)
-    arrays = load_checkpoint(path)
-    check_class_names(class_names(arrays), read_class_names(cfg), path, cfg.AVA.LABEL_MAP_FILE)
+    checkpoints = []
+    for path in [cfg.TEST.CHECKPOINT_FILE_PATH, *cfg.TEST.ENSEMBLE_FILE_PATHS]:
+        arrays = load_checkpoint(path)
+        check_class_names(class_names(arrays), read_class_names(cfg), path, cfg.AVA.LABEL_MAP_FILE)
+        checkpoints.append(averaged_weights(arrays, path) if cfg.TEST.USE_EMA else arrays)
     dataset = build_dataset(cfg, "test")
     evaluator = build_evaluator(cfg, dataset.frames.names, dataset.second_stride)
-    level = cfg.TEST.AMP_LEVEL
-    network = to_mixed_precision(build_model(cfg, device_layers(cfg, level)), level, target)
-    load_into(network, averaged_weights(arrays, path) if cfg.TEST.USE_EMA else arrays)
-    loader = build_test_loader(dataset, group.rank, group.size)
-    result = evaluate(network, loader, evaluator, group, "evaluate test")
+    networks = [to_mixed_precision(build_model(cfg, device_layers(cfg, level)), level, target) for _ in checkpoints]
+    for network, arrays in zip(networks, checkpoints, strict=True):
+        load_into(network, arrays)
+    scaled = MultiScaleDataset(dataset, cfg.TEST.SCALES) if cfg.TEST.SCALES else dataset
+    loader = build_test_loader(scaled, group.rank, group.size)
+    result = evaluate(networks, loader, evaluator, group, "evaluate test", mirrored=cfg.TEST.FLIP)
     if result is not None:
         write_result(output, "test", evaluator, result, logging.INFO)
+        if cfg.TEST.PERSON_SCORE:
+            write_person_result(output, "test", evaluator, result, dataset.box_lists()[1])
     return 0
 
 

@@ -29,6 +29,7 @@ _POSITIVE = (
     "TRAIN.LOSS_SCALE",
     "TRAIN.ACCUMULATE_STEPS",
     "TEST.BATCH_SIZE",
+    "TEST.SCALES",
     "LOG_PERIOD",
     "MODEL.NUM_CLASSES",
     "LOSS.FOCAL_ALPHA",
@@ -97,6 +98,8 @@ _RANGES: tuple[tuple[tuple[str, ...], Callable[[float], bool], str], ...] = (
 # Keys that exclude each other, and why.
 _EXCLUSIVE = (
     ("MODEL.HEAD_CONTEXT", "MODEL.HEAD_ACRN", "the relation sees the whole frame already"),
+    ("TEST.SCALES", "DATA.TEST_SCALE_HEIGHT", "several sizes keep the aspect ratio"),
+    ("TEST.FLIP", "AVA.TEST_FORCE_FLIP", "clips are mirrored beside themselves, or instead"),
     ("SOLVER.CLIP_GRAD_VAL", "SOLVER.CLIP_GRAD_L2NORM", "gradients are clipped in one way"),
     ("BN.USE_PRECISE_STATS", "BN.FREEZE_STATISTICS", "frozen statistics stay as they are"),
     ("BN.USE_PRECISE_STATS", "TRAIN.EMA_DECAY", "validation scores averaged weights with averaged statistics"),

@@ -57,6 +57,15 @@ _C.TEST = CfgNode()
 _C.TEST.BATCH_SIZE = 8
 # The MindSpore checkpoint that eval.py and export.py load.
 _C.TEST.CHECKPOINT_FILE_PATH = ""
+# Further checkpoints of the same recipe, whose probabilities eval.py averages with those of the first.
+_C.TEST.ENSEMBLE_FILE_PATHS = []
+# Short sides (pixels) at which eval.py scores each clip, as [224, 256, 320]; probabilities are averaged. []: at
+# DATA.TEST_CROP_SIZE.
+_C.TEST.SCALES = []
+# eval.py averages over each clip and its mirror image.
+_C.TEST.FLIP = False
+# eval.py also scores with each probability multiplied by the score of the person's box in AVA.TEST_PREDICT_BOX_LISTS.
+_C.TEST.PERSON_SCORE = False
 # eval.py scores the averages that a training with TRAIN.EMA_DECAY left in its checkpoint beside the weights.
 _C.TEST.USE_EMA = False
 # What eval.py computes in, see TRAIN.AMP_LEVEL. (Validation between epochs computes as training does.)

@@ -10,6 +10,8 @@ _OPEN_LISTS = {
     "AVA.TRAIN_GT_BOX_LISTS": str,
     "AVA.TRAIN_PREDICT_BOX_LISTS": str,
     "AVA.TEST_PREDICT_BOX_LISTS": str,
+    "TEST.ENSEMBLE_FILE_PATHS": str,
+    "TEST.SCALES": int,
     "SOLVER.STEPS": float,
     "SOLVER.LRS": float,
     "NONLOCAL.LOCATION": int,

@@ -26,7 +26,8 @@ class _ClipMemory:
     """Arrays whose memory is used again once nobody refers to them: touching fresh pages takes as long as scaling."""
 
     def __init__(self) -> None:
-        self._free: deque[bytearray] = deque(maxlen=4)
+        # Clips of both pathways at four sizes.
+        self._free: deque[bytearray] = deque(maxlen=8)
 
     def array(self, shape: tuple[int, ...]) -> np.ndarray:
         """Return a float32 array that holds anything."""
@@ -54,6 +55,7 @@ class AvaDataset:
         key_frames: tables of key frames, boxes and labels.
         second_stride: key frames are those whose second is divisible by it.
         max_boxes: the largest number of boxes in a key frame; every sample is padded to it.
+        columns: names of a sample's arrays.
 
     Args:
         cfg: the configuration.
@@ -63,6 +65,8 @@ class AvaDataset:
     Raises:
         UserError: lists, boxes or folders that do not fit together; see `FrameList`, `load_key_frames` and `sources`.
     """
+
+    columns = ("slow", "fast", "boxes", "labels", "mask", "boxes_norm", "key")
 
     def __init__(self, cfg: CfgNode, split: str) -> None:
         if split not in ("train", "val", "test"):
@@ -106,12 +110,13 @@ class AvaDataset:
         count = self.frames.count(int(self.key_frames.video[index]))
         return np.clip(self._first_frame(self.key_frames.second[index]) + self._steps(), 0, count - 1)
 
-    def sample(self, index: int, epoch: int = 0) -> dict[str, np.ndarray]:
+    def sample(self, index: int, epoch: int = 0, clip_size: tuple[int, int] | None = None) -> dict[str, np.ndarray]:
         """Return one clip with its boxes; random choices depend on RNG_SEED, epoch and index alone.
 
         Args:
             index: of the key frame.
             epoch: counted from 0.
+            clip_size: height and width, in testing, with the frames' aspect ratio; None: those of the configuration.
 
         Returns:
             slow: float32 (3, NUM_FRAMES // ALPHA, height, width).
@@ -130,7 +135,7 @@ class AvaDataset:
         boxes_norm = self.key_frames.boxes(index)
         size = images[0].shape[:2]
         boxes = transform.boxes_to_pixels(boxes_norm, size)
-        clip_size = self._train_size() if self._train else self.test_size(size)
+        clip_size = clip_size or (self._train_size() if self._train else self.test_size(size))
         result = self._blank(clip_size)
         fast = result["fast"]
         if self._train:

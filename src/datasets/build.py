@@ -11,11 +11,11 @@ import numpy as np
 from fvcore.common.config import CfgNode
 
 from src.datasets.ava_dataset import AvaDataset
+from src.datasets.views import MultiScaleDataset
 from src.utils.errors import UserError
 
 # What is ready ahead of the network, in batches; each is large.
 _PREFETCH = 2
-_COLUMNS = ("slow", "fast", "boxes", "labels", "mask", "boxes_norm", "key")
 _ERROR_BYTES = 1024
 _SHARED_MEMORY = "/dev/shm"
 # Of each worker: two in MindSpore's queue (its minimum), one being written, one being read.
@@ -23,22 +23,22 @@ _ROWS_IN_FLIGHT = 4
 
 
 class Loader:
-    """An iterable of batches: dicts of the arrays of `AvaDataset.sample`, each with a leading batch axis.
+    """An iterable of batches: dicts of the arrays of the dataset's samples, each with a leading batch axis.
 
     Each iteration starts its worker processes anew and ends them at its end; they prefetch while the network computes.
 
     Args:
         dataset: where samples come from.
-        sections: (sample indices, clip size) pairs, worked off in turn. Their samples count a multiple of
-            `batch_size`; -1 stands for padding.
+        sections: (sample indices, clip size) pairs, worked off in turn; sizes are what the dataset's `test_size` gives.
+            Their samples count a multiple of `batch_size`; -1 stands for padding.
         batch_size: samples in a batch.
         epoch: counted from 0, for the samples' random choices.
     """
 
     def __init__(
         self,
-        dataset: AvaDataset,
-        sections: list[tuple[np.ndarray, tuple[int, int]]],
+        dataset: AvaDataset | MultiScaleDataset,
+        sections: list[tuple[np.ndarray, tuple]],
         batch_size: int,
         epoch: int = 0,
     ) -> None:
@@ -65,7 +65,7 @@ class Loader:
         ds.config.set_prefetch_size(_PREFETCH)
         pipeline = ds.GeneratorDataset(
             self._source,
-            [*_COLUMNS, "error"],
+            [*self.dataset.columns, "error"],
             shuffle=False,
             num_parallel_workers=self._workers,
             python_multiprocessing=self._workers > 1,
@@ -96,7 +96,9 @@ class _Source:
     bury it in the text of a RuntimeError.
     """
 
-    def __init__(self, dataset: AvaDataset, sections: list[tuple[np.ndarray, tuple[int, int]]], epoch: int) -> None:
+    def __init__(
+        self, dataset: AvaDataset | MultiScaleDataset, sections: list[tuple[np.ndarray, tuple]], epoch: int
+    ) -> None:
         self._dataset, self._epoch = dataset, epoch
         self._indices = np.concatenate([indices for indices, _ in sections])
         self._sizes = [size for _, size in sections]
@@ -105,8 +107,7 @@ class _Source:
     @property
     def row_bytes(self) -> int:
         """Size of the largest row."""
-        largest = max(self._sizes, key=lambda size: size[0] * size[1])
-        return _ERROR_BYTES + self._dataset.sample_bytes(largest)
+        return _ERROR_BYTES + max(self._dataset.sample_bytes(size) for size in self._sizes)
 
     def __len__(self) -> int:
         return len(self._indices)
@@ -124,7 +125,7 @@ class _Source:
         if sample is None:
             sample = self._dataset.padding(size)
         padded = np.frombuffer(error.ljust(_ERROR_BYTES, b"\0"), np.uint8)
-        return (*(sample[name] for name in _COLUMNS), padded)
+        return (*(sample[name] for name in self._dataset.columns), padded)
 
 
 def _workers(cfg: CfgNode) -> int:
@@ -164,7 +165,7 @@ def build_train_loader(
     return Loader(dataset, [(mine, size)], batch, epoch)
 
 
-def build_test_loader(dataset: AvaDataset, rank: int = 0, world_size: int = 1) -> Loader:
+def build_test_loader(dataset: AvaDataset | MultiScaleDataset, rank: int = 0, world_size: int = 1) -> Loader:
     """Return the test batches of one device, each of one shape.
 
     Key frames are grouped by the size of their clip, and a group's last batch is filled up with padding (mask zero, key

@@ -3,43 +3,49 @@
 import io
 import logging
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 import mindspore as ms
 import numpy as np
 from mindspore import nn
 
-from src.ava.box_csv import write_boxes
+from src.ava.box_csv import read_detections, write_boxes
+from src.datasets.views import views
 from src.evaluation.ava_metric import AvaEvaluator, AvaResult
+from src.evaluation.person_score import times_person_scores
 from src.utils.distributed import ProcessGroup
 from src.utils.logging import get_logger, log_json_stats, progress
 
 
 def evaluate(
-    network: nn.Cell,
+    network: nn.Cell | Sequence[nn.Cell],
     loader: Iterable[dict[str, np.ndarray]],
     evaluator: AvaEvaluator,
     group: ProcessGroup | None = None,
     description: str = "evaluate",
+    mirrored: bool = False,
 ) -> AvaResult | None:
     """Score every box of a loader's batches and compute the metric.
 
     Args:
-        network: a `SlowFast` that gives probabilities.
+        network: a `SlowFast` that gives probabilities; several of them: their probabilities are averaged.
         loader: batches of this process's share of the key frames, as `build_test_loader` gives them; it has a length.
         evaluator: takes the scores; what it holds already is dropped. Afterwards that of rank 0 holds all detections.
         group: the processes that share the key frames.
         description: what a progress bar says.
+        mirrored: average over clips and their mirror images. Over several sizes is averaged where batches hold them.
 
     Returns:
         The result, on the process of rank 0; None on others.
     """
     group = group or ProcessGroup()
     evaluator.reset()
-    network.set_train(False)
+    networks = [network] if isinstance(network, nn.Cell) else list(network)
+    for each in networks:
+        each.set_train(False)
     for batch in progress(loader, len(loader), description):
-        scores = network(*(ms.Tensor(batch[name]) for name in ("slow", "fast", "boxes"))).asnumpy()
+        scores = _mean_scores(networks, batch, mirrored)
         real = batch["mask"] > 0
         keys = np.broadcast_to(batch["key"][:, None], (*real.shape, 2))
         evaluator.process(scores[real], batch["boxes_norm"][real], keys[real])
@@ -50,6 +56,15 @@ def evaluate(
     result = evaluator.evaluate()
     get_logger().debug("AVA eval done in %.2f seconds.", time.monotonic() - start)
     return result
+
+
+def _mean_scores(networks: Sequence[nn.Cell], batch: Mapping[str, np.ndarray], mirrored: bool) -> np.ndarray:
+    """Return what all networks give for all views of a batch, on the average: float32 (batch, boxes, classes)."""
+    scores = []
+    for arrays in views(batch, mirrored):
+        view = [ms.Tensor(array) for array in arrays]
+        scores += [network(*view).asnumpy() for network in networks]
+    return scores[0] if len(scores) == 1 else np.mean(scores, axis=0, dtype=np.float64).astype(np.float32)
 
 
 def write_result(
@@ -68,6 +83,25 @@ def write_result(
     write_boxes(folder / f"groundtruth_{mode}.csv", evaluator.ground_truth)
     get_logger().log(table_level, result.format_table())
     log_json_stats(map=result.map, mode=mode)
+
+
+def write_person_result(
+    folder: Path, mode: str, evaluator: AvaEvaluator, plain: AvaResult, person_lists: Sequence[Path]
+) -> None:
+    """Write detections_MODE_person.csv, scores times those of the persons' boxes, and log its mAP beside the plain one.
+
+    Args:
+        folder: of the run.
+        mode: `val` or `test`.
+        evaluator: holds the detections.
+        plain: its result.
+        person_lists: the files of detected persons that the boxes are from.
+    """
+    detections = times_person_scores(evaluator.detections(), [read_detections(path) for path in person_lists])
+    write_boxes(folder / f"detections_{mode}_person.csv", detections)
+    result = evaluator.evaluate(detections)
+    get_logger().info("mAP %.6f with scores times the person's, %.6f without", result.map, plain.map)
+    log_json_stats(map_person=result.map, mode=mode)
 
 
 def _merge(evaluator: AvaEvaluator, group: ProcessGroup) -> None:

@@ -260,11 +260,11 @@ class AvaEvaluator:
             row_score=state["scores"][order].ravel(),
         )
 
-    def evaluate(self) -> AvaResult:
-        """Compute the metric of everything gathered so far."""
+    def evaluate(self, detections: BoxTable | None = None) -> AvaResult:
+        """Compute the metric of everything gathered so far, or of detections that were made of it."""
         return evaluate_boxes(
             self.ground_truth,
-            self.detections(),
+            self.detections() if detections is None else detections,
             self._label_map,
             iou_thresholds=self._iou_thresholds,
             order=self._order,

@@ -17,6 +17,7 @@ _CHOICES = {
     "DATA.SOURCE": ("frames", "video"),
     "DETECTION.ROI_END_MODE": (0, 1),
     "SOLVER.LR_POLICY": ("steps_with_relative_lrs", "cosine"),
+    "TRAIN.SAMPLING": ("uniform", "repeat", "balanced"),
     "TRAIN.AMP_LEVEL": ("O0", "O2", "O3", "bf16"),
     "TEST.AMP_LEVEL": ("O0", "O2", "O3", "bf16"),
     "EXPORT.FORMAT": ("MINDIR", "MINDIR_V1", "ONNX", "AIR"),
@@ -61,6 +62,8 @@ _POSITIVE = (
 _NOT_NEGATIVE = (
     "RNG_SEED",
     "TRAIN.EVAL_PERIOD",
+    "TRAIN.REPEAT_THRESHOLD",
+    "TRAIN.MIXUP_ALPHA",
     "TRAIN.CHECKPOINT_STEPS",
     "TRAIN.KEEP_CHECKPOINTS",
     "TRAIN.LOSS_SCALE_WINDOW",

@@ -23,6 +23,12 @@ _C.LOG_PERIOD = 10
 _C.TRAIN = CfgNode()
 # Clips in a step on each device.
 _C.TRAIN.BATCH_SIZE = 8
+# Which key frames an epoch has. uniform: each once. repeat: those with classes in less than a share REPEAT_THRESHOLD of
+# the key frames sqrt(REPEAT_THRESHOLD / share) times (LVIS's repeat factors). balanced: as many, all classes alike.
+_C.TRAIN.SAMPLING = "uniform"
+_C.TRAIN.REPEAT_THRESHOLD = 0.01
+# Mix each clip with another of its batch, by a share from Beta(alpha, alpha); 0: do not.
+_C.TRAIN.MIXUP_ALPHA = 0.0
 # Evaluate every so many epochs, and after the last; 0: never.
 _C.TRAIN.EVAL_PERIOD = 1
 # Write checkpoints/slowfast-EPOCH_STEP.ckpt every so many epochs, and after the last.

@@ -110,13 +110,16 @@ class AvaDataset:
         count = self.frames.count(int(self.key_frames.video[index]))
         return np.clip(self._first_frame(self.key_frames.second[index]) + self._steps(), 0, count - 1)
 
-    def sample(self, index: int, epoch: int = 0, clip_size: tuple[int, int] | None = None) -> dict[str, np.ndarray]:
-        """Return one clip with its boxes; random choices depend on RNG_SEED, epoch and index alone.
+    def sample(
+        self, index: int, epoch: int = 0, clip_size: tuple[int, int] | None = None, copy: int = 0
+    ) -> dict[str, np.ndarray]:
+        """Return one clip with its boxes; random choices depend on RNG_SEED, epoch, index and copy alone.
 
         Args:
             index: of the key frame.
             epoch: counted from 0.
             clip_size: height and width, in testing, with the frames' aspect ratio; None: those of the configuration.
+            copy: which of several within the epoch, see `epoch_order`.
 
         Returns:
             slow: float32 (3, NUM_FRAMES // ALPHA, height, width).
@@ -139,7 +142,7 @@ class AvaDataset:
         result = self._blank(clip_size)
         fast = result["fast"]
         if self._train:
-            rng = np.random.Generator(np.random.PCG64([self.cfg.RNG_SEED, epoch, index]))
+            rng = np.random.Generator(np.random.PCG64([self.cfg.RNG_SEED, epoch, index] + [copy] * bool(copy)))
             boxes = self._write_augmented(images, boxes, rng, fast)
         else:
             boxes = self._write_test(images, boxes, fast)

@@ -11,6 +11,7 @@ import numpy as np
 from fvcore.common.config import CfgNode
 
 from src.datasets.ava_dataset import AvaDataset
+from src.datasets.sampling import epoch_order
 from src.datasets.views import MultiScaleDataset
 from src.utils.errors import UserError
 
@@ -33,6 +34,7 @@ class Loader:
             Their samples count a multiple of `batch_size`; -1 stands for padding.
         batch_size: samples in a batch.
         epoch: counted from 0, for the samples' random choices.
+        copies: for each sample, which copy of its key frame within the epoch it is; None: all are the first.
     """
 
     def __init__(
@@ -41,11 +43,12 @@ class Loader:
         sections: list[tuple[np.ndarray, tuple]],
         batch_size: int,
         epoch: int = 0,
+        copies: np.ndarray | None = None,
     ) -> None:
         self.dataset = dataset
         self._batch_size = batch_size
         self._workers = _workers(dataset.cfg)
-        self._source = _Source(dataset, sections, epoch)
+        self._source = _Source(dataset, sections, epoch, copies)
 
     def __len__(self) -> int:
         return len(self._source) // self._batch_size
@@ -97,10 +100,15 @@ class _Source:
     """
 
     def __init__(
-        self, dataset: AvaDataset | MultiScaleDataset, sections: list[tuple[np.ndarray, tuple]], epoch: int
+        self,
+        dataset: AvaDataset | MultiScaleDataset,
+        sections: list[tuple[np.ndarray, tuple]],
+        epoch: int,
+        copies: np.ndarray | None,
     ) -> None:
         self._dataset, self._epoch = dataset, epoch
         self._indices = np.concatenate([indices for indices, _ in sections])
+        self._copies = copies
         self._sizes = [size for _, size in sections]
         self._ends = np.cumsum([len(indices) for indices, _ in sections])
 
@@ -119,7 +127,8 @@ class _Source:
         sample = None
         if index >= 0:
             try:
-                sample = self._dataset.sample(index, self._epoch)
+                copy = {} if self._copies is None else {"copy": int(self._copies[position])}
+                sample = self._dataset.sample(index, self._epoch, **copy)
             except UserError as mistake:
                 error = str(mistake).encode()[:_ERROR_BYTES]
         if sample is None:
@@ -138,8 +147,9 @@ def build_train_loader(
 ) -> Loader:
     """Return one epoch of training batches of one device.
 
-    The order is a permutation from RNG_SEED and the epoch; devices take disjoint parts of each global batch, and all
-    the same number of steps. The rest that does not fill a global batch is left out.
+    Which key frames there are, in which order, follows from TRAIN.SAMPLING, RNG_SEED and the epoch (see `epoch_order`);
+    devices take disjoint parts of each global batch, and all the same number of steps. The rest that does not fill a
+    global batch is left out.
 
     Args:
         dataset: the split `train`.
@@ -153,16 +163,19 @@ def build_train_loader(
     """
     cfg = dataset.cfg
     batch = cfg.TRAIN.BATCH_SIZE
-    steps = len(dataset) // (batch * world_size)
+    order, copies = epoch_order(dataset.key_frames, cfg.TRAIN.SAMPLING, cfg.TRAIN.REPEAT_THRESHOLD, cfg.RNG_SEED, epoch)
+    steps = len(order) // (batch * world_size)
     if not steps:
         raise UserError(
-            f"{len(dataset)} key frames are fewer than the {batch * world_size} of one step "
+            f"{len(order)} key frames are fewer than the {batch * world_size} of one step "
             f"(TRAIN.BATCH_SIZE {batch}, {world_size} devices)"
         )
-    order = np.random.Generator(np.random.PCG64([cfg.RNG_SEED, epoch])).permutation(len(dataset))
-    mine = order[: steps * world_size * batch].reshape(steps, world_size, batch)[start_step:, rank].reshape(-1)
+    mine, copies = (
+        array[: steps * world_size * batch].reshape(steps, world_size, batch)[start_step:, rank].reshape(-1)
+        for array in (order, copies)
+    )
     size = (cfg.DATA.TRAIN_CROP_SIZE, cfg.DATA.TRAIN_CROP_SIZE)
-    return Loader(dataset, [(mine, size)], batch, epoch)
+    return Loader(dataset, [(mine, size)], batch, epoch, copies)
 
 
 def build_test_loader(dataset: AvaDataset | MultiScaleDataset, rank: int = 0, world_size: int = 1) -> Loader:

@@ -14,7 +14,7 @@ from mindspore import nn
 from src.datasets.ava_dataset import AvaDataset
 from src.datasets.build import Loader, build_test_loader, build_train_loader
 from src.datasets.kinds import build_dataset
-from src.engine import batch_norm, dropout
+from src.engine import batch_norm, dropout, mixup
 from src.engine.checkpointer import Checkpointer, run_parameters
 from src.engine.ema import ExponentialMovingAverage
 from src.engine.evaluation import evaluate, write_result
@@ -228,6 +228,8 @@ class Trainer:
 
     def _inputs(self, batch: Batch, epoch: int) -> tuple[ms.Tensor, ...]:
         """Return the arguments of `NetworkWithLoss.construct`."""
+        if self.cfg.TRAIN.MIXUP_ALPHA:
+            batch = mixup.mix(batch, self.cfg.TRAIN.MIXUP_ALPHA, self.cfg.RNG_SEED, epoch - 1)
         inputs = [batch[name] for name in INPUTS]
         rate = self.cfg.MODEL.DROPOUT_RATE
         if rate:

@@ -7,11 +7,11 @@ from fvcore.common.config import CfgNode
 from mindspore import nn
 
 from src.config.custom_config import load_config
-from src.engine import batch_norm
+from src.engine import batch_norm, mixup
 from src.engine.ema import ExponentialMovingAverage
 from src.engine.gradients import build_clip
 from src.engine.mixed_precision import build_scaler, to_mixed_precision
-from src.engine.train_step import AccumulatedStep, LossGradients, NetworkWithLoss, TrainStep, Update
+from src.engine.train_step import INPUTS, AccumulatedStep, LossGradients, NetworkWithLoss, TrainStep, Update
 from src.models.build import build_model, device_layers
 from src.models.optimizer import build_optimizer
 from src.utils.distributed import ProcessGroup
@@ -219,11 +219,13 @@ def test_accumulation_clipping_averages_and_mixed_precision_together(depth):
     assert np.abs(after[name] - before[name]).max() > np.abs(averaged[name] - before[name]).max() > 0
 
 
-def test_a_step_in_mixed_precision_trains_the_actor_relation():
+def test_a_step_in_mixed_precision_trains_the_actor_relation_on_mixed_clips():
     cfg = config("MODEL.HEAD_ACRN", 16, "MODEL.HEAD_TEMPORAL_POOL", "max", "TRAIN.AMP_LEVEL", "O2")
     network = network_of(cfg)
     step, before = step_of(cfg, network), arrays_of(network)
-    assert float(step(*batch_of(0))) == pytest.approx(np.log(2), abs=0.05)
+    batch = {name: tensor.asnumpy() for name, tensor in zip(INPUTS, batch_of(0), strict=True)}
+    mixed = mixup.mix({**batch, "key": np.array([[0, 902], [0, 903]])}, 1.0, seed=0, epoch=0)
+    assert float(step(*(ms.Tensor(mixed[name]) for name in INPUTS))) == pytest.approx(np.log(2), abs=0.05)
     after = arrays_of(network)
     changed = {name for name, array in after.items() if (array != before[name]).any()}
     assert {name for name in after if name.startswith("head.")} <= changed

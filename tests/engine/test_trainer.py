@@ -24,8 +24,10 @@ from src.utils.errors import UserError
 from src.utils.logging import LOGGER_NAME
 from tests.tiny import TinyNetwork
 
-# What makes a run: momentum, a changing rate, dropout, averages, precise data order; all of it must come back.
+# What makes a run: momentum, a changing rate, dropout, mixup, averages, precise data order; all of it must come back.
 FEATURES = (
+    *("TRAIN.SAMPLING", "balanced", "TRAIN.MIXUP_ALPHA", 0.4, "MODEL.LOSS_FUNC", "balanced_bce"),
+    *("SOLVER.HEAD_LR_FACTOR", 0.5),
     "TRAIN.CHECKPOINT_PERIOD",
     1,
     "TRAIN.EMA_DECAY",

@@ -208,6 +208,9 @@ _C.AVA.TRAIN_GT_BOX_LISTS = ["ava_train_v2.2.csv"]
 _C.AVA.TRAIN_PREDICT_BOX_LISTS = []
 _C.AVA.TEST_PREDICT_BOX_LISTS = ["ava_val_predicted_boxes.csv"]
 _C.AVA.DETECTION_SCORE_THRESH = 0.8
+# A key frame none of whose detected boxes reaches the threshold keeps the best of them (mmaction2, with 0.9); False: it
+# is left out (PySlowFast, with 0.8).
+_C.AVA.DETECTION_KEEP_BEST = False
 # What evaluation compares with, the key frames it leaves out ("": none), and the classes it scores.
 _C.AVA.GROUNDTRUTH_FILE = "ava_val_v2.2.csv"
 _C.AVA.EXCLUSION_FILE = "ava_val_excluded_timestamps_v2.2.csv"

@@ -238,6 +238,7 @@ class AvaDataset:
             score_threshold=self.cfg.AVA.DETECTION_SCORE_THRESH,
             valid_seconds=tuple(self.cfg.AVA.VALID_SECONDS),
             second_stride=self.second_stride,
+            keep_best=self.cfg.AVA.DETECTION_KEEP_BEST,
         )
 
     @staticmethod

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from src.ava.box_csv import read_boxes
-from src.ava.box_table import BoxTable
+from src.ava.box_table import BoxTable, frame_keys
 from src.ava.rows import NO_ACTION, RowRule
 from src.utils.cache import cached_arrays
 from src.utils.errors import UserError
@@ -79,6 +79,7 @@ def load_key_frames(
     score_threshold: float,
     valid_seconds: tuple[int, int],
     second_stride: int = 1,
+    keep_best: bool = False,
 ) -> KeyFrames:
     """Load box lists.
 
@@ -93,13 +94,14 @@ def load_key_frames(
         score_threshold: minimum score of a predicted box.
         valid_seconds: first and last second that count.
         second_stride: above 1, only seconds divisible by it count.
+        keep_best: of a key frame whose predicted boxes all score below the threshold, the best counts.
 
     Raises:
         UserError: naming file and row, for a row that breaks the rule of `src.ava.rows`; naming the file, for one that
             cannot be read or names no video of `names`.
     """
     paths = [Path(path) for path in (*truth_lists, *predicted_lists)]
-    settings = (tuple(names), len(truth_lists), num_classes, score_threshold, valid_seconds, second_stride)
+    settings = (tuple(names), len(truth_lists), num_classes, score_threshold, valid_seconds, second_stride, keep_best)
 
     def build() -> dict[str, np.ndarray]:
         videos = {name: index for index, name in enumerate(names)}
@@ -122,6 +124,8 @@ def load_key_frames(
             rows = counts[table.row_box]
             if scored:
                 low_score = table.row_score < score_threshold
+                if keep_best:
+                    low_score &= ~_is_best(table)
                 rows &= ~low_score
                 if low_score.sum() > len(low_score) * _FEW_LEFT_OUT:
                     left_out.append(
@@ -145,6 +149,16 @@ def group_table(table: BoxTable, names: Sequence[str]) -> KeyFrames:
     videos = {name: index for index, name in enumerate(names)}
     video = np.array([videos.get(name, -1) for name in table.video_names], np.int64)[table.video]
     return KeyFrames(**_group([_NO_BOXES, _boxes_of_rows(table, video, video[table.row_box] >= 0)]), left_out=())
+
+
+def _is_best(table: BoxTable) -> np.ndarray:
+    """Which rows have the highest score of their key frame: bool (rows,)."""
+    (keys,) = frame_keys(table)
+    _, frame = np.unique(keys, return_inverse=True)
+    of_row = frame[table.row_box]
+    best = np.full(of_row.max(initial=-1) + 1, -np.inf)
+    np.maximum.at(best, of_row, table.row_score)
+    return table.row_score == best[of_row]
 
 
 def _some(names: set[str]) -> str:

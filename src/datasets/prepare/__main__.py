@@ -13,6 +13,7 @@ from src.datasets.prepare import ava
 from src.datasets.prepare.boxes import BOX_FILES
 from src.datasets.prepare.custom import prepare_custom
 from src.datasets.prepare.jobs import locked
+from src.datasets.prepare.proposals import convert_proposals
 from src.datasets.prepare.subset import write_subset
 from src.datasets.prepare.verify import report, verify
 from src.datasets.video import find_videos
@@ -43,6 +44,9 @@ def _run(args: argparse.Namespace) -> int:
     if args.step == "custom":
         with locked(args.out):
             _custom(args)
+        return 0
+    if args.step == "proposals":
+        convert_proposals(args.proposals, args.out)
         return 0
     if args.step == "classes":
         with locked(args.out):
@@ -229,6 +233,12 @@ def _parse() -> argparse.Namespace:
     step.add_argument("--seed", type=whole, default=0, metavar="N", help="another seed splits otherwise (default: 0)")
     _add_short_side(step)
     _add_jobs(step)
+    text = "write mmaction2's proposals as a list of boxes in AVA's columns"
+    step = steps.add_parser("proposals", help=text, description=text)
+    step.add_argument(
+        "--proposals", type=Path, required=True, metavar="FILE", help="ava_dense_proposals_*.pkl; it is not executed"
+    )
+    step.add_argument("--out", type=Path, required=True, metavar="FILE", help="the list to write (.csv)")
     return parser.parse_args()
 
 

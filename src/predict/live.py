@@ -68,6 +68,7 @@ class LiveAnalyzer:
         self._phases = {int(step) % self._key_step for step in self._steps}
         self._tracker = Tracker()
         self._small: dict[int, np.ndarray] = {}
+        self._shown: dict[int, np.ndarray] = {}
         self._newest = self._looked = -1
         self._begun = 0
         self._changed = threading.Condition()
@@ -78,7 +79,7 @@ class LiveAnalyzer:
         """Score until told to stop.
 
         Args:
-            tell: is given each key frame and its picture, in the clips' size.
+            tell: is given each key frame and its picture, at most 640 pixels wide.
             is_stopped: asked before each key frame, and while there is none.
 
         Raises:
@@ -144,18 +145,21 @@ class LiveAnalyzer:
 
     def _take(self, entry: LiveFrame, kept: int) -> None:
         """Keep what clips need of a frame, and hand on the picture in which persons are looked for."""
-        slot, small = entry.slot, None
+        slot, small, shown = entry.slot, None, None
         is_needed, is_looked_at = slot % self._key_step in self._phases, slot % self._look_step == 0
         if is_needed:
             small = self._scorer.small(entry.frame.image)
+        if slot % self._key_step == 0:
+            shown = _shrunk(entry.frame.image)
         with self._changed:
             if entry.is_first:
                 self._begun, self.size = slot, entry.frame.image.shape[:2]
                 self._small.clear()
-            if is_needed:
-                self._small[slot] = small
-            for old in [index for index in self._small if index < slot - kept]:
-                del self._small[old]
+            for images, image in ((self._small, small), (self._shown, shown)):
+                if image is not None:
+                    images[slot] = image
+                for old in [index for index in images if index < slot - kept]:
+                    del images[old]
             self._newest = slot
             self._changed.notify_all()
         if is_looked_at:
@@ -193,6 +197,7 @@ class LiveAnalyzer:
             except KeyError:
                 self.state.skipped += 1
                 return
+            picture = self._shown[key]
             sightings = self._sightings(second)
             size = self.size
         part = self.state.window
@@ -205,7 +210,7 @@ class LiveAnalyzer:
         part.thumbnails = {track: image for track, image in part.thumbnails.items() if track in shown}
         self.state.scored += 1
         self.state.delay = (self._newest - key) / self._fps
-        tell(frame, images[len(images) // 2])
+        tell(frame, picture)
 
     def _sightings(self, until: float) -> np.ndarray:
         rows = [
@@ -216,6 +221,14 @@ class LiveAnalyzer:
             if second <= until + MAX_GAP
         ]
         return np.array(sorted(rows, key=lambda row: row[:2]), np.float64).reshape(-1, 7)
+
+
+def _shrunk(image: np.ndarray) -> np.ndarray:
+    """Return a picture that is small enough to be sent every second."""
+    height, width = image.shape[:2]
+    if width <= _PICTURE_WIDTH:
+        return image
+    return cv2.resize(image, (_PICTURE_WIDTH, round(height * _PICTURE_WIDTH / width)), interpolation=cv2.INTER_AREA)
 
 
 def live_result(name: str, analyzer: LiveAnalyzer, rules: Rules) -> VideoResult:

@@ -9,6 +9,7 @@ from fvcore.common.config import CfgNode
 
 from src.ava.label_map import read_label_map
 from src.config.custom_config import load_config
+from src.cpu import library
 from src.deploy.manifest import manifest_config, read_manifest
 from src.predict.detector import Detector, OnnxDetector, default_detector
 from src.predict.model_files import EFFICIENTDET, MOVENET
@@ -75,6 +76,8 @@ def build_scorer(options: Options) -> Scorer:
     cfg = options.config()
     if not cfg.TEST.CHECKPOINT_FILE_PATH:
         raise UserError("TEST.CHECKPOINT_FILE_PATH is empty, expected the checkpoint to score with")
+    if options.engine == "openvino":
+        library.turn_off()  # as export.py does
     set_up_device(options.device_target, cfg.RNG_SEED)
     if options.engine == "openvino":
         return OpenVinoScorer(_exported(options, cfg), "bf16" if options.precision == "bfloat16" else "f32")
@@ -89,7 +92,8 @@ def _exported(options: Options, cfg: CfgNode) -> Path:
     key = hashlib.sha256(f"{sha256_of(checkpoint)} {cfg.dump()}".encode()).hexdigest()[:16]
     folder = options.out / ".predict" / "models" / key
     if not (folder / "slowfast.json").is_file():
-        export(load_config(options.cfg, [*options.overrides, "EXPORT.FORMAT", "ONNX"]), checkpoint, folder)
+        settings = ["EXPORT.FORMAT", "ONNX", "EXPORT.DYNAMIC", "True"]
+        export(load_config(options.cfg, [*options.overrides, *settings]), checkpoint, folder)
     return folder / "slowfast.onnx"
 
 

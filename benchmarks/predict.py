@@ -98,6 +98,10 @@ def peer(video: str, tracks: str, limit: int) -> None:
     """Score key frames with pytorchvideo as its tutorial does; print seconds of decoding, preparing and scoring."""
     import numpy as np
     import torch
+    import torchvision.transforms._functional_tensor as moved
+
+    # pytorchvideo 0.1.5 knows torchvision's module by its former name.
+    sys.modules["torchvision.transforms.functional_tensor"] = moved
     from pytorchvideo.data.encoded_video import EncodedVideo
     from pytorchvideo.models.hub import slowfast_r50_detection
     from pytorchvideo.transforms.functional import (

@@ -29,6 +29,10 @@ checkpoint="$(find "$folder/checkpoints" -name 'slowfast-[0-9]*.ckpt' -printf '%
     --report "$folder/report" >/dev/null
 "$python" -m src.visualization.detections --cfg "$cfg" --detections "$folder/detections_test.csv" --out "$folder/pictures" \
     DATA.PATH_TO_DATA_DIR "$folder/sample_data"
+# Drawn figures are no persons to a detector: their boxes come from the sample's list.
+"$python" predict.py --cfg "$cfg" --video "$folder/sample_data/videos/sample_val_01.mp4" --out "$folder/predicted" \
+    --boxes "$folder/sample_data/ava_annotations/ava_val_predicted_boxes.csv" \
+    DATA.PATH_TO_DATA_DIR "$folder/sample_data" TEST.CHECKPOINT_FILE_PATH "$checkpoint"
 map="$(sed -n "s|^'PascalBoxes_Precision/mAP@0.5IOU': ||p" "$folder/eval.log")"
 cat <<TEXT
 
@@ -39,5 +43,6 @@ mAP on held-out sample videos: $map   (training and evaluation took $((SECONDS -
   report       $folder/report/index.html      (open it in a browser: what is right and what is lost)
   pictures     $folder/pictures      (what each person is said to do: green is right, red is wrong)
   curves       $folder/train_loss.png, $folder/val_map.png
+  page         $folder/predicted/index.html      (a held-out video: who does what, and when)
   log          $folder/log.txt      (every step), $folder/eval.log      (every class)
 TEXT

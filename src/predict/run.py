@@ -137,20 +137,30 @@ class Run:
         return self._detector
 
     def plan(self, videos: dict[str, Path]) -> list[Job]:
-        """Return the jobs of videos; those that cannot be read are noted among the failures."""
+        """Return the jobs of videos; those that cannot be read are noted among the failures.
+
+        Raises:
+            UserError: there is one video, and it cannot be read.
+        """
         for name in TOTALS:
             self.output.claim(name)
+        if len(videos) == 1:
+            return [self._planned(*next(iter(videos.items())))]
         jobs = []
         for name, path in videos.items():
             with self._noting(name):
-                job = self.job(name, path)
-                if job.info.is_truncated:
-                    tqdm.write(f"{path}: ends at second {job.info.duration:g}, before its header says")
-                self._check_boxes(name, job.parts[0][0], job.parts[-1][1])
-                if self.options.video_out:
-                    self.output.claim(f"{name}_actions.mp4")
-                jobs.append(job)
+                jobs.append(self._planned(name, path))
         return jobs
+
+    def _planned(self, name: str, path: Path) -> Job:
+        """Return the job of a video, having told what will be left out and claimed its files."""
+        job = self.job(name, path)
+        if job.info.is_truncated:
+            tqdm.write(f"{path}: ends at second {job.info.duration:g}, before its header says")
+        self._check_boxes(name, job.parts[0][0], job.parts[-1][1])
+        if self.options.video_out:
+            self.output.claim(f"{name}_actions.mp4")
+        return job
 
     def job(self, name: str, path: Path) -> Job:
         """Return the job of a video.
@@ -413,8 +423,6 @@ def predict(options: Options, video: Path, shard: tuple[int, int] | None = None,
         raise UserError(f"{video}: there is no such video")
     with run.interruption.watched():
         jobs = run.plan(videos)
-        if not jobs and len(videos) == 1:
-            raise UserError(next(iter(run.failures.values())))
         if cluster is None:
             run.work(jobs)
         else:

@@ -47,10 +47,15 @@ def result_of(future: Future) -> object:
     """Return the result of a job that is done.
 
     Raises:
-        UserError: by the job, or because it lost several workers.
+        UserError: by the job, because it lost several workers, or because a worker lacks what it needs.
     """
     try:
         return future.result()
+    except ModuleNotFoundError as error:
+        raise UserError(
+            f"a worker cannot import {error.name}: start workers in this folder, with `python -m dask worker ADDRESS`, "
+            "and with the same requirements"
+        ) from error
     except Exception as error:
         if type(error).__name__ == "KilledWorker":
             raise UserError(f"several workers were lost over it ({error}); their memory may be too small") from error

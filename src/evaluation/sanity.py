@@ -14,6 +14,8 @@ _PIXELS = 2.0
 """A coordinate above this is no rounding error of a box that leaves the frame: it is in pixels."""
 
 _EXAMPLES_IN_A_LINE = 3
+# Odd, with bits all over: what Knuth's multiplicative hashing takes, the golden ratio's part of 2 to the 64.
+_HASH_FACTOR = np.uint64(0x9E3779B97F4A7C15)
 LEVELS = ("problem", "note", "ok")
 """How bad what a check found is."""
 
@@ -67,10 +69,12 @@ def check_tables(
         checks.append(Check(title, len(found), total, examples, meaning, level if examples else "ok"))
 
     videos = {
-        name: {table.video_names[v] for v in np.unique(table.video[kept[name]])} for name, table in tables.items()
+        name: {table.video_names[v] for v in np.flatnonzero(np.bincount(table.video[kept[name]]))}
+        for name, table in tables.items()
     }
     frames = {name: _first_boxes(keys[name], kept[name]) for name in tables}
-    common = np.intersect1d(keys["ground truth"][kept["ground truth"]], keys["detections"][kept["detections"]])
+    frame_sets = {name: keys[name][frames[name]] for name in tables}
+    common = np.intersect1d(*frame_sets.values(), assume_unique=True)
     nothing = ["none"] if len(frames["ground truth"]) and len(frames["detections"]) and not len(common) else []
     add(
         "ground truth and detections have no frame in common",
@@ -93,7 +97,7 @@ def check_tables(
     ):
         only = sorted(videos[here] - videos[there])
         add(f"videos in the {here} but not in the {there}", only, str, len(videos[here]), video_meaning)
-        alone = frames[here][~np.isin(keys[here][frames[here]], keys[there][kept[there]])]
+        alone = frames[here][~np.isin(frame_sets[here], common, assume_unique=True)]
         describe = partial(_frame_name, tables[here])
         add(f"frames in the {here} but not in the {there}", alone, describe, len(frames[here]), frame_meaning, "note")
 
@@ -125,7 +129,8 @@ def check_tables(
         )
 
     scores = detections.row_score
-    beyond = scores[(scores < 0) | (scores > 1)]
+    in_range = scores.min(initial=0) >= 0 and scores.max(initial=1) <= 1
+    beyond = scores[:0] if in_range else scores[(scores < 0) | (scores > 1)]
     add("scores outside [0, 1]", beyond, "{:g}".format, len(scores), "the metric only needs their order", "note")
     repeated = _repeated_rows(ground_truth, keys["ground truth"], kept["ground truth"])
     add(
@@ -183,6 +188,14 @@ def _row_name(table: BoxTable, row: int) -> str:
 def _repeated_rows(table: BoxTable, keys: np.ndarray, kept: np.ndarray) -> np.ndarray:
     """Rows that say again what an earlier row said."""
     rows = np.flatnonzero(kept[table.row_box])
+    # Rows that are equal have equal hashes; few others have, so that little is left to be sorted by all columns.
+    hashes = _hashes(table, keys)[rows]
+    order = np.argsort(hashes)
+    same = hashes[order][1:] == hashes[order][:-1]
+    suspects = np.zeros(len(rows), dtype=bool)
+    suspects[order[1:][same]] = suspects[order[:-1][same]] = True
+    rows = rows[suspects]
+
     box = table.row_box[rows]
     columns = [*table.boxes_norm[box].T, keys[box], table.row_class[rows]]
     order = np.lexsort(columns)
@@ -190,3 +203,12 @@ def _repeated_rows(table: BoxTable, keys: np.ndarray, kept: np.ndarray) -> np.nd
     for column in columns:
         same &= column[order][1:] == column[order][:-1]
     return np.sort(rows[order][1:][same])
+
+
+def _hashes(table: BoxTable, keys: np.ndarray) -> np.ndarray:
+    """Return a number for each row that is equal for equal frame, box and class: (rows,) uint64."""
+    result = keys.astype(np.uint64)
+    for column in table.boxes_norm.T:
+        # Adding 0 turns -0.0, which equals 0.0, into it.
+        result = result * _HASH_FACTOR + (column + 0.0).view(np.uint64)
+    return result[table.row_box] * _HASH_FACTOR + table.row_class.astype(np.uint64)

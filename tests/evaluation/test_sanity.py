@@ -1,6 +1,8 @@
 """Each check of the files finds what it is for, and nothing in good files."""
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from src.evaluation.sanity import Check, check_tables, warning_lines
 from tests.evaluation.tables import LABELS, LEFT, RIGHT, table
@@ -66,6 +68,21 @@ def test_ground_truth_that_is_there_twice():
     checks = found_by_checks(truth=[*TRUTH, TRUTH[1], ("a", 903, *LEFT, 7)])
     check = checks["rows of the ground truth that repeat a box and class"]
     assert (check.count, check.examples) == (1, ["a,0903: class id 3"])
+
+
+CORNER = st.sampled_from([0.0, -0.0, 0.5])
+ROWS = st.lists(st.tuples(st.sampled_from("ab"), st.sampled_from([1, 2]), *[CORNER] * 4, st.sampled_from([1, 3])))
+
+
+@given(rows=ROWS)
+def test_rows_that_repeat_are_those_that_equal_an_earlier_one(rows):
+    seen, repeated = set(), []
+    for row in rows:
+        if row in seen:
+            repeated.append(f"{row[0]},{row[1]:04d}: class id {row[6]}")
+        seen.add(row)
+    checks = {check.title: check for check in check_tables(table(rows), table(FOUND, True), LABELS, max_examples=99)}
+    assert checks["rows of the ground truth that repeat a box and class"].examples == repeated
 
 
 def test_only_the_first_few_are_named_but_all_are_counted():

@@ -8,7 +8,6 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-import yaml
 from google.protobuf import descriptor_pb2, descriptor_pool, message, message_factory, text_format
 
 from src.ava.rows import MAX_CLASS_ID
@@ -99,7 +98,7 @@ def read_class_list(path: str | os.PathLike) -> ClassList:
     if suffix == ".json":
         return _from_structure(path, _parsed(path, "JSON", json.loads, text))
     if suffix in (".yaml", ".yml"):
-        return _from_structure(path, _parsed(path, "YAML", yaml.safe_load, text))
+        return _from_structure(path, _parsed(path, "YAML", _load_yaml, text))
     return _from_lines(path, text)
 
 
@@ -124,8 +123,18 @@ def _label_map_message() -> type[message.Message]:
 def _parsed(path: Path, kind: str, parse: Callable[[str], object], text: str) -> object:
     try:
         return parse(text)
-    except (ValueError, yaml.YAMLError, RecursionError, MemoryError) as error:
+    except (ValueError, RecursionError, MemoryError) as error:
         raise UserError(f"{path}: not {kind}: {' '.join(str(error).split())[:_SHOWN]}") from error
+
+
+def _load_yaml(text: str) -> object:
+    # Imported here because whoever reads a label map does not need it.
+    import yaml
+
+    try:
+        return yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise ValueError(error) from error
 
 
 def _from_structure(path: Path, content: object) -> ClassList:

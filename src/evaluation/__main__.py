@@ -16,6 +16,7 @@ from src.evaluation.options import add_truth_options, minimum_iou, read_truth, w
 from src.evaluation.sanity import check_tables, warning_lines
 from src.utils.arguments import OneLineParser
 from src.utils.errors import UserError, run_main
+from src.utils.threads import map_in_threads
 
 _COMMANDS = {"compare": "src.evaluation.compare_command", "tubes": "src.evaluation.tubes_command"}
 """The module of each; imported when it is asked for, since the metric takes no longer than some imports."""
@@ -50,12 +51,18 @@ def _score(args: argparse.Namespace) -> int:
     truth = read_truth(args)
     ground_truth, label_map, excluded = truth.table, truth.label_map, truth.excluded
     detections = read_detections(args.detections)
-    result = evaluate_boxes(
-        ground_truth, detections, label_map, excluded=excluded, iou_thresholds=args.iou, order=args.order
+    options = {"excluded": excluded, "iou_thresholds": args.iou, "order": args.order}
+    # Side by side: neither keeps all cores busy.
+    result, checks = map_in_threads(
+        lambda compute: compute(),
+        (
+            lambda: evaluate_boxes(ground_truth, detections, label_map, **options),
+            lambda: check_tables(ground_truth, detections, label_map, excluded),
+        ),
     )
     print(result.format_table())
     print(f"AVA eval done in {time.perf_counter() - start:.2f} seconds.")
-    for line in warning_lines(check_tables(ground_truth, detections, label_map, excluded)):
+    for line in warning_lines(checks):
         print(line, file=sys.stderr)
     if args.json:
         write_json(args.json, result.metrics())
@@ -69,9 +76,7 @@ def _score(args: argparse.Namespace) -> int:
                 ground_truth,
                 detections,
                 label_map,
-                excluded=excluded,
-                iou_thresholds=args.iou,
-                order=args.order,
+                **options,
                 sources={"ground truth": str(args.groundtruth), "detections": str(args.detections)},
             )
         except OSError as error:

@@ -58,24 +58,33 @@ class Account:
 
     Attributes:
         left_out: tubes by reason.
+        unknown_videos: videos that were to count, but that the ground truth lacks.
         boxes: boxes of the detections, in the end.
         interpolated: those among them that stand in no file.
     """
 
     left_out: Counter = field(default_factory=Counter)
+    unknown_videos: int = 0
     boxes: int = 0
     interpolated: int = 0
 
     def lines(self) -> list[str]:
         """A line for each thing that was done."""
         lines = [f"{count} tubes are left out: {reason}" for reason, count in self.left_out.items()]
+        if self.unknown_videos:
+            lines.append(f"{self.unknown_videos} videos that are to count are not in the ground truth")
         if self.interpolated:
             lines.append(f"{self.interpolated} of {self.boxes} boxes of the detections are interpolated")
         return lines
 
 
 def read_truth(
-    path: Path, label_map: Mapping[int, str] | None, split: int, videos: Collection[str] | None, fps: Fraction | None
+    path: Path,
+    label_map: Mapping[int, str] | None,
+    split: int,
+    videos: Collection[str] | None,
+    fps: Fraction | None,
+    account: Account,
 ) -> TubeTruth:
     """Read annotations with identities.
 
@@ -85,6 +94,7 @@ def read_truth(
         split: which of a pickle's splits, from 1.
         videos: the videos that count; None: those of the split, or all.
         fps: frames a second; None: AVA's columns tell it.
+        account: takes what is left out.
 
     Raises:
         UserError: a file that cannot be read, or does not say what is needed.
@@ -97,8 +107,9 @@ def read_truth(
         truth = _truth_of_rows(path, label_map, fps)
     if videos is None:
         return truth
-    names = {_short(name) for name in videos}
+    names = {_short(name.strip()) for name in videos if name.strip()}
     kept = tuple(name for name in truth.videos if _short(name) in names)
+    account.unknown_videos = len(names) - len({_short(name) for name in kept})
     if not kept:
         raise UserError(f"{path}: has none of the {len(names)} videos that are to count (--videos)")
     return TubeTruth(
@@ -279,7 +290,10 @@ def _tube_of_sightings(video: str, label: int, rows: np.ndarray, fps: Fraction, 
 
 
 def _tubes_of_predict(folder: Path, truth: TubeTruth, account: Account) -> list[Tube]:
-    """Read predict's results: an action with a beginning and an end, where its person was seen in that time."""
+    """Read predict's results: actions with a beginning and an end, and where their persons were seen.
+
+    An action stands for half a step before its first key frame and behind its last: there the box stays where it was.
+    """
     index = {name: at for at, name in enumerate(truth.labels.values())}
     sightings = _read_tracks(folder / "tracks.csv")
     tubes = []
@@ -291,8 +305,8 @@ def _tubes_of_predict(folder: Path, truth: TubeTruth, account: Account) -> list[
         if (video, person) not in sightings:
             raise UserError(f"{where}: is not in {folder / 'tracks.csv'}")
         rows = sightings[video, person]
-        low, high = max(action["start"], rows[0, 0]), min(action["end"], rows[-1, 0])
-        frames = np.arange(np.ceil(low * float(truth.fps) - 1e-6), np.floor(high * float(truth.fps) + 1e-6) + 1)
+        first, last = (action[key] * float(truth.fps) for key in ("start", "end"))
+        frames = np.arange(np.ceil(first - 1e-6), np.floor(last + 1e-6) + 1)
         if not len(frames):
             account.left_out["no frame lies within their time"] += 1
             continue

@@ -2,7 +2,8 @@
 
 import math
 import sys
-from argparse import ArgumentTypeError
+from argparse import ArgumentTypeError, Namespace
+from collections.abc import Mapping
 from fractions import Fraction
 from pathlib import Path
 
@@ -13,7 +14,7 @@ from src.ava.text_files import read_text
 from src.evaluation.ava_metric import mean_of_defined
 from src.evaluation.options import minimum_iou, write_json
 from src.evaluation.tube_sources import MULTISPORTS_LEFT_OUT, Account, read_found, read_truth, tables
-from src.evaluation.tubes import PROTOCOLS, frame_average_precision, video_average_precision
+from src.evaluation.tubes import PROTOCOLS, TubeTable, frame_average_precision, video_average_precision
 from src.utils.arguments import OneLineParser, positive
 
 _FRAME_IOU = 0.5
@@ -37,6 +38,36 @@ def _rate(text: str) -> Fraction:
 
 def main(arguments: list[str]) -> int:
     """Score the tubes that the arguments name; returns the exit status."""
+    args = _parse(arguments)
+    account = Account()
+    label_map = read_label_map(args.labelmap) if args.labelmap else None
+    videos = read_text(args.videos, "list of videos").splitlines() if args.videos else None
+    truth = read_truth(args.groundtruth, label_map, args.split, videos, args.fps, account)
+    truth_table, found_table = tables(truth, read_found(args.detections, truth, account), account)
+
+    labels = list(truth.labels.values())
+    counts = np.bincount(truth_table.label, minlength=len(labels))
+    counted = [args.protocol != "multisports" or name not in MULTISPORTS_LEFT_OUT for name in labels]
+    columns = _columns(truth_table, found_table, len(labels), args.iou, args.protocol, truth.pixel)
+    columns = {name: np.where(counted, values, np.nan) for name, values in columns.items()}
+    print(_format(labels, counts, counted, columns))
+    print(
+        f"{len(truth_table.label)} tubes of {len(truth.videos)} videos, {len(found_table.label)} detected; "
+        f"protocol {args.protocol}."
+    )
+    notes = account.lines()
+    if args.protocol == "ucf101-24" and not truth.pixel:
+        notes.append("boxes are shares of the frame: the pixel that this protocol adds to widths and heights is not")
+    if len(found_table.label) == 0:
+        notes.append("there is no detected tube in the videos that count")
+    for line in notes:
+        print(f"note: {line}", file=sys.stderr)
+    if args.json:
+        write_json(args.json, _values(args.protocol, labels, counts, columns))
+    return 0
+
+
+def _parse(arguments: list[str]) -> Namespace:
     parser = OneLineParser(
         prog="python -m src.evaluation tubes",
         description="Compute video-mAP and frame-mAP of tubes: where one person does one thing, frame by frame.",
@@ -51,8 +82,7 @@ def main(arguments: list[str]) -> int:
         "--detections",
         required=True,
         type=Path,
-        help="MultiSports' video_detections.pkl, AVA's columns with the tube in the ninth, or the folder that predict "
-        "wrote",
+        help="MultiSports' video_detections.pkl, AVA's columns with the tube in the ninth, or predict's folder",
     )
     parser.add_argument("--protocol", choices=PROTOCOLS, default=PROTOCOLS[0], help="whose rules (ucf101-24)")
     parser.add_argument("--labelmap", type=Path, help="label map (.pbtxt), for AVA's columns")
@@ -63,59 +93,35 @@ def main(arguments: list[str]) -> int:
         "--iou", type=minimum_iou, nargs="+", default=[0.2, 0.5], help="minimum overlap of tubes; one or several"
     )
     parser.add_argument("--json", type=Path, help="write the values to this file")
-    args = parser.parse_args(arguments)
-
-    account = Account()
-    label_map = read_label_map(args.labelmap) if args.labelmap else None
-    videos = read_text(args.videos, "list of videos").split() if args.videos else None
-    truth = read_truth(args.groundtruth, label_map, args.split, videos, args.fps)
-    truth_table, found_table = tables(truth, read_found(args.detections, truth, account), account)
-
-    labels = list(truth.labels.values())
-    means = _MEANS | (_MULTISPORTS_MEANS if args.protocol == "multisports" else {})
-    thresholds = sorted({*args.iou, *(value for values in means.values() for value in values)})
-    settings = (len(labels), args.protocol, truth.pixel)
-    video = _scored(video_average_precision, truth_table, found_table, thresholds, *settings)
-    frame = _scored(frame_average_precision, truth_table, found_table, [_FRAME_IOU], *settings)
-    counts = np.bincount(truth_table.label, minlength=len(labels))
-    counted = np.ones(len(labels), bool)
-    if args.protocol == "multisports":
-        counted = np.array([name not in MULTISPORTS_LEFT_OUT for name in labels])
-    columns = {f"frame@{_FRAME_IOU:g}": frame[_FRAME_IOU]}
-    columns |= {f"video@{iou:g}": video[iou] for iou in args.iou}
-    columns |= {f"video@{name}": np.mean([video[iou] for iou in values], axis=0) for name, values in means.items()}
-    columns = {name: np.where(counted, values, np.nan) for name, values in columns.items()}
-
-    print(_format(labels, counts, counted, columns))
-    print(
-        f"{len(truth_table.label)} tubes of {len(truth.videos)} videos, {len(found_table.label)} detected; "
-        f"protocol {args.protocol}."
-    )
-    notes = account.lines()
-    if args.protocol == "ucf101-24" and not truth.pixel:
-        notes.append("boxes are shares of the frame: the pixel that this protocol adds to widths and heights is not")
-    if len(found_table.label) == 0:
-        notes.append("there is no detected tube in the videos that count")
-    for line in notes:
-        print(f"note: {line}", file=sys.stderr)
-    if args.json:
-        values = {
-            "protocol": args.protocol,
-            "mAP": {name: _or_none(mean_of_defined(column)) for name, column in columns.items()},
-            "classes": {
-                label: {name: _or_none(column[at]) for name, column in columns.items()} | {"tubes": int(counts[at])}
-                for at, label in enumerate(labels)
-            },
-        }
-        write_json(args.json, values)
-    return 0
+    return parser.parse_args(arguments)
 
 
-def _scored(metric, truth, found, thresholds, num_classes, protocol, pixel) -> dict[float, np.ndarray]:
-    return dict(zip(thresholds, metric(truth, found, num_classes, thresholds, protocol, pixel), strict=True))
+def _columns(
+    truth: TubeTable, found: TubeTable, num_classes: int, ious: list[float], protocol: str, pixel: float
+) -> dict[str, np.ndarray]:
+    """Return the average precision of each class under each name that is printed."""
+    means = _MEANS | (_MULTISPORTS_MEANS if protocol == "multisports" else {})
+    thresholds = sorted({*ious, *(value for values in means.values() for value in values)})
+    values = video_average_precision(truth, found, num_classes, thresholds, protocol, pixel)
+    video = dict(zip(thresholds, values, strict=True))
+    (frame,) = frame_average_precision(truth, found, num_classes, [_FRAME_IOU], protocol, pixel)
+    columns = {f"frame@{_FRAME_IOU:g}": frame} | {f"video@{iou:g}": video[iou] for iou in ious}
+    return columns | {f"video@{name}": np.mean([video[iou] for iou in some], axis=0) for name, some in means.items()}
 
 
-def _format(labels, counts, counted, columns) -> str:
+def _values(
+    protocol: str, labels: list[str], counts: np.ndarray, columns: Mapping[str, np.ndarray]
+) -> dict[str, object]:
+    """Return what the JSON file holds."""
+    classes = {
+        label: {name: _or_none(column[at]) for name, column in columns.items()} | {"tubes": int(counts[at])}
+        for at, label in enumerate(labels)
+    }
+    means = {name: _or_none(mean_of_defined(column)) for name, column in columns.items()}
+    return {"protocol": protocol, "mAP": means, "classes": classes}
+
+
+def _format(labels: list[str], counts: np.ndarray, counted: list[bool], columns: Mapping[str, np.ndarray]) -> str:
     width = max(map(len, [*labels, "class"]))
     lines = [f"{'class':{width}}  tubes  " + "  ".join(f"{name:>15}" for name in columns)]
     for at, label in enumerate(labels):
@@ -123,7 +129,7 @@ def _format(labels, counts, counted, columns) -> str:
         why = "no ground truth" if counted[at] else "left out, as MultiSports' evaluation does"
         lines.append(f"{label:{width}}  {counts[at]:5d}  " + (cells if counted[at] and counts[at] else why))
     means = "  ".join(f"{mean_of_defined(column):15.4f}" for column in columns.values())
-    return "\n".join([*lines, f"{'mAP':{width}}  {int(counts[counted].sum()):5d}  {means}"])
+    return "\n".join([*lines, f"{'mAP':{width}}  {int(counts[np.array(counted)].sum()):5d}  {means}"])
 
 
 def _or_none(value: float) -> float | None:

@@ -132,6 +132,9 @@ def test_pickles_are_scored(repository, tmp_path):
     done = score(repository, *options, "--split", "2")
     assert "note: 3 tubes are left out: of videos that the ground truth lacks, or that do not count" in done.stderr
     assert "note: there is no detected tube" in done.stderr
+    (tmp_path / "videos.txt").write_text("walk/v2\n\nwalk/v9\n")
+    done = score(repository, *options, "--videos", tmp_path / "videos.txt")
+    assert done.stderr == "note: 1 videos that are to count are not in the ground truth\n"
     assert score(repository, *options, "--split", "3").stderr.endswith("GT.pkl: has 2 splits, but --split is 3\n")
 
 
@@ -207,14 +210,14 @@ def test_what_predict_wrote_is_scored(repository, tmp_path):
         "video,second,track,x1,y1,x2,y2,score\n"
         "v2,0.080,4,0.31250,0.08333,0.43750,0.41667,0.9\nv2,0.280,4,0.31250,0.08333,0.43750,0.41667,0.9\n"
     )
-    action = {"class_id": 9, "class": "walk", "start": 0.0, "end": 0.5, "score": 0.7}
+    action = {"class_id": 9, "class": "walk", "start": 0.05, "end": 0.31, "score": 0.7}
     persons = [{"track": 4, "actions": [action, {**action, "class": "swim"}]}]
     (tmp_path / "actions.json").write_text(json.dumps({"videos": [{"video": "v2", "persons": persons}]}))
     truth = write(tmp_path / "GT.pkl", annotations())
     options = ["--groundtruth", truth, "--detections", tmp_path, "--json", tmp_path / "out.json", "--iou", "0.9"]
     assert score(repository, *options).stderr.endswith("say how many make a second (--fps)\n")
     done = score(repository, *options, "--fps", "25")
-    # Frames 2 to 7, as annotated, and the boxes that annotation gives to a pixel: 40 x 80 of 41 x 81.
+    # Frames 2 to 7 of 25 a second, as annotated, and the boxes that annotation gives to a pixel: 40 x 80 of 41 x 81.
     assert json.loads((tmp_path / "out.json").read_text())["classes"]["walk"]["video@0.9"] == 1.0
     assert "note: 1 tubes are left out: of the class 'swim', which the ground truth lacks" in done.stderr
     assert "note: 4 of 6 boxes of the detections are interpolated" in done.stderr

@@ -153,12 +153,16 @@ def _is_pyannot(content: Mapping) -> bool:
 def _of_gttubes(content: Mapping, path: Path) -> TubeAnnotations:
     labels = tuple(map(str, _list(content["labels"], f"{path}: labels")))
     tubes = list(_gttubes(content["gttubes"], labels, path))
-    counts = {str(name): int(count) for name, count in _mapping(content.get("nframes", {}), path, "nframes").items()}
+    counts = {
+        str(name): int(_array(count, path, f"{path}: nframes of {name}", (), "a number"))
+        for name, count in _mapping(content.get("nframes", {}), path, "nframes").items()
+    }
     sizes = {}
     for name, size in _mapping(content.get("resolution", {}), path, "resolution").items():
         height, width = _array(size, path, f"{path}: resolution of {name}", (2,), "height and width").astype(int)
         sizes[str(name)] = (int(width), int(height))
-    splits = [tuple(map(str, split)) for split in _list(content.get("test_videos", []), f"{path}: test_videos")]
+    where = f"{path}: test_videos"
+    splits = [tuple(map(str, _list(split, where))) for split in _list(content.get("test_videos", []), where)]
     videos = dict.fromkeys([*map(str, content["gttubes"]), *counts])
     return TubeAnnotations(labels, tubes, tuple(videos), sizes, counts, splits)
 

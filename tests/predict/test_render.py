@@ -1,0 +1,58 @@
+"""Labels on frames: every letter has a picture, at any size, within the frame."""
+
+import numpy as np
+import pytest
+
+from src.predict.parts import Part
+from src.predict.render import Overlay, color_of, find_font
+from src.predict.results import VideoResult
+from src.predict.timeline import Action
+
+LABELS = {1: "größer žluť Ж", 2: "跑"}
+
+
+def drawn(size: tuple[int, int], box: tuple[float, ...], *classes: int, labels: dict[int, str] = LABELS) -> np.ndarray:
+    """A black frame with a person who does something."""
+    height, width = size
+    part = Part(0.0, sightings=np.array([[second, 3, *box, 0.9] for second in (0.0, 0.5, 1.0)]))
+    actions = [Action(3, class_id, 0.0, 1.0, 0.75) for class_id in classes]
+    frame = np.zeros((*size, 3), np.uint8)
+    Overlay(VideoResult("v", "v.mp4", part, actions, 0, 1, width, height), labels, size).draw(frame, 0.25)
+    return frame
+
+
+@pytest.mark.parametrize("size", [(64, 96), (360, 640), (2160, 3840)])
+def test_a_label_is_readable_at_any_size(size: tuple[int, int]) -> None:
+    height, width = size
+    frame = drawn(size, (0.25, 0.25, 0.75, 0.9), 1)
+    color = np.array(color_of(1)[::-1])
+    inside = frame[round(0.28 * height) : round(0.85 * height), round(0.27 * width) : round(0.7 * width)]
+    rows = np.flatnonzero((inside.max(axis=2) > 120).any(axis=1))
+    assert len(rows) >= 7  # letters' height in pixels
+    # The box: its left line.
+    assert (frame[round(0.8 * height), round(0.25 * width)] == color).all()
+
+
+def test_letters_that_latin_fonts_lack_are_not_all_alike() -> None:
+    font = find_font(40, "跑走坐")
+    pictures = {bytes(font.getmask(letter)) for letter in "跑走坐"}
+    if len(pictures) == 1:
+        pytest.skip("no font with Chinese letters is installed (on Debian: apt-get install fonts-noto-cjk)")
+    assert len(pictures) == 3
+
+
+def test_accents_and_cyrillic_are_drawn() -> None:
+    font = find_font(40, "éžЖ")
+    assert len({bytes(font.getmask(letter)) for letter in "éžЖ\U0010fffe"}) == 4
+
+
+def test_labels_stay_within_the_frame() -> None:
+    frame = drawn(
+        (120, 160), (0.9, 0.9, 1.0, 1.0), 1, 1, 1, labels={1: "a name that is far longer than the frame is wide"}
+    )
+    assert frame[:, :30].any()
+    assert frame.shape == (120, 160, 3)
+
+
+def test_nobody_is_drawn_where_nobody_is() -> None:
+    assert not drawn((64, 96), (0.1, 0.1, 0.2, 0.2))[:, 48:].any()

@@ -28,15 +28,15 @@ _ENCODER = {"preset": "veryfast", "crf": "20"}
 _LETTER_SHARE, _LETTER_LEAST = 0.032, 12
 # With more persons than this in a frame, each has so many lines of text at most.
 CROWD, CROWD_LINES = 4, 2
-# Fonts that most systems have, the widest choice of letters first.
+# Fonts that most systems have. Those of Chinese letters come last: they space European ones badly.
 _FONTS = (
-    "NotoSansCJK-Regular.ttc",
     "NotoSans-Regular.ttf",
     "DejaVuSans.ttf",
     "LiberationSans-Regular.ttf",
-    "Arial Unicode.ttf",
     "arial.ttf",
     "Arial.ttf",
+    "Arial Unicode.ttf",
+    "NotoSansCJK-Regular.ttc",
 )
 
 

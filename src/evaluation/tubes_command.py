@@ -56,6 +56,8 @@ def main(arguments: list[str]) -> int:
         f"protocol {args.protocol}."
     )
     notes = account.lines()
+    if args.fps is None and truth.fps is not None:
+        notes.append(f"{float(truth.fps):g} frames make a second, by the smallest step of the ground truth (--fps)")
     if args.protocol == "ucf101-24" and not truth.pixel:
         notes.append("boxes are shares of the frame: the pixel that this protocol adds to widths and heights is not")
     if len(found_table.label) == 0:

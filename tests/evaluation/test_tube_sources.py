@@ -180,6 +180,7 @@ def test_rows_with_identities_are_tubes_and_a_gap_ends_one(repository, tmp_path)
     assert "note: 1 tubes are left out: of class id 5, which the ground truth lacks" in done.stderr
     assert "note: 1 of 6 boxes of the detections are interpolated" in done.stderr
     assert "note: boxes are shares of the frame" in done.stderr
+    assert "note: 1 frames make a second, by the smallest step of the ground truth (--fps)\n" in done.stderr
 
 
 @pytest.mark.parametrize(

@@ -119,18 +119,21 @@ def test_devices_see_every_key_frame_of_an_epoch_once(configure, world_size):
 
 def test_evaluation_gives_the_same_score_on_any_number_of_workers(launch, single, tmp_path):
     checkpoint = str(single / "out" / "checkpoints" / "slowfast-2_7.ckpt")
+    views = ("TEST.SCALES", "[32, 40]", "TEST.FLIP", True, "TEST.PERSON_SCORE", True)
     tables = []
     for workers in (1, 2, 3):
         folder = tmp_path / str(workers)
         if workers == 1:
-            process = launch("run_standalone_eval_cpu.sh", folder, [], checkpoint)
+            process = launch("run_standalone_eval_cpu.sh", folder, [], checkpoint, *views)
         else:
-            process = launch("run_distribute_eval.sh", folder, [str(workers)], checkpoint)
+            process = launch("run_distribute_eval.sh", folder, [str(workers)], checkpoint, *views)
         assert process.wait(200) == 0, log_of(folder)
         text = (folder / ("log_eval_cpu" if workers == 1 else "eval_parallel/worker_0.log")).read_text()
         scores = re.findall(r"'PascalBoxes_.*", text)
         assert len(scores) == 6
-        tables.append((scores, (folder / "out" / "detections_test.csv").read_bytes()))
+        written = [(folder / "out" / f"detections_test{kind}.csv").read_bytes() for kind in ("", "_person")]
+        assert written[0] != written[1]
+        tables.append((scores, written))
     assert tables[0] == tables[1] == tables[2]
 
 

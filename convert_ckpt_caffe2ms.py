@@ -12,11 +12,13 @@ from pathlib import Path
 import numpy as np
 
 from src.checkpoint.coverage import compare
+from src.checkpoint.mindspore_format import check_name
 from src.checkpoint.names import NAMINGS, WRAPPERS, convert, prefix_of, recognize
 from src.checkpoint.safe_pickle import as_array
 from src.checkpoint.weight_files import read_weights, write_weights
 from src.utils.arguments import OneLineParser
 from src.utils.errors import UserError, run_main
+from src.utils.outputs import OutputFiles
 
 
 def parse_args() -> argparse.Namespace:
@@ -69,6 +71,10 @@ def main() -> int:
         raise UserError(f"{args.dst}: would replace the source; give another --dst")
     if args.dst.is_dir():
         raise UserError(f"{args.dst}: a folder; --dst expected a file")
+    if args.to == "ckpt":
+        check_name(args.dst)
+    outputs = OutputFiles(args.dst.parent)
+    outputs.check(args.dst.name)
     found, arrays = read_weights(args.src, args.sha256)
     if args.kind in ("safetensors", "ckpt") and found != args.kind:
         raise UserError(f"{source}: not a {args.kind} file, its content is {found}")
@@ -79,7 +85,8 @@ def main() -> int:
     converted = convert(arrays, kind, source, prefix)
     coverage = compare(converted, network_shapes(args.cfg), source, fresh_head=True)
     weights = {name: np.asarray(as_array(converted[name], source), np.float32) for name in coverage.loaded}
-    write_weights(weights, args.dst, args.to)
+    with outputs.replacing(args.dst.name) as temporary:
+        write_weights(weights, temporary, args.to)
     if args.report:
         print(coverage.table())
     if strays := coverage.strays():

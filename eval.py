@@ -30,16 +30,19 @@ def main() -> int:
     from src.datasets.kinds import build_dataset
     from src.datasets.views import MultiScaleDataset
     from src.engine.checkpointer import averaged_weights
-    from src.engine.evaluation import evaluate, write_person_result, write_result
+    from src.engine.evaluation import evaluate, result_files, write_person_result, write_result
     from src.engine.mixed_precision import to_mixed_precision
     from src.engine.output_folder import make_output_folder
     from src.evaluation.build import build_evaluator, read_class_names
     from src.models.build import build_model, device_layers
+    from src.utils.outputs import OutputFiles
 
     group = init_process_group()
     log_on_main_only(group)
     output, level = Path(cfg.OUTPUT_DIR), cfg.TEST.AMP_LEVEL
     make_output_folder(output, group)
+    outputs = OutputFiles(output)
+    group.on_main(lambda: outputs.check(*result_files("test", person=cfg.TEST.PERSON_SCORE)))
     checkpoints = []
     for path in [cfg.TEST.CHECKPOINT_FILE_PATH, *cfg.TEST.ENSEMBLE_FILE_PATHS]:
         arrays = load_checkpoint(path)
@@ -54,9 +57,9 @@ def main() -> int:
     loader = build_test_loader(scaled, group.rank, group.size)
     result = evaluate(networks, loader, evaluator, group, "evaluate test", mirrored=cfg.TEST.FLIP)
     if result is not None:
-        write_result(output, "test", evaluator, result, logging.INFO)
+        write_result(outputs, "test", evaluator, result, logging.INFO)
         if cfg.TEST.PERSON_SCORE:
-            write_person_result(output, "test", evaluator, result, dataset.box_lists()[1])
+            write_person_result(outputs, "test", evaluator, result, dataset.box_lists()[1])
     return 0
 
 

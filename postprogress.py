@@ -31,6 +31,7 @@ def main() -> int:
     outputs = OutputFiles(args.output)
     outputs.check("detections.csv", "acc.log")
     if args.check_only:
+        outputs.claim("infer.log")
         return 0
     if not args.result_path.is_dir():
         raise UserError(f"{args.result_path}: no such folder; expected the results of the runner")

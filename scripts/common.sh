@@ -57,6 +57,9 @@ set_entry() {
     find_python
 }
 
+# How logs begin: others of that name are not replaced.
+log_mark="# slowfast:"
+
 # Run a command in the background with its output in a file. Arguments: the file, the command.
 start() {
     local log=$1
@@ -66,12 +69,16 @@ start() {
         printf '> %q\n' "$log"
         return
     fi
+    if [[ -e $log && "$(head -n 1 "$log")" != "$log_mark"* ]]; then
+        fail "$log: is there, but is not a log of this script; move it, or start from another folder"
+    fi
     mkdir -p "$(dirname "$log")"
+    printf '%s %s\n' "$log_mark" "$(basename "$0")" >"$log"
     # A closed terminal does not end a run.
     (
         trap '' HUP
         exec "$@"
-    ) >"$log" 2>&1 </dev/null &
+    ) >>"$log" 2>&1 </dev/null &
     pids+=($!)
     echo "process $!, log $log"
 }

@@ -7,7 +7,7 @@
 #   DISK_BUDGET_GB   in the environment: how much the inputs of one shard may take (default 20)
 # Writes to the current folder: acc.log with the table of average precision, detections.csv, result_Files/,
 # time_Result/ (of the last shard), infer.log (to its end). A run that was stopped goes on where it was when started
-# again. Files called acc.log and detections.csv that it did not write are not replaced: it ends at once.
+# again. Files called acc.log, detections.csv and infer.log that it did not write are not replaced: it ends at once.
 set -euo pipefail
 
 # shellcheck source=scripts/common.sh
@@ -54,16 +54,19 @@ if [[ $preprocess == y ]]; then
             continue
         fi
         echo "shard $shard of $shards"
-        rm -rf "$work"
         "$python" "$root/preprogress.py" --mindir "$mindir" --dataset "$dataset" --output "$work" \
             --shard "$shard/$shards"
         infer "$work" "$results/$part"
-        rm -rf "$work"
+        rm -rf "$work" # which held nothing else, or preprogress.py had refused it
     done
 else
     results=result_Files/prepared_$device
     # Results of an earlier run, which may have been of other inputs.
-    rm -f "$results"/*/manifest.json "$results"/*/scores.bin
+    for manifest in "$results"/*/manifest.json; do
+        if grep -qs '"row_clips"' "$manifest"; then
+            rm -f "$manifest" "$(dirname "$manifest")/scores.bin"
+        fi
+    done
     found=n
     for manifest in "$inputs"/*/manifest.json; do
         [[ -f $manifest ]] || continue

@@ -22,8 +22,8 @@ find_python
 started=$SECONDS
 "$python" train.py --cfg "$cfg" DATA.PATH_TO_DATA_DIR "$folder/sample_data" OUTPUT_DIR "$folder"
 checkpoint="$(find "$folder/checkpoints" -name 'slowfast-[0-9]*.ckpt' -printf '%T@ %p\n' | sort -n | tail -n 1 | cut -d ' ' -f 2-)"
-"$python" eval.py --cfg "$cfg" DATA.PATH_TO_DATA_DIR "$folder/sample_data" OUTPUT_DIR "$folder" \
-    TEST.CHECKPOINT_FILE_PATH "$checkpoint" >"$folder/eval.log"
+scores="$("$python" eval.py --cfg "$cfg" DATA.PATH_TO_DATA_DIR "$folder/sample_data" OUTPUT_DIR "$folder" \
+    TEST.CHECKPOINT_FILE_PATH "$checkpoint" | tee /dev/stderr)"
 "$python" -m src.evaluation --groundtruth "$folder/groundtruth_test.csv" --detections "$folder/detections_test.csv" \
     --labelmap "$folder/sample_data/ava_annotations/ava_action_list_v2.2_for_activitynet_2019.pbtxt" \
     --report "$folder/report" >/dev/null
@@ -33,7 +33,7 @@ checkpoint="$(find "$folder/checkpoints" -name 'slowfast-[0-9]*.ckpt' -printf '%
 "$python" predict.py --cfg "$cfg" --video "$folder/sample_data/videos/sample_val_01.mp4" --out "$folder/predicted" \
     --boxes "$folder/sample_data/ava_annotations/ava_val_predicted_boxes.csv" \
     DATA.PATH_TO_DATA_DIR "$folder/sample_data" TEST.CHECKPOINT_FILE_PATH "$checkpoint"
-map="$(sed -n "s|^'PascalBoxes_Precision/mAP@0.5IOU': ||p" "$folder/eval.log")"
+map="$(sed -n "s|^'PascalBoxes_Precision/mAP@0.5IOU': ||p" <<<"$scores")"
 cat <<TEXT
 
 mAP on held-out sample videos: $map   (training and evaluation took $((SECONDS - started)) seconds)
@@ -44,5 +44,5 @@ mAP on held-out sample videos: $map   (training and evaluation took $((SECONDS -
   pictures     $folder/pictures      (what each person is said to do: green is right, red is wrong)
   curves       $folder/train_loss.png, $folder/val_map.png
   page         $folder/predicted/index.html      (a held-out video: who does what, and when)
-  log          $folder/log.txt      (every step), $folder/eval.log      (every class)
+  log          $folder/log.txt      (every step)
 TEXT

@@ -21,6 +21,8 @@ from src.utils.files import write_atomic
 pytestmark = pytest.mark.slow
 
 FRAMES, HEIGHT, WIDTH, BATCH = 16, 72, 96, 4
+# Somebody's files, where the runner and its launcher write.
+FOREIGN = ("notes.txt", "preprocess_Result/mine.txt", "result_Files/mine.txt", "result_Files/mine/scores.bin")
 # With the log level set, the runner need not start itself twice.
 QUIET = {"GLOG_v": "4"}
 SANITIZER_REPORTS = ("AddressSanitizer", "runtime error", "LeakSanitizer")
@@ -100,7 +102,9 @@ def deployed(runner: Path, repository: Path, tmp_path_factory: pytest.TempPathFa
 def scored(deployed: dict[str, Path], repository: Path) -> Path:
     """The folder of one whole run of run_310_infer.sh."""
     folder = deployed["root"] / "one run"
-    folder.mkdir()
+    for name in FOREIGN:
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_text(name)
     script = repository / "scripts/run_310_infer.sh"
     done = run("bash", script, deployed["mindir"], deployed["data"], "y", "CPU", 0, cwd=folder)
     assert done.returncode == 0, done.stderr
@@ -127,6 +131,10 @@ def test_runner_scores_as_eval_does(deployed: dict[str, Path], scored: Path) -> 
     value = mean_average_precision((scored / "acc.log").read_text())
     assert 0 < value < 1
     assert value == pytest.approx(mean_average_precision((deployed["root"] / "eval.log").read_text()), abs=1e-6)
+
+
+def test_foreign_files_stay(scored: Path) -> None:
+    assert [(scored / name).read_text() for name in FOREIGN] == list(FOREIGN)
 
 
 def test_last_batch_is_short_and_boxes_are_split(scored: Path) -> None:

@@ -122,6 +122,13 @@ def place(tmp_path: Path, repository: Path) -> Place:
     return Place(tmp_path, repository)
 
 
+def said(log: Path) -> str:
+    """Return what stands in a log below the line that tells whose it is."""
+    first, rest = log.read_text().split("\n", 1)
+    assert first.startswith("# slowfast: run_")
+    return rest
+
+
 @pytest.mark.parametrize("script", LAUNCHERS)
 def test_wrong_usage_prints_the_usage_and_starts_nothing(place, script):
     for arguments in ([], place.standard[: LAUNCHERS[script] - 2]):
@@ -158,7 +165,7 @@ def test_one_device_gets_config_data_checkpoint_and_overrides(place, script, nam
     ((arguments, environment),) = place.calls()
     assert arguments == ["python", *place.command(name, target), "SOLVER.MAX_EPOCH", "3"]
     assert (environment["RANK_SIZE"], environment["RANK_ID"], environment["DEVICE_ID"]) == ("1", "0", "2")
-    assert (place.work / log).read_text() == "said by python\n"
+    assert said(place.work / log) == "said by python\n"
     assert f"log {log}" in done.stdout
 
 
@@ -188,7 +195,7 @@ def test_a_rank_table_gives_each_process_its_rank_and_device(place, script):
     ]
     assert {e["RANK_TABLE_FILE"] for _, e in calls} == {table}
     for rank in range(3):
-        assert (place.work / f"{name}_parallel{rank}" / "log").read_text() == "said by python\n"
+        assert said(place.work / f"{name}_parallel{rank}" / "log") == "said by python\n"
 
 
 def test_of_a_table_of_two_machines_only_this_ones_devices_are_started(place):
@@ -231,7 +238,7 @@ def test_msrun_gets_the_workers_and_the_script(place, script, before, name, targ
     assert options[4].startswith("--master_port=")
     assert options[5:] == ["--node_rank=0", f"--log_dir={name}_parallel", "--join=True"]
     assert command == place.command(name, target)
-    assert (place.work / log).read_text() == "said by msrun\n"
+    assert said(place.work / log) == "said by msrun\n"
 
 
 def test_msrun_over_machines_gets_their_number_and_the_master(place):
@@ -262,7 +269,7 @@ def test_mpirun_gets_a_process_for_each_visible_gpu(place, script, name, log):
     assert arguments[0] == "mpirun"
     assert arguments[arguments.index("-n") + 1] == "4"
     assert arguments[arguments.index("python") :] == ["python", *place.command(name, "GPU")]
-    assert (place.work / log).read_text() == "said by mpirun\n"
+    assert said(place.work / log) == "said by mpirun\n"
 
 
 def test_without_devices_the_launcher_says_how_to_name_them(place):
@@ -277,6 +284,18 @@ def test_short_names_run_on_what_there_is(place, script):
     ((arguments, _),) = place.calls()
     assert arguments[0] == "python"
     assert "--device_target" in arguments
+
+
+def test_a_file_that_is_no_log_of_ours_is_kept(place):
+    log = place.work / "log_standalone_cpu"
+    arguments = [str(place.cfg), str(place.data), str(place.ckpt)]
+    for _ in range(2):
+        assert place.run("run_standalone_train_cpu.sh", *arguments).returncode == 0
+    log.write_text("mine\n")
+    done = place.run("run_standalone_train_cpu.sh", *arguments)
+    assert done.returncode == 2
+    assert "log_standalone_cpu: is there, but is not a log of this script" in done.stderr
+    assert log.read_text() == "mine\n"
 
 
 def test_a_failing_run_gives_its_status_in_the_foreground(place):

@@ -17,6 +17,7 @@ from src.utils.files import write_atomic
 
 # `14: walk`, as mmaction2 has it.
 _NUMBERED = re.compile(r"(\d+)\s*:\s*(\S.*)")
+_COUNTED = re.compile(r"(\d+)[\s,;]\s*(\S.*)")
 # What a line of another format looks like; names of classes do not.
 _OTHER_FORMAT = re.compile(r"""[{}\[\]]|^\s*["'].*:|^\s*-\s|^\s*\d+\s*[,;\t]|[,;\t]\s*\d+\s*$|^\w+:\s*$""")
 _MAX_NAME = 1000
@@ -85,7 +86,8 @@ def read_class_list(path: str | os.PathLike) -> ClassList:
     """Read names of classes in any form that people have.
 
     The suffix says which: a label map (.pbtxt); JSON or YAML, with a list of names or names and ids either way round,
-    or these under `names`, as YOLO's data.yaml; else text, with one name a line, or `14: walk` in each line.
+    or these under `names`, as YOLO's data.yaml; else text, with one name a line, `14: walk` in each line, or numbers
+    without a gap before the names, as `1 walk`, `2 sit` and so on.
 
     Raises:
         UserError: the file cannot be read, looks like another format, has no names, or has one twice.
@@ -161,6 +163,11 @@ def _is_id(value: object) -> bool:
 def _from_lines(path: Path, text: str) -> ClassList:
     lines = [(row, line.strip()) for row, line in enumerate(text.splitlines(), start=1) if line.strip()]
     numbered = [_NUMBERED.fullmatch(line) for _, line in lines]
+    counted = [_COUNTED.fullmatch(line) for _, line in lines]
+    if all(counted) and [match[1].lstrip("0") or "0" for match in counted] in (
+        [str(number) for number in range(start, start + len(counted))] for start in (0, 1)
+    ):
+        numbered = counted
     if lines and all(numbered):
         if any(len(match[1]) > 9 for match in numbered):
             raise UserError(f"{path}: a class id has more than nine digits")

@@ -47,6 +47,12 @@ def _array(parameter: "ms.Parameter") -> np.ndarray:
     return parameter.float().asnumpy() if parameter.dtype == ms.bfloat16 else parameter.asnumpy()
 
 
+def check_name(path: Path) -> None:
+    """Raise UserError unless MindSpore takes the name of a checkpoint."""
+    if path.suffix != ".ckpt":
+        raise UserError(f"{path}: the name of a MindSpore checkpoint must end in .ckpt")
+
+
 def save_checkpoint(arrays: Mapping[str, np.ndarray], path: str | os.PathLike) -> None:
     """Write `arrays` as a MindSpore checkpoint with a checksum; the file appears whole or not at all.
 
@@ -54,8 +60,7 @@ def save_checkpoint(arrays: Mapping[str, np.ndarray], path: str | os.PathLike) -
         UserError: `path` does not end in .ckpt, which MindSpore wants.
     """
     path = Path(path)
-    if path.suffix != ".ckpt":
-        raise UserError(f"{path}: the name of a MindSpore checkpoint must end in .ckpt")
+    check_name(path)
     import mindspore as ms
 
     tensors = [{"name": name, "data": ms.Tensor(array)} for name, array in arrays.items()]

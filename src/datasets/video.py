@@ -96,6 +96,7 @@ class VideoInfo:
         pixel_aspect: how wide a pixel is shown in relation to its height. Frames keep their pixels as they are stored.
         promised: seconds that the header promises; None: it says nothing.
         first_image: number of the first image of a folder; None: a file.
+        is_timed: whether the file states times; a bare stream has none, and its rate is often a mere default.
     """
 
     path: Path
@@ -107,6 +108,7 @@ class VideoInfo:
     promised: Fraction | None
     _keyframes: np.ndarray  # of those that can be sought: when they are shown, by our clock and by the file's
     first_image: int | None = None
+    is_timed: bool = True
 
     @property
     def fps(self) -> float:
@@ -375,6 +377,7 @@ def probe(video: str | os.PathLike, image_rate: int = 0) -> VideoInfo:
             raise UserError(f"{path}: holds no frame that can be decoded; is the file complete?")
         width, height = first.planes.width, first.planes.height
         pixel_aspect = _pixel_aspect(decoder._stream, first._frame)
+        is_timed = decoder.is_timed
     first_image = None
     if path.is_dir():
         series = image_series(path)
@@ -394,6 +397,7 @@ def probe(video: str | os.PathLike, image_rate: int = 0) -> VideoInfo:
         entries.promised,
         entries.keyframes,
         first_image,
+        is_timed,
     )
 
 

@@ -60,6 +60,7 @@ def _to_arrays(info: VideoInfo) -> dict[str, np.ndarray]:
         "end": np.array(info.times.end),
         "size": np.array([info.width, info.height]),
         "keyframes": info._keyframes,
+        "is timed": np.array(info.is_timed),
         # As text: terms of fractions may pass 64 bits.
         "fractions": np.array([str(value) for value in (unit, rate, aspect)]),
         "promised": np.array("" if promised is None else str(promised)),
@@ -79,4 +80,5 @@ def _from_arrays(video: Path, arrays: dict[str, np.ndarray]) -> VideoInfo:
         aspect,
         Fraction(promised) if promised else None,
         arrays["keyframes"],
+        is_timed=bool(arrays["is timed"]),
     )

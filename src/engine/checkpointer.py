@@ -16,6 +16,7 @@ from src.utils.distributed import ProcessGroup
 from src.utils.errors import UserError
 from src.utils.files import write_atomic
 from src.utils.logging import get_logger
+from src.utils.outputs import OutputFiles
 
 _NAME = re.compile(r"slowfast-(\d+)_(\d+)\.ckpt")
 _RECORD = "run.json"
@@ -88,6 +89,8 @@ class Checkpointer:
         class_names: Mapping[int, str],
     ):
         self.folder = folder
+        self._outputs = OutputFiles(folder)
+        self._reached: tuple[int, int] | None = None
         self._parameters = parameters
         self._settings = dict(settings)
         self._keep = keep
@@ -106,12 +109,19 @@ class Checkpointer:
         return self.folder / "slowfast-best.ckpt"
 
     def save(self, epoch: int, step: int) -> None:
-        """Write a checkpoint, and remove those of this run that are too many."""
+        """Write a checkpoint, and remove those of this run that are too many; the one that was restored stays.
+
+        Raises:
+            UserError: a file of that name is there that is not this program's.
+        """
+        if (epoch, step) == self._reached:
+            return
         path = self.path(epoch, step)
         record = json.dumps({"run": self._run, "epoch": epoch, "step": step, "settings": self._settings})
         arrays = {name: parameter.asnumpy() for name, parameter in self._parameters.items()}
         arrays[_RUN] = np.frombuffer(record.encode(), np.uint8)
-        save_checkpoint(with_class_names(arrays, self._class_names), path)
+        with self._outputs.replacing(path.name) as temporary:
+            save_checkpoint(with_class_names(arrays, self._class_names), temporary)
         get_logger().debug("wrote %s", path)
         self._written = [entry for entry in self._written if entry["name"] != path.name] + [_stamp(path)]
         if self._keep:
@@ -126,7 +136,8 @@ class Checkpointer:
     def save_best(self, network: nn.Cell) -> None:
         """Write the weights that scored best so far."""
         weights = {name: parameter.asnumpy() for name, parameter in network.parameters_dict().items()}
-        save_checkpoint(with_class_names(weights, self._class_names), self.best_path)
+        with self._outputs.replacing(self.best_path.name) as path:
+            save_checkpoint(with_class_names(weights, self._class_names), path)
         get_logger().debug("wrote %s", self.best_path)
 
     def restore(self, group: ProcessGroup) -> tuple[int, int] | None:
@@ -142,7 +153,27 @@ class Checkpointer:
         if reached is None:
             return None
         group.broadcast(self._parameters.values())
-        return tuple(reached)
+        self._reached = tuple(reached)
+        return self._reached
+
+    def check_free(self, epochs: int, steps: int) -> None:
+        """Check that the run can write all its checkpoints, from where it stands.
+
+        Args:
+            epochs: how many the run has.
+            steps: of each epoch.
+
+        Raises:
+            UserError: a file of such a name is there that is not this program's.
+        """
+        start = self._reached or (0, 0)
+        names = [
+            path.name
+            for path in self._by_progress()
+            for reached in [tuple(map(int, _NAME.fullmatch(path.name).groups()))]
+            if start < reached <= (epochs, steps) and reached[1] <= steps
+        ]
+        self._outputs.check(*names, self.best_path.name)
 
     def warn_of_earlier_run(self) -> None:
         """Say that a run which starts from the beginning finds another one's checkpoints."""
@@ -161,6 +192,8 @@ class Checkpointer:
                 arrays = load_checkpoint(path)
             except UserError as error:
                 get_logger().warning("left out: %s", error)
+                if self._written and path.is_file():
+                    self._outputs.adopt(path.name)  # the run's own, which it will write again
                 continue
             if _RUN not in arrays:
                 get_logger().warning("left out: %s: holds weights only", path)

@@ -16,6 +16,7 @@ from src.evaluation.ava_metric import AvaEvaluator, AvaResult
 from src.evaluation.person_score import times_person_scores
 from src.utils.distributed import ProcessGroup
 from src.utils.logging import get_logger, log_json_stats, progress
+from src.utils.outputs import OutputFiles
 
 
 def evaluate(
@@ -67,38 +68,54 @@ def _mean_scores(networks: Sequence[nn.Cell], batch: Mapping[str, np.ndarray], m
     return scores[0] if len(scores) == 1 else np.mean(scores, axis=0, dtype=np.float64).astype(np.float32)
 
 
-def write_result(
-    folder: Path, mode: str, evaluator: AvaEvaluator, result: AvaResult, table_level: int = logging.DEBUG
-) -> None:
-    """Write detections_MODE.csv and groundtruth_MODE.csv in AVA's columns below a folder, and log the metric.
+def result_files(mode: str, *, person: bool = False) -> tuple[str, ...]:
+    """Return the names of the files of detections and ground truth, and of scores times the person's if `person`.
 
     Args:
-        folder: of the run.
+        mode: `val` or `test`.
+        person: whether there is the third.
+    """
+    names = (f"detections_{mode}.csv", f"groundtruth_{mode}.csv", f"detections_{mode}_person.csv")
+    return names if person else names[:2]
+
+
+def write_result(
+    outputs: OutputFiles, mode: str, evaluator: AvaEvaluator, result: AvaResult, table_level: int = logging.DEBUG
+) -> None:
+    """Write `result_files(mode)` in AVA's columns, and log the metric.
+
+    Args:
+        outputs: of the run's folder.
         mode: `val` or `test`.
         evaluator: holds the detections.
         result: its result.
         table_level: level at which the table of classes is logged.
+
+    Raises:
+        UserError: such files are there that are not this program's.
     """
-    write_boxes(folder / f"detections_{mode}.csv", evaluator.detections())
-    write_boxes(folder / f"groundtruth_{mode}.csv", evaluator.ground_truth)
+    for name, table in zip(result_files(mode), (evaluator.detections(), evaluator.ground_truth), strict=True):
+        with outputs.replacing(name) as path:
+            write_boxes(path, table)
     get_logger().log(table_level, result.format_table())
     log_json_stats(map=result.map, mode=mode)
 
 
 def write_person_result(
-    folder: Path, mode: str, evaluator: AvaEvaluator, plain: AvaResult, person_lists: Sequence[Path]
+    outputs: OutputFiles, mode: str, evaluator: AvaEvaluator, plain: AvaResult, person_lists: Sequence[Path]
 ) -> None:
     """Write detections_MODE_person.csv, scores times those of the persons' boxes, and log its mAP beside the plain one.
 
     Args:
-        folder: of the run.
+        outputs: of the run's folder.
         mode: `val` or `test`.
         evaluator: holds the detections.
         plain: its result.
         person_lists: the files of detected persons that the boxes are from.
     """
     detections = times_person_scores(evaluator.detections(), [read_detections(path) for path in person_lists])
-    write_boxes(folder / f"detections_{mode}_person.csv", detections)
+    with outputs.replacing(result_files(mode, person=True)[2]) as path:
+        write_boxes(path, detections)
     result = evaluator.evaluate(detections)
     get_logger().info("mAP %.6f with scores times the person's, %.6f without", result.map, plain.map)
     log_json_stats(map_person=result.map, mode=mode)

@@ -4,9 +4,11 @@ import json
 from collections.abc import Sequence
 from pathlib import Path
 
-from src.utils.files import atomic_path, write_atomic
+from src.utils.outputs import OutputFiles
 
 _FILE = "scalars.json"
+METRIC_FILES = (_FILE, "train_loss.png", "train_lr.png", "val_map.png")
+"""The names of all files but TensorBoard's, which have names of their own."""
 
 
 class MetricLogger:
@@ -21,7 +23,7 @@ class MetricLogger:
     """
 
     def __init__(self, folder: Path, tensorboard: bool, start: int = 0):
-        self._folder = folder
+        self._outputs = OutputFiles(folder)
         self._curves: dict[str, list[list[float]]] = {}
         path = folder / _FILE
         if start and path.is_file():
@@ -45,14 +47,16 @@ class MetricLogger:
 
     def flush(self) -> None:
         """Write the numbers."""
-        write_atomic(self._folder / _FILE, json.dumps(self._curves))
+        with self._outputs.replacing(_FILE) as path:
+            path.write_text(json.dumps(self._curves))
         if self._writer:
             self._writer.flush()
 
     def plot(self) -> None:
         """Draw the curves."""
         for tag, curve in self._curves.items():
-            _plot(self._folder / f"{tag.replace('/', '_')}.png", tag, curve)
+            with self._outputs.replacing(f"{tag.replace('/', '_')}.png") as path:
+                _plot(path, tag, curve)
 
     def close(self) -> None:
         """Write and draw what there is, and end TensorBoard's file."""
@@ -71,5 +75,4 @@ def _plot(path: Path, tag: str, curve: Sequence[Sequence[float]]) -> None:
     steps, values = zip(*curve, strict=True)
     axes.plot(steps, values, marker="o" if len(curve) < 30 else None, markersize=3)
     axes.grid(alpha=0.3)
-    with atomic_path(path) as temporary:
-        figure.savefig(temporary, dpi=100)
+    figure.savefig(path, dpi=100)

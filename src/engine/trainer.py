@@ -17,10 +17,10 @@ from src.datasets.kinds import build_dataset
 from src.engine import batch_norm, dropout, mixup
 from src.engine.checkpointer import Checkpointer, run_parameters
 from src.engine.ema import ExponentialMovingAverage
-from src.engine.evaluation import evaluate, write_result
+from src.engine.evaluation import evaluate, result_files, write_result
 from src.engine.gradients import build_clip
 from src.engine.interrupt import StopRequest
-from src.engine.metric_logger import MetricLogger
+from src.engine.metric_logger import METRIC_FILES, MetricLogger
 from src.engine.mixed_precision import build_scaler
 from src.engine.output_folder import locked, make_output_folder
 from src.engine.progress_log import StepLog, log_epoch
@@ -35,6 +35,7 @@ from src.models.optimizer import build_optimizer
 from src.utils.distributed import ProcessGroup
 from src.utils.errors import UserError
 from src.utils.logging import get_logger, logged_to, progress
+from src.utils.outputs import OutputFiles
 
 LOG_FILE = "log.txt"
 Batch = dict[str, np.ndarray]
@@ -73,6 +74,7 @@ class Trainer:
         self.dataset = dataset
         self.group = group or ProcessGroup()
         self.output = Path(cfg.OUTPUT_DIR)
+        self._outputs = OutputFiles(self.output)
         self.accumulate = cfg.TRAIN.ACCUMULATE_STEPS
         self.steps = len(self._loader(1)) // self.accumulate
         if not self.steps:
@@ -111,8 +113,8 @@ class Trainer:
             Whether all epochs are done.
 
         Raises:
-            UserError: another run is in OUTPUT_DIR, the loss is not finite, a frame cannot be read, or a checkpoint to
-                resume from does not fit.
+            UserError: another run, or a file that is not this program's, is in OUTPUT_DIR; the loss is not finite, a
+                frame cannot be read, or a checkpoint to resume from does not fit.
         """
         with locked(self.output, self.group), self._log_file():
             get_logger().info(
@@ -124,6 +126,7 @@ class Trainer:
                 self._clips_per_step,
             )
             reached = self.checkpointer.restore(self.group) if self.cfg.TRAIN.AUTO_RESUME else None
+            self.group.on_main(lambda: self.checkpointer.check_free(self.cfg.SOLVER.MAX_EPOCH, self.steps))
             if reached is None:
                 self.checkpointer.warn_of_earlier_run()
             epoch, step = reached or (1, 0)
@@ -203,7 +206,13 @@ class Trainer:
 
     @contextlib.contextmanager
     def _log_file(self) -> Iterator[None]:
-        """Keep what is logged in OUTPUT_DIR, on the process that writes."""
+        """Keep what is logged in OUTPUT_DIR, on the process that writes, if all that is to be written there may be."""
+
+        def claim() -> None:
+            self._outputs.check(*METRIC_FILES, *result_files("val"))
+            self._outputs.claim(LOG_FILE)
+
+        self.group.on_main(claim)
         with logged_to(self.output / LOG_FILE) if self.group.is_main else contextlib.nullcontext():
             yield
 
@@ -263,7 +272,7 @@ class Trainer:
             result = evaluate(self.network, loader, evaluator, self.group, "evaluate val")
             if not metrics:
                 return None
-            write_result(self.output, "val", evaluator, result)
+            write_result(self._outputs, "val", evaluator, result)
             if math.isfinite(result.map):
                 if all(result.map > value for _, value in metrics.get(_MAP)):
                     self.checkpointer.save_best(self.network)

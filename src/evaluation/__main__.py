@@ -12,10 +12,11 @@ from pathlib import Path
 
 from src.ava.box_csv import read_detections
 from src.evaluation.ava_metric import evaluate_boxes
-from src.evaluation.options import add_truth_options, minimum_iou, read_truth, write_json
+from src.evaluation.options import REPORT_FILES, add_truth_options, minimum_iou, read_truth, write_json
 from src.evaluation.sanity import check_tables, warning_lines
 from src.utils.arguments import OneLineParser
 from src.utils.errors import UserError, run_main
+from src.utils.outputs import OutputFiles
 from src.utils.threads import map_in_threads
 
 _COMMANDS = {"compare": "src.evaluation.compare_command", "tubes": "src.evaluation.tubes_command"}
@@ -47,6 +48,10 @@ def main() -> int:
 
 
 def _score(args: argparse.Namespace) -> int:
+    if args.json:
+        OutputFiles(args.json.parent).check(args.json.name)
+    if args.report:
+        OutputFiles(args.report).check(*REPORT_FILES)
     start = time.perf_counter()
     truth = read_truth(args)
     ground_truth, label_map, excluded = truth.table, truth.label_map, truth.excluded

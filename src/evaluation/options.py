@@ -11,7 +11,7 @@ from src.ava.box_table import BoxTable
 from src.ava.label_map import read_label_map
 from src.evaluation.ava_metric import ORDERS
 from src.utils.errors import UserError
-from src.utils.files import write_atomic
+from src.utils.outputs import OutputFiles
 
 
 @dataclass(frozen=True)
@@ -27,6 +27,10 @@ class Truth:
     table: BoxTable
     label_map: dict[int, str]
     excluded: set[tuple[str, float]]
+
+
+REPORT_FILES = ("index.html", "dap.png", "average_precision.png", "errors.png", "precision_recall.png", "scores.png")
+"""What `--report` writes: the page, and its figures."""
 
 
 def minimum_iou(text: str) -> float:
@@ -70,6 +74,7 @@ def write_json(path: Path, values: Mapping[str, object]) -> None:
         UserError: the file cannot be written.
     """
     try:
-        write_atomic(path, json.dumps(values, indent=1, ensure_ascii=False) + "\n")
+        with OutputFiles(path.parent).replacing(path.name) as temporary:
+            temporary.write_text(json.dumps(values, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
     except OSError as error:
         raise UserError(f"{error.filename}: cannot write: {error.strerror}") from error

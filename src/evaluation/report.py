@@ -3,7 +3,7 @@
 import base64
 import io
 import os
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 
 import jinja2
@@ -14,13 +14,15 @@ from src.ava.box_table import BoxTable
 from src.evaluation import figures
 from src.evaluation.ava_metric import AvaResult, evaluate_boxes, mean_of_defined
 from src.evaluation.error_analysis import ERROR_KINDS, ClassAnalysis, analyze
+from src.evaluation.options import REPORT_FILES
 from src.evaluation.sanity import LEVELS, check_tables
-from src.utils.files import write_atomic
+from src.utils.outputs import OutputFiles
 
 COCO_THRESHOLDS = tuple(round(0.5 + 0.05 * step, 2) for step in range(10))
 """0.5 to 0.95 by 0.05: COCO's mean average precision is the mean over them."""
 
 _DPI = 150
+_PAGE = REPORT_FILES[0]
 
 
 def write_report(
@@ -63,8 +65,11 @@ def write_report(
 
     images = _draw(with_truth, daps, result.map) if with_truth else {}
     folder = Path(folder)
+    outputs = OutputFiles(folder)
+    outputs.check(*REPORT_FILES)
     for name, content in images.items():
-        write_atomic(folder / name, content)
+        with outputs.replacing(name) as path:
+            path.write_bytes(content)
     low, high = (mean_of_defined(np.array([one.bounds[at] for one in analyses])) for at in (0, 1))
     page = _page(
         mean=result.map,
@@ -88,19 +93,20 @@ def write_report(
         thresholds=thresholds,
         order=order,
     )
-    write_atomic(folder / "index.html", page)
-    return folder / "index.html"
+    with outputs.replacing(_PAGE) as path:
+        path.write_text(page, encoding="utf-8", errors="backslashreplace")  # names that are no UTF-8
+    return folder / _PAGE
 
 
 def _draw(classes: dict[str, ClassAnalysis], daps: dict[str, float], mean: float) -> dict[str, bytes]:
-    drawings: dict[str, Callable[[], Figure]] = {
-        "dap.png": lambda: figures.dap_bars(daps),
-        "average_precision.png": lambda: figures.average_precision_bars(classes, mean),
-        "errors.png": lambda: figures.error_shares(classes),
-        "precision_recall.png": lambda: figures.precision_recall_curves(classes),
-        "scores.png": lambda: figures.score_histograms(classes),
-    }
-    return {name: _png(draw()) for name, draw in drawings.items()}
+    drawn = (
+        figures.dap_bars(daps),
+        figures.average_precision_bars(classes, mean),
+        figures.error_shares(classes),
+        figures.precision_recall_curves(classes),
+        figures.score_histograms(classes),
+    )
+    return {name: _png(figure) for name, figure in zip(REPORT_FILES[1:], drawn, strict=True)}
 
 
 def _png(figure: Figure) -> bytes:

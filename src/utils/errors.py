@@ -17,8 +17,11 @@ def run_main(main: Callable[[], int]) -> int:
     """Run an entry point and return its exit status; a `UserError` becomes one line and status 2.
 
     A terminal that lacks a letter shows it as an escape, and a reader that closes the pipe (`| head`) ends the program
-    without a word. Any other exception passes through: a traceback is for bugs.
+    without a word. Names of files are UTF-8, whatever the locale is. Any other exception passes through: a traceback is
+    for bugs.
     """
+    if sys.getfilesystemencoding() != "utf-8":
+        _start_again_in_utf8_mode()
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="backslashreplace")
@@ -26,16 +29,26 @@ def run_main(main: Callable[[], int]) -> int:
         status = main()
         sys.stdout.flush()
         return status
-    except UserError as error:
-        print(f"error: {_in_one_line(str(error))}", file=sys.stderr)
-        return 2
-    except BrokenPipeError:
-        if not _lost_its_reader(sys.stdout.fileno()):
+    except (UserError, BrokenPipeError) as error:
+        # Some take a closed pipe for a file that cannot be written.
+        is_broken = isinstance(error, BrokenPipeError) or isinstance(error.__cause__, BrokenPipeError)
+        is_closed = is_broken and _lost_its_reader(sys.stdout.fileno())
+        if isinstance(error, UserError) and not is_closed:
+            print(f"error: {_in_one_line(str(error))}", file=sys.stderr)
+            return 2
+        if not is_closed:
             raise  # another pipe than that of standard output
         # What is left to write goes nowhere.
         with open(os.devnull, "w") as nowhere:  # noqa: PTH123 - a device
             os.dup2(nowhere.fileno(), sys.stdout.fileno())
         return _CLOSED_PIPE
+
+
+def _start_again_in_utf8_mode() -> None:
+    """Replace this process by one that takes names of files for UTF-8; it prints in the encoding of the locale."""
+    os.environ.setdefault("PYTHONIOENCODING", sys.stdout.encoding)
+    os.environ["PYTHONUTF8"] = "1"
+    os.execv(sys.executable, [sys.executable, *sys.orig_argv[1:]])
 
 
 def _in_one_line(message: str) -> str:

@@ -26,8 +26,8 @@ from src.evaluation.build import build_evaluator
 from src.evaluation.matching import Ranking
 from src.utils.arguments import OneLineParser, positive
 from src.utils.errors import UserError, run_main
-from src.utils.files import write_atomic
 from src.utils.logging import progress
+from src.utils.outputs import OutputFiles
 
 # Overlap with the ground truth at which a detection is right.
 _IOU = 0.5
@@ -104,7 +104,8 @@ def draw_key_frames(
     """Write images VIDEO_SECOND.jpg of at most `count` key frames with detections, evenly spread; return how many.
 
     Raises:
-        UserError: no detection is of a key frame of the dataset, or a frame cannot be read.
+        UserError: no detection is of a key frame of the dataset, a frame cannot be read, or images of these names are
+            there that are not this program's.
     """
     table, names = dataset.key_frames, dataset.frames.names
     keys = [(names[video], float(second)) for video, second in zip(table.video, table.second, strict=True)]
@@ -112,13 +113,20 @@ def draw_key_frames(
     if not found:
         raise UserError("no detection is of a key frame of the configured dataset")
     chosen = np.unique(np.linspace(0, len(found) - 1, min(count, len(found))).round().astype(int))
+    outputs = OutputFiles(folder)
+    outputs.check(*(_picture(*keys[found[place]]) for place in chosen))
     for index in progress([found[place] for place in chosen], len(chosen), "images"):
         middle = dataset.frame_indices(index)[dataset.cfg.DATA.NUM_FRAMES // 2]
         (image,) = dataset.frames.read(int(table.video[index]), [middle])
         name, second = keys[index]
         _, encoded = cv2.imencode(".jpg", draw(image, frames[name, second]))
-        write_atomic(folder / f"{name}_{format_second(second)}.jpg", encoded.tobytes())
+        with outputs.replacing(_picture(*keys[index])) as path:
+            path.write_bytes(encoded.tobytes())
     return len(chosen)
+
+
+def _picture(video: str, second: float) -> str:
+    return f"{video}_{format_second(second)}.jpg"
 
 
 def main() -> int:

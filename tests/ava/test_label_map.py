@@ -95,6 +95,21 @@ CLASS_LISTS = {
 }
 
 
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("1 walk\n2 sit down\n", ClassList({1: "walk", 2: "sit down"})),
+        ("0,walk\n1,talk to (e.g., self)\n", ClassList({1: "walk", 2: "talk to (e.g., self)"}, from_zero=True)),
+        ("001\twalk\n002\tsit\n", ClassList({1: "walk", 2: "sit"})),
+        ("2 persons talk\n3 persons talk\n", ClassList({1: "2 persons talk", 2: "3 persons talk"})),
+        ("1 person walks\n3 persons walk\n", ClassList({1: "1 person walks", 2: "3 persons walk"})),
+    ],
+)
+def test_numbers_before_names_are_ids_where_they_count_without_a_gap(tmp_path, text, expected):
+    (tmp_path / "classes.txt").write_text(text)
+    assert read_class_list(tmp_path / "classes.txt") == expected
+
+
 @pytest.mark.parametrize("name", CLASS_LISTS)
 def test_class_lists_of_other_programs(tmp_path, name):
     text, expected = CLASS_LISTS[name]

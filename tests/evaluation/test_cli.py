@@ -58,6 +58,7 @@ def test_report_is_written(repository, files, tmp_path):
     assert done.returncode == 0, done.stderr
     assert done.stdout.endswith(f"report: {tmp_path / 'report' / 'index.html'}\n")
     assert sorted(path.name for path in (tmp_path / "report").iterdir()) == [
+        ".slowfast_outputs.json",
         "average_precision.png",
         "dap.png",
         "errors.png",

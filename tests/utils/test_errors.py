@@ -54,6 +54,39 @@ def test_a_closed_pipe_ends_without_a_word(repository, lines):
     assert (done.returncode, done.stderr) == (141, b"")
 
 
+def test_a_closed_pipe_that_was_taken_for_a_file_ends_without_a_word(repository):
+    read, write = os.pipe()
+    os.close(read)
+    body = """
+def main():
+    try:
+        print("line", flush=True)
+    except OSError as error:
+        raise UserError("out: cannot write") from error
+"""
+    done = run(body, repository, stdout=write)
+    os.close(write)
+    assert (done.returncode, done.stderr) == (141, b"")
+
+
+def test_names_of_files_are_utf8_in_any_locale(repository, tmp_path):
+    """As in a locale of ISO 8859-1; output stays in the terminal's encoding."""
+    (tmp_path / "clip ä 動.mp4").touch()
+    body = f"""
+import os
+def main():
+    print([name == "clip ä 動.mp4" for name in sorted(os.listdir({str(tmp_path)!r}))], sys.stdout.encoding)
+    return 0
+"""
+    (tmp_path / "program.py").write_text(PROGRAM.format(body=body), encoding="utf-8")
+    clean = {name: value for name, value in os.environ.items() if name not in ("LC_ALL", "LANG", "PYTHONIOENCODING")}
+    environment = clean | {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0", "PYTHONPATH": str(repository)}
+    command = [sys.executable, tmp_path / "program.py"]
+    done = subprocess.run(command, env=environment, capture_output=True, check=False)
+    assert (done.returncode, done.stderr) == (0, b"")
+    assert done.stdout == b"[True, False] ascii\n"
+
+
 def test_another_closed_pipe_is_a_bug(repository):
     done = run("def main(): raise BrokenPipeError('a worker')", repository, stdout=subprocess.PIPE)
     assert done.returncode == 1

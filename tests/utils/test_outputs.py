@@ -1,6 +1,7 @@
 """Only files that this package wrote are replaced."""
 
 import json
+from pathlib import Path
 
 import pytest
 
@@ -59,3 +60,35 @@ def test_a_kill_before_the_rename_leaves_the_old_result_known(tmp_path):
     write(tmp_path, "two")
     (tmp_path / "a.csv").write_text("one")
     OutputFiles(tmp_path).check("a.csv")
+
+
+def test_kills_before_the_rename_leave_the_old_result_known_however_many(tmp_path, monkeypatch):
+    write(tmp_path, "one")
+
+    def killed(*_):
+        raise KeyboardInterrupt
+
+    rename = Path.replace
+    with monkeypatch.context() as patched:
+        patched.setattr(
+            Path, "replace", lambda path, target: killed() if target.name == "a.csv" else rename(path, target)
+        )
+        for text in ("two", "three", "four"):
+            with pytest.raises(KeyboardInterrupt):
+                write(tmp_path, text)
+    assert (tmp_path / "a.csv").read_text() == "one"
+    write(tmp_path, "five")
+    assert (tmp_path / "a.csv").read_text() == "five"
+
+
+def test_a_file_that_grows_is_claimed_once_and_a_damaged_one_is_adopted(tmp_path):
+    OutputFiles(tmp_path).claim("log.txt")
+    (tmp_path / "log.txt").write_text("line")
+    OutputFiles(tmp_path).claim("log.txt")
+    (tmp_path / "mine.txt").write_text("mine")
+    with pytest.raises(UserError, match=r"mine\.txt: is there, but is not a result"):
+        OutputFiles(tmp_path).claim("mine.txt")
+    write(tmp_path, "whole")
+    (tmp_path / "a.csv").write_text("who")
+    OutputFiles(tmp_path).adopt("a.csv")
+    write(tmp_path, "whole")

@@ -58,7 +58,7 @@ def test_as_many_images_as_asked_for(sample, recipe, recipe_file, tmp_path, monk
     arguments = ["--cfg", recipe_file, "--detections", detections, "--out", tmp_path / "out", "--count", 3, *recipe]
     assert draw(arguments, monkeypatch) == 0
     keys = [tuple(row.split(",")[:2]) for row in rows]
-    names = sorted(path.name for path in (tmp_path / "out").iterdir())
+    names = sorted(path.name for path in (tmp_path / "out").glob("*.jpg"))
     assert len(names) == 3
     assert names[0] == f"{keys[0][0]}_{int(keys[0][1]):04d}.jpg"
     assert set(names) <= {f"{video}_{int(second):04d}.jpg" for video, second in keys}

@@ -192,6 +192,8 @@ def extract_all(
                 f"{videos[name]}: the name holds white space, a comma or a quotation mark, which frame lists cannot "
                 "carry; rename the file, or prepare the folder with `custom`, which gives safe names"
             )
+        if not _is_utf8(f"{name} {videos[name].resolve()}"):
+            raise UserError(f"{videos[name]}: the path is no UTF-8, which records are written in; rename the file")
     missing, replaced = [], []
     for name, video in videos.items():
         if not (root / "frames" / name).is_dir():
@@ -241,6 +243,15 @@ def _extract(
     found = {"frames": result.frames, "errors": result.errors, "damaged": result.damaged}
     write_record(root, name, record.model_copy(update=found))
     return f"{result.frames} frames" + (f", warning: the video is damaged: {result.fault}" if result.fault else "")
+
+
+def _is_utf8(text: str) -> bool:
+    """Whether a path can be written as UTF-8: file systems of Unix take any bytes for a name."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _is_outdated(root: Path, name: str, video: Path, fps: int, short_side: int) -> bool:

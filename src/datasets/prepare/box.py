@@ -34,12 +34,14 @@ class Box:
         second: of the video; counted from `--first-second` where `is_ava`.
         frame: frame of the video, from 0.
         image: number of an extracted image, from 1.
-        folders: of the image, which may be named after the video where the image is not.
+        other_names: what the video may be called if `video` is not its name: the image's folders, a name without what
+            a tool put before it.
         frames: how many frames the tool counted in the video; None: not said.
         size: width and height of the images that were annotated, in pixels; None: not said.
         units: shares or pixels; None: told from the values.
         is_ava: whether it stands in AVA's columns.
         of_dataset: whether the file is that of a published dataset, of whose videos only some may be here.
+        is_marked: the file says that it is a crowd or to be ignored, and so no person.
     """
 
     video: str
@@ -50,12 +52,13 @@ class Box:
     second: float | None = None
     frame: int | None = None
     image: int | None = None
-    folders: tuple[str, ...] = ()
+    other_names: tuple[str, ...] = ()
     frames: int | None = None
     size: tuple[int, int] | None = None
     units: str | None = None
     is_ava: bool = False
     of_dataset: bool = False
+    is_marked: bool = False
 
 
 @dataclass
@@ -67,12 +70,14 @@ class Classes:
         near_misses: how often each (value, class name that it resembles) was met.
         images: of a COCO file, by id, which a file of results refers to.
         empty_rows: how many rows say that a key frame shows nobody.
+        unread: how often each kind of annotation was met that is no box.
     """
 
     names: Mapping[int, str]
     near_misses: Counter = field(default_factory=Counter)
     images: dict = field(default_factory=dict)
     empty_rows: int = 0
+    unread: Counter = field(default_factory=Counter)
 
     def __post_init__(self) -> None:
         self._ids = {name: class_id for class_id, name in self.names.items()}

@@ -9,6 +9,7 @@ import xml.etree.ElementTree as ElementTree
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PureWindowsPath
+from urllib.parse import unquote
 
 import pydantic
 
@@ -24,6 +25,7 @@ from src.utils.errors import UserError
 # NAME_000031; in a folder that is named after the video also 000031 or img000031.
 _IMAGE_NAME = re.compile(r"(?:(?P<video>.+)_|[^_]*?)(?P<number>\d{1,12})")
 _SHOWN_BYTES = 200
+_ARCHIVES = {".zip", ".tar", ".gz", ".tgz", ".7z", ".rar"}
 # An hour at 30 frames a second: what lies farther apart in a track is a slip of the pen.
 _MOST_FRAMES_BETWEEN = 108_000
 _CVAT_FRAME_NAME = re.compile(r"frame_(\d+)$")
@@ -110,6 +112,8 @@ def read_json(path: Path) -> object:
 
 def _read_file(path: Path, classes: Classes) -> Iterator[Box]:
     suffix = path.suffix.lower()
+    if suffix in _ARCHIVES:
+        raise UserError(f"{path}: is an archive; unpack it, and give the file or folder that it holds")
     if suffix not in _SUFFIXES:
         raise UserError(f"{path}: cannot tell the format from its suffix; {_TAKEN}")
     content = _PARSERS[suffix](path)
@@ -302,6 +306,7 @@ class _CocoAnnotation(_CocoModel):
     bbox: tuple[float, float, float, float]
     score: float | None = None
     track_id: str | None = None
+    iscrowd: bool = False
     attributes: dict[str, object] | list[object] | None = None
 
 
@@ -366,6 +371,7 @@ def _coco_box(annotation: _CocoAnnotation, image: _CocoImage, named: tuple[int, 
         where=where,
         size=(image.width, image.height) if image.width and image.height else None,
         units="pixels" if image.width and image.height and max(annotation.bbox) > 1 else None,
+        is_marked=annotation.iscrowd,
         **time,
     )
 
@@ -389,27 +395,52 @@ def _validated(model: type[_CocoModel], entry: object, where: str) -> _CocoModel
 
 
 def _read_label_studio(path: Path, content: list, classes: Classes) -> Iterator[Box]:
-    """Yield the boxes of Label Studio's video rectangles, those between its key frames by interpolation."""
+    """Yield the boxes of Label Studio's rectangles: of images, and of videos, between key frames by interpolation."""
     for index, task in enumerate(content):
         where = f"{path}: task {index}"
         data = _typed(task, dict, where).get("data")
-        video = next((value for value in _typed(data, dict, f"{where}: data").values() if _is_file(value)), None)
-        if video is None:
-            raise UserError(f"{where}: data names no video")
+        source = next((value for value in _typed(data, dict, f"{where}: data").values() if _is_file(value)), None)
+        if source is None:
+            raise UserError(f"{where}: data names no file")
+        name = Path(unquote(source)).name
+        # What was uploaded has eight digits before its name.
+        plain_name = re.sub(r"^[0-9a-f]{8}-", "", name)
         regions = [
             region
             for annotation in _typed(task.get("annotations"), list, f"{where}: annotations")
             for region in _typed(_typed(annotation, dict, where).get("result"), list, f"{where}: result")
         ]
         for person, region in enumerate(regions):
-            if _typed(region, dict, where).get("type") == "videorectangle":
-                yield from _label_studio_track(region, Path(video).name, str(person), classes, f"{where}: {person}")
+            kind, place = _typed(region, dict, where).get("type"), f"{where}: {person}"
+            if kind == "videorectangle":
+                yield from _label_studio_track(region, (name, plain_name), str(person), classes, place)
+            elif kind in ("rectanglelabels", "rectangle"):
+                yield _label_studio_box(region, (name, plain_name), str(person), classes, place)
+            else:
+                classes.unread[f"{str(kind)[:40]!r} (Label Studio)"] += 1
 
 
-def _label_studio_track(region: dict, video: str, person: str, classes: Classes, where: str) -> Iterator[Box]:
+def _label_studio_classes(value: dict, key: str, classes: Classes, where: str) -> tuple[int, ...]:
+    labels = [str(label) for label in _typed(value.get(key, []), list, f"{where}: labels")]
+    return tuple(sorted({class_id for label in labels for class_id in classes.named(label, {}, where)})) or (NO_ACTION,)
+
+
+def _label_studio_box(region: dict, names: tuple[str, str], person: str, classes: Classes, where: str) -> Box:
+    """Return the rectangle of an extracted image; coordinates are in percent."""
     value = _typed(region.get("value"), dict, where)
-    labels = [str(label) for label in _typed(value.get("labels", []), list, f"{where}: labels")]
-    named = tuple(sorted({class_id for label in labels for class_id in classes.named(label, {}, where)}))
+    if number(value.get("rotation", 0), where, "rotation"):
+        raise UserError(f"{where}: a turned rectangle in shares of the frame cannot be read; draw it upright")
+    x, y, width, height = (number(value.get(key), where, key) / 100 for key in ("x", "y", "width", "height"))
+    time = _image_time(names[1], where)
+    named = _label_studio_classes(value, "rectanglelabels", classes, where)
+    return Box(corners=(x, y, x + width, y + height), classes=named, last=person, where=where, units="shares", **time)
+
+
+def _label_studio_track(
+    region: dict, names: tuple[str, str], person: str, classes: Classes, where: str
+) -> Iterator[Box]:
+    value = _typed(region.get("value"), dict, where)
+    named = _label_studio_classes(value, "labels", classes, where)
     frames = value.get("framesCount")
     frames = None if frames is None else whole_number(frames, where, "framesCount")
     steps = [
@@ -433,12 +464,13 @@ def _label_studio_track(region: dict, video: str, person: str, classes: Classes,
             target = following[1] if following else shape
             x, y, width, height = (a + (b - a) * part for a, b in zip(shape, target, strict=True))
             yield Box(
-                video,
+                names[0],
                 (x, y, x + width, y + height),
-                named or (NO_ACTION,),
+                named,
                 person,
                 f"{where}, frame {at}",
                 frame=at,
+                other_names=names[1:],
                 frames=frames,
                 units="shares",
             )
@@ -521,7 +553,7 @@ def _read_mot(path: Path, content: str, classes: Classes) -> Iterator[Box]:
 
     The video is named as the file, or as the folder around `gt/gt.txt`. Its classes are kinds of objects, no actions.
     """
-    video = path.parents[1].name if path.parent.name in ("gt", "det") and len(path.parents) > 1 else path.stem
+    video = path.absolute().parents[1].name if path.stem in ("gt", "det") else path.stem
     for row_number, row in _rows(path, content):
         where = f"{path}: row {row_number}"
         if len(row) < 6:
@@ -530,7 +562,10 @@ def _read_mot(path: Path, content: str, classes: Classes) -> Iterator[Box]:
         frame = whole_number(row[0], where, "frame") - 1
         is_detection = row[1].strip() == "-1"
         last = (row[6].strip() if len(row) > 6 else "1") if is_detection else row[1].strip()
-        yield Box(video, (x, y, x + width, y + height), (NO_ACTION,), last, where, frame=frame, units="pixels")
+        # In the truth, the seventh column says whether a row counts.
+        is_marked = not is_detection and len(row) > 6 and row[6].strip() in ("0", "0.0")
+        corners = (x, y, x + width, y + height)
+        yield Box(video, corners, (NO_ACTION,), last, where, frame=frame, units="pixels", is_marked=is_marked)
 
 
 def _read_yolo(path: Path, content: str, classes: Classes) -> Iterator[Box]:
@@ -607,7 +642,7 @@ def _image_time(file_name: str, where: str, folders: Sequence[str] = ()) -> dict
     folders = tuple(filter(None, (path.parent.name, *folders)))
     if not match or not (match["video"] or folders):
         raise UserError(f"{where}: cannot tell video and time from {file_name!r}, expected a name as NAME_000031.jpg")
-    return {"video": match["video"] or "", "image": int(match["number"]), "folders": folders}
+    return {"video": match["video"] or "", "image": int(match["number"]), "other_names": folders}
 
 
 def _size(width: str | None, height: str | None, where: str) -> tuple[int, int] | None:

@@ -117,7 +117,7 @@ def prepare_custom(
     class_names = read_classes(labels_path, boxes_path)
     videos = safe_names(find_videos(videos_folder, image_folders=True))
     infos, faults = _infos(videos, fps)
-    _tell_images(infos)
+    _tell_assumptions(infos)
     fps = fps or most_common_rate([info.fps for info in infos.values()])
     images: dict = {}
     key_boxes = functools.partial(
@@ -192,8 +192,15 @@ def _infos(videos: Mapping[str, Path], image_rate: int) -> tuple[dict[str, Video
     return infos, faults
 
 
-def _tell_images(infos: Mapping[str, VideoInfo]) -> None:
-    """Say how folders of images are taken."""
+def _tell_assumptions(infos: Mapping[str, VideoInfo]) -> None:
+    """Say how folders of images and streams without times are taken."""
+    bare = [info for info in infos.values() if not info.is_timed]
+    if bare:
+        rates = ", ".join(f"{info.path.name} for {info.fps:g} frames a second" for info in bare[:3])
+        print(
+            f"custom: warning: {len(bare)} videos are bare streams, without times, and taken as they state their rate, "
+            f"which may be a default: {rates}; `ffmpeg -r RATE -i IN -c copy OUT.mp4` says another"
+        )
     folders = [info for info in infos.values() if info.image_rate]
     if folders:
         print(

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from src.datasets.prepare.ffmpeg import TargetError
 from src.utils.errors import UserError
-from src.utils.files import sha256_of
+from src.utils.files import sha256_of, write_atomic
 
 _CHUNK_BYTES = 1 << 20
 _TIMEOUT_SECONDS = 60
@@ -115,7 +115,10 @@ def _transfer(url: str, partial: Path) -> None:
 def _finish(partial: Path, target: Path) -> str:
     digest = sha256_of(partial)
     # First the checksum: a file without one counts as not downloaded.
-    checksum_file(target).write_text(f"{digest}  {target.name}\n", encoding="utf-8")
+    path, line = checksum_file(target), f"{digest}  {target.name}\n"
+    if path.exists() and path.read_text(encoding="utf-8", errors="replace") != line:
+        raise UserError(f"{path}: is there, and not of what was downloaded ({digest}); move it away")
+    write_atomic(path, line)
     partial.replace(target)
     return digest
 

@@ -21,10 +21,12 @@ _SLACK = Fraction(1, 10)
 _REGULAR_SHARE = 0.8
 _WARNING_SHARE = 0.1
 _BETWEEN, _AFTER, _OUTSIDE = "between key frames", "after the last frame", "outside of the frame"
+_MARKED = "marked as a crowd or to be ignored"
 _REMEDIES = {
     _BETWEEN: "--key-every 0.2, say, makes key frames denser, and --annotation-fps states the rate of images",
     _AFTER: "is it the video that was annotated?",
     _OUTSIDE: "are the coordinates in other units (--coordinates)?",
+    _MARKED: "that is what the file says of them",
 }
 
 
@@ -165,6 +167,8 @@ def report(accounts: Mapping[Path, Account], classes: Classes) -> None:
         print(f"custom: warning: {share}, most {reason}: {_REMEDIES[reason]}")
     for (value, name), count in sorted(classes.near_misses.items()):
         print(f"custom: warning: {count} boxes say {value!r}, which is no class and counts as none; is {name!r} meant?")
+    for kind, count in sorted(classes.unread.items()):
+        print(f"custom: note: {count} annotations of the kind {kind} are no boxes, and are not read")
     if classes.empty_rows:
         print(f"custom: {classes.empty_rows} rows say that a key frame shows nobody; they are left out")
 
@@ -205,9 +209,13 @@ def _timed(
     named = []
     for file, boxes in files.items():
         for box in boxes:
-            name = next(filter(None, (known.get(plain_name(given)) for given in (box.video, *box.folders))), None)
+            if box.is_marked:
+                accounts[file].left_out[_MARKED] += 1
+                continue
+            given_names = filter(None, (box.video, *box.other_names))
+            name = next(filter(None, (known.get(plain_name(given)) for given in given_names)), None)
             if name is None:
-                given = box.video or box.folders[0]
+                given = box.video or box.other_names[0]
                 raise UserError(f"{box.where}: there is no video {given!r} among the {len(videos)} videos")
             if name in faults:
                 raise faults[name]

@@ -180,7 +180,10 @@ def check_apart(inputs: Mapping[str, Path], outputs: Iterable[Path]) -> None:
         UserError: one does.
     """
     for option, given in inputs.items():
-        source = given.resolve()
+        try:
+            source = given.resolve()
+        except (OSError, RuntimeError) as error:  # by version of Python
+            raise UserError(f"{option} {given}: is a link that leads to itself") from error
         for output in outputs:
             target = output.resolve()
             is_one = target == source or _is_same_file(source, target)

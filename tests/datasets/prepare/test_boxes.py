@@ -102,6 +102,29 @@ FORMATS = {
         ],
         (None, 30, None),
     ),
+    "Label Studio image": (
+        "li.json",
+        [
+            {
+                "data": {"image": "/data/upload/2/0f3ad3a0-one_000031.jpg"},
+                "annotations": [
+                    {
+                        "result": [
+                            {
+                                "type": "rectanglelabels",
+                                "original_width": 160,
+                                "value": {
+                                    **{key: LABEL_STUDIO_STEPS[0][key] for key in ("x", "y", "width", "height")},
+                                    "rectanglelabels": ["walk"],
+                                },
+                            }
+                        ]
+                    }
+                ],
+            }
+        ],
+        (None, None, 31),
+    ),
     "VIA 3": ("v.json", VIA3, (1.0, None, None)),
     "VIA CSV": (
         "v.csv",
@@ -166,6 +189,31 @@ def test_coco_results_refer_to_the_images_of_the_coco_file_before(tmp_path: Path
     results = [{"image_id": 1, "category_id": 1, "bbox": [20, 20, 40, 60], "score": 0.41}]
     (box,) = _read(_write(tmp_path / "r.json", results), classes)
     assert (box.video, box.image, box.corners, box.last, box.size) == ("one", 31, CORNERS, "0.41", (160, 96))
+
+
+def test_what_a_file_marks_as_no_person_is_known(tmp_path: Path) -> None:
+    crowd = COCO | {"annotations": [COCO["annotations"][0] | {"iscrowd": crowd} for crowd in (0, 1)]}
+    assert [box.is_marked for box in _read(_write(tmp_path / "c.json", crowd))] == [False, True]
+    truth = "31,1,20,20,40,60,1,1,1.0\n31,2,20,20,40,60,0,8,1.0\n"
+    assert [box.is_marked for box in _read(_write(tmp_path / "one.txt", truth))] == [False, True]
+    found = "31,-1,20,20,40,60,0,-1,-1,-1\n"
+    assert [box.is_marked for box in _read(_write(tmp_path / "two.txt", found))] == [False]
+
+
+@pytest.mark.parametrize(("file", "video"), [("MOT/cam-1/gt/gt.txt", "cam-1"), ("det/cam.txt", "cam")])
+def test_mot_names_the_video_by_file_or_folder(tmp_path: Path, file: str, video: str) -> None:
+    (box,) = _read(_write(tmp_path / file, "31,1,20,20,40,60,1\n"))
+    assert box.video == video
+
+
+def test_label_studio_puts_digits_before_names_and_knows_more_than_boxes(tmp_path: Path) -> None:
+    (task,) = json.loads(json.dumps(FORMATS["Label Studio"][1]))
+    task["data"]["video"] = "/data/upload/1/0f3ad3a0-my%20clip.mp4"
+    task["annotations"][0]["result"].append({"type": "choices", "value": {"choices": ["indoor"]}})
+    classes = Classes(CLASSES)
+    boxes = _read(_write(tmp_path / "b.json", [task]), classes)
+    assert {(box.video, box.other_names) for box in boxes} == {("0f3ad3a0-my clip.mp4", ("my clip.mp4",))}
+    assert dict(classes.unread) == {"'choices' (Label Studio)": 1}
 
 
 def test_no_pickle_is_executed(tmp_path: Path) -> None:
@@ -271,6 +319,7 @@ def test_a_folder_of_files_is_read_whole_and_what_is_not_read_is_told(tmp_path: 
             "b.json: annotation 1: cannot tell video and time from 'x.jpg', expected a name as NAME_000031.jpg",
         ),
         ("b.pkl", b"junk", "b.pkl: truncated or damaged"),
+        ("b.zip", b"PK", "b.zip: is an archive; unpack it, and give the file or folder that it holds"),
         # What the mutation loop found.
         (
             "b.json",

@@ -256,3 +256,13 @@ def test_folders_of_images_are_videos(make_video: Callable, run_ffmpeg: Callable
     (tmp_path / "videos/b.2/img_00059.png").unlink()
     cfg.DATA.SOURCE = "frames"
     assert [finding.what for finding in verify(cfg, 1)] == ["has changed since its frames were extracted"]
+
+
+def test_a_bare_stream_is_told(make_video: Callable, run_ffmpeg: Callable, tmp_path: Path, capsys) -> None:
+    (tmp_path / "videos").mkdir()
+    run_ffmpeg("-i", make_video(tmp_path / "clip.mp4", frames=60, fps=30), "-c", "copy", tmp_path / "videos/clip.h264")
+    _prepare(tmp_path, _write(tmp_path / "boxes.csv", "clip,1,0.1,0.1,0.5,0.9,1,0"), val_share=0)
+    assert (
+        "custom: warning: 1 videos are bare streams, without times, and taken as they state their rate, which may be a "
+        "default: clip.h264 for 25 frames a second; `ffmpeg -r RATE" in capsys.readouterr().out
+    )

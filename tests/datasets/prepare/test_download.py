@@ -1,6 +1,8 @@
 """Downloads from a server on this machine that breaks off, refuses, and knows ranges."""
 
 import hashlib
+import io
+import tarfile
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -9,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from src.datasets.prepare import download
+from src.datasets.prepare import ava, download
 from src.datasets.prepare.ffmpeg import TargetError
 from src.utils.errors import UserError
 
@@ -138,6 +140,37 @@ def test_a_missing_file_is_looked_for_elsewhere_and_not_asked_for_again(server: 
 def test_no_server(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"a\.mkv: cannot download, after 2 tries: .*Connection refused"):
         download.fetch(["http://127.0.0.1:9"], "a.mkv", tmp_path / "a.mkv", attempts=2, pause=0)
+
+
+def test_a_checksum_of_something_else_is_kept(server: Server, tmp_path: Path) -> None:
+    server.files["a.mkv"] = CONTENT
+    (tmp_path / "a.mkv.sha256").write_text("mine")
+    with pytest.raises(UserError, match=r"a\.mkv\.sha256: is there, and not of what was downloaded"):
+        _fetch(server, tmp_path / "a.mkv")
+    assert (tmp_path / "a.mkv.sha256").read_text() == "mine" and not (tmp_path / "a.mkv").exists()
+
+
+def test_downloading_leaves_foreign_files_as_they_are(server: Server, tmp_path: Path) -> None:
+    archive = io.BytesIO()
+    with tarfile.open(fileobj=archive, mode="w") as tar:
+        for name in (*ava.BOX_LISTS.values(), "notes.csv"):
+            tar.addfile(tarfile.TarInfo(f"annotations/{name}"))
+    server.files = {
+        ava.NAMES_FILE: b"a.mkv\nb.mkv\n",
+        ava.ANNOTATIONS_FILE: archive.getvalue(),
+        "a.mkv": CONTENT,
+        "b.mkv": CONTENT,
+    }
+    foreign = ("videos/a.mkv", "videos/notes.txt", "ava_annotations/notes.csv", ".a.mkv.download", "frames/a/a.jpg")
+    for name in foreign:
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text("mine")
+    before = {name: ((tmp_path / name).stat().st_ino, (tmp_path / name).stat().st_mtime_ns) for name in foreign}
+    urls = {"video_urls": [server.url], "names_urls": [server.url], "annotation_urls": [server.url]}
+    ava.download_all(tmp_path, **urls, jobs=1, dry_run=False)
+    assert (tmp_path / "videos/b.mkv").read_bytes() == CONTENT
+    assert all((tmp_path / name).read_text() == "mine" for name in foreign)
+    assert {name: ((tmp_path / name).stat().st_ino, (tmp_path / name).stat().st_mtime_ns) for name in foreign} == before
 
 
 def test_disk_full(server: Server, mounted: Callable) -> None:

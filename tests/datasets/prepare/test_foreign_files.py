@@ -158,6 +158,20 @@ def test_a_box_file_that_is_an_output_is_refused_by_name_and_by_hard_link(
     assert _state(out) == before
 
 
+def test_a_link_that_leads_to_itself_is_named(data: Path, prepare: Callable, tmp_path: Path) -> None:
+    (data / "loop").symlink_to(data / "loop")
+    status, text = prepare(*_custom(data, tmp_path / "out", "--boxes", data / "loop"))
+    assert status == 2 and f"--boxes {data / 'loop'}: is a link that leads to itself" in text
+
+
+def test_a_name_that_is_no_utf8_is_refused(data: Path, prepare: Callable, tmp_path: Path) -> None:
+    (data / "videos/clip.mp4").rename(os.fsdecode(os.fsencode(data / "videos") + b"/cl\xffp.mp4"))
+    (data / "boxes.csv").write_text("cl_p,1,0.1,0.1,0.5,0.9,1,0\n")
+    status, text = prepare(*_custom(data, tmp_path / "out"))
+    assert status == 2 and "cl\\udcffp.mp4: the path is no UTF-8" in text
+    assert not (tmp_path / "out").exists()
+
+
 def test_a_mistake_leaves_no_trace(data: Path, prepare: Callable, tmp_path: Path) -> None:
     (data / "boxes.csv").write_text("clip,1,nan,0.1,0.5,0.9,1,0\n")
     (tmp_path / "mine").mkdir()

@@ -122,6 +122,12 @@ def test_boxes_outside_of_the_frame_are_left_out() -> None:
     assert account.left_out == {"outside of the frame": 1}
 
 
+def test_what_the_file_marks_as_no_person_is_left_out_and_told() -> None:
+    kept, account = _select([_box(second=1.0), _box("1", second=1.0, is_marked=True)], _info(Fraction(30), 3))
+    assert len(kept) == 1
+    assert str(account) == ("2 boxes read: 1 taken, 0 merged, 1 left out (1 marked as a crowd or to be ignored)")
+
+
 @pytest.mark.parametrize(
     ("box", "message"),
     [

@@ -15,10 +15,11 @@ from pathlib import Path
 import numpy as np
 
 from src.checkpoint.class_names import CLASS_NAMES, check_class_names, class_names, with_class_names
-from src.checkpoint.mindspore_format import load_checkpoint, save_checkpoint
+from src.checkpoint.mindspore_format import check_name, load_checkpoint, save_checkpoint
 from src.checkpoint.names import is_parameter
 from src.utils.arguments import OneLineParser
 from src.utils.errors import UserError, run_main
+from src.utils.outputs import OutputFiles
 
 
 def average(checkpoints: Mapping[str, Mapping[str, np.ndarray]]) -> dict[str, np.ndarray]:
@@ -55,6 +56,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         raise UserError("one checkpoint, expected two or more to average")
     if args.dst.resolve() in [path.resolve() for path in args.checkpoints]:
         raise UserError(f"{args.dst}: would replace a source; give another --dst")
+    check_name(args.dst)
+    outputs = OutputFiles(args.dst.parent)
+    outputs.check(args.dst.name)
     loaded = {str(path): load_checkpoint(path) for path in args.checkpoints}
     if len(loaded) < len(args.checkpoints):
         raise UserError("a checkpoint is named twice")
@@ -63,7 +67,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     for path, other in others:
         check_class_names(class_names(other), names, path, first)
     weights = average(loaded)
-    save_checkpoint(with_class_names(weights, names), args.dst)
+    with outputs.replacing(args.dst.name) as path:
+        save_checkpoint(with_class_names(weights, names), path)
     left_out = sum(not is_parameter(name) and name != CLASS_NAMES for one in loaded.values() for name in one)
     print(f"{args.dst}: {len(weights)} parameters, each the mean of {len(loaded)}; left out: {left_out} other arrays")
     return 0

@@ -1,5 +1,6 @@
 """Whole runs: scores are eval.py's, and nothing changes when a run is stopped and goes on."""
 
+import gc
 import resource
 import signal
 import subprocess
@@ -24,7 +25,7 @@ from src.datasets.build import build_test_loader
 from src.engine.evaluation import evaluate
 from src.evaluation.build import build_evaluator
 from src.predict.options import Options
-from src.predict.run import INTERRUPTED, predict
+from src.predict.run import INTERRUPTED, Run, predict
 from tests.tiny import TinyNetwork
 
 pytestmark = pytest.mark.usefixtures("tiny_network")
@@ -85,6 +86,20 @@ def wait_for_parts(options: Options, count: int) -> None:
     while len(list(options.out.rglob("*.npz"))) < count:
         assert time.monotonic() < end, "no part was done in time"
         time.sleep(0.01)
+
+
+def test_a_part_that_is_done_leaves_no_decoder_in_memory(options: Callable[..., Options], held_out: Path) -> None:
+    """A decoder and its container refer to each other; with each goes a pool of frames."""
+    kinds = (av.container.InputContainer, av.VideoStream, av.VideoCodecContext, av.VideoFrame)
+    run = Run(options(video_out=False))
+    job = run.job(held_out.stem, held_out)
+    gc.collect()
+    gc.disable()
+    try:
+        run.do_part(job, 0)
+        assert [type(thing).__name__ for thing in gc.get_objects() if isinstance(thing, kinds)] == []
+    finally:
+        gc.enable()
 
 
 @pytest.mark.slow

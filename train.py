@@ -36,7 +36,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     stop = StopRequest()
     dataset = build_dataset(cfg, "train")
     level = cfg.TRAIN.AMP_LEVEL
-    network = to_mixed_precision(build_model(cfg, device_layers(cfg, level)), level, target)
+    network = to_mixed_precision(build_model(cfg, device_layers(cfg, level, group.size)), level, target)
     names = read_class_names(cfg)
     start = cfg.TRAIN.CHECKPOINT_FILE_PATH
     if start:

@@ -150,9 +150,23 @@ def pattern(name: str, shape: tuple[int, ...]) -> np.ndarray:
     return value.astype(np.float32)
 
 
-def mmaction2_checkpoint(repository: Path) -> dict[str, np.ndarray]:
-    """A quarter of the width of mmaction2's detector, six classes and the background."""
+def mmaction2_checkpoint(
+    repository: Path, fusion_kernel: int = 7, features: int = 576, acrn: bool = False
+) -> dict[str, np.ndarray]:
+    """A quarter of the width of mmaction2's detector, six classes and the background.
+
+    Args:
+        repository: holds the names of its parameters.
+        fusion_kernel: temporal kernel of the lateral connections.
+        features: of a box.
+        acrn: with an actor relation.
+    """
     weights = {}
+    for layer, shape in ((1, (576, 1152, 1, 1, 1)), (2, (576, 576, 1, 3, 3))) if acrn else ():
+        name = f"roi_head.shared_head.conv{layer}"
+        weights[f"{name}.conv.weight"] = pattern(f"{name}.conv.weight", shape)
+        for key in ("weight", "bias", "running_mean", "running_var"):
+            weights[f"{name}.bn.{key}"] = pattern(f"{name}.bn.{key}", (576,))
     for line in (repository / "tests/checkpoint/names/mmaction2_slowfast_r50_8x8_ava.txt").read_text().splitlines():
         if line.startswith("#"):
             continue
@@ -160,24 +174,56 @@ def mmaction2_checkpoint(repository: Path) -> dict[str, np.ndarray]:
         outputs, *others = map(int, sides)
         if len(others) and others[0] != 3:
             others[0] //= 4
+        if name.endswith("_lateral.conv.weight"):
+            others[1] = fusion_kernel
+        if name.endswith("fc_cls.weight"):
+            others[0] = features
         weights[name] = pattern(name, (7 if outputs == 81 else outputs // 4, *others))
     return weights
 
 
-def test_mmaction2_weights_give_mmaction2s_output(run, repository, capsys):
-    Path("a.pth").write_bytes(write_torch(mmaction2_checkpoint(repository)))
-    Path("mm.yaml").write_text(MMACTION2)
-    assert run("--src", "a.pth", "--dst", "a.ckpt", "--cfg", "mm.yaml") == 0
-    assert "mmaction2 names; 536 loaded, 0 mismatched (head of another size), 0 missing" in capsys.readouterr().out
-    clip = np.sin(np.arange(3 * 8 * 64 * 80) * 1.7).reshape(1, 3, 8, 64, 80).astype(np.float32)
-    boxes = np.array([[[0, 0, 80, 64], [10, 12, 33, 60]]], np.float32)
-    # Computed by mmaction2 1.1.0 (ResNet3dSlowFast, SingleRoIExtractor3D, BBoxHeadAVA), without the background.
-    expected = [
+# Logits of two boxes, computed by mmaction2 1.1.0 (ResNet3dSlowFast, SingleRoIExtractor3D, ACRNHead, BBoxHeadAVA),
+# without the background: alpha, head, checkpoint, arrays in it, logits.
+MMACTION2_HEADS = {
+    "mean": (
+        *(4, "", {}, 536),
         [21.7374, 8.9235, -11.8834, -22.1705, -12.8099, 7.7506],
         [20.5008, 8.5206, -11.0978, -20.8883, -12.1605, 7.1952],
-    ]
-    found = logits("mm.yaml", "a.ckpt", clip[:, :, ::4], clip, boxes)[0]
-    np.testing.assert_allclose(found, expected, atol=2e-4 * 22)
+    ),
+    "max": (
+        *(4, "  HEAD_TEMPORAL_POOL: max", {}, 536),
+        [25.2422, 10.0920, -14.0805, -25.7979, -14.6725, 9.2934],
+        [23.1265, 9.3077, -12.8426, -23.6282, -13.4821, 8.4559],
+    ),
+    "context": (
+        *(8, "  HEAD_CONTEXT: True", {"fusion_kernel": 5, "features": 1152}, 536),
+        [-3.4840, -28.9178, 25.1458, 10.1040, -32.7404, 14.3974],
+        [-3.5236, -28.7970, 25.0951, 10.0211, -32.6278, 14.3960],
+    ),
+    "acrn": (
+        *(4, "  HEAD_ACRN: 576", {"acrn": True}, 546),
+        [2.4430, 9.4657, 8.0179, -0.4397, -8.3906, -9.0343],
+        [2.3563, 8.9939, 7.5765, -0.4619, -7.9741, -8.5459],
+    ),
+}
+
+
+@pytest.mark.parametrize(
+    "head", [name if name == "mean" else pytest.param(name, marks=pytest.mark.slow) for name in MMACTION2_HEADS]
+)
+def test_mmaction2_weights_give_mmaction2s_output(run, repository, capsys, head):
+    alpha, setting, checkpoint, count, *expected = MMACTION2_HEADS[head]
+    Path("a.pth").write_bytes(write_torch(mmaction2_checkpoint(repository, **checkpoint)))
+    slowfast = f"SLOWFAST:\n  ALPHA: {alpha}\n  FUSION_KERNEL_SZ: {checkpoint.get('fusion_kernel', 7)}"
+    recipe = MMACTION2.replace("SLOWFAST:", slowfast).replace("  NUM_CLASSES: 6", f"  NUM_CLASSES: 6\n{setting}")
+    Path("mm.yaml").write_text(recipe)
+    assert run("--src", "a.pth", "--dst", "a.ckpt", "--cfg", "mm.yaml") == 0
+    said = f"mmaction2 names; {count} loaded, 0 mismatched (head of another size), 0 missing, 0 unexpected"
+    assert said in capsys.readouterr().out
+    clip = np.sin(np.arange(3 * 8 * 64 * 80) * 1.7).reshape(1, 3, 8, 64, 80).astype(np.float32)
+    boxes = np.array([[[0, 0, 80, 64], [10, 12, 33, 60]]], np.float32)
+    found = logits("mm.yaml", "a.ckpt", clip[:, :, ::alpha], clip, boxes)[0]
+    np.testing.assert_allclose(found, expected, atol=1e-4 * np.abs(expected).max())
 
 
 def test_mmaction2_weights_need_their_own_recipe(run, repository, capsys):

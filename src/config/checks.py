@@ -105,6 +105,7 @@ _EXCLUSIVE = (
     ("TEST.FLIP", "AVA.TEST_FORCE_FLIP", "clips are mirrored beside themselves, or instead"),
     ("SOLVER.CLIP_GRAD_VAL", "SOLVER.CLIP_GRAD_L2NORM", "gradients are clipped in one way"),
     ("BN.USE_PRECISE_STATS", "BN.FREEZE_STATISTICS", "frozen statistics stay as they are"),
+    ("BN.SYNC", "BN.FREEZE_STATISTICS", "frozen statistics are the same everywhere"),
     ("BN.USE_PRECISE_STATS", "TRAIN.EMA_DECAY", "validation scores averaged weights with averaged statistics"),
 )
 

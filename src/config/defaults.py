@@ -147,6 +147,8 @@ _C.BN.MOMENTUM = 0.1
 _C.BN.WEIGHT_DECAY = 0.0
 # Training normalizes by the running statistics, which stay as the checkpoint gave them.
 _C.BN.FREEZE_STATISTICS = False
+# In training on several devices, normalize by the statistics of all of them together; False: each by its own clips'.
+_C.BN.SYNC = False
 # Before a checkpoint or an evaluation at the end of an epoch, compute the statistics of the present weights over so
 # many batches on each device, instead of the running ones.
 _C.BN.USE_PRECISE_STATS = False

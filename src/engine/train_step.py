@@ -59,26 +59,46 @@ class NetworkWithLoss(nn.Cell):
 class LossGradients(nn.Cell):
     """The loss of a batch and the gradients of its multiple by the loss scale.
 
+    Devices count by their boxes, so that the mean of their losses and gradients is that of one device with the whole
+    batch. The loss is weighted before it is differentiated: what it depends on may be of all devices (BN.SYNC).
+
     Args:
         loss: a `NetworkWithLoss`.
         parameters: what to differentiate by.
         scaler: holds what multiplies the loss, against underflow of float16 gradients; None: nothing does.
+        world_size: devices.
     """
 
-    def __init__(self, loss: NetworkWithLoss, parameters: Sequence[ms.Parameter], scaler: ms.amp.LossScaler | None):
+    def __init__(
+        self,
+        loss: NetworkWithLoss,
+        parameters: Sequence[ms.Parameter],
+        scaler: ms.amp.LossScaler | None,
+        world_size: int = 1,
+    ):
         super().__init__(auto_prefix=False)
         self.loss = loss
         self.scaler = scaler
+        self.world_size = world_size
+        self.sum_over_devices = ops.AllReduce() if world_size > 1 else None
         self.value_and_grad = ops.value_and_grad(self._scaled_loss, None, parameters, has_aux=True)
 
-    def construct(self, *inputs: ms.Tensor) -> tuple[ms.Tensor, Gradients]:
-        """Return loss and gradients; arguments as of `NetworkWithLoss.construct`."""
-        (_, loss), gradients = self.value_and_grad(*inputs)
-        return loss, gradients
+    def construct(self, *inputs: ms.Tensor) -> tuple[ms.Tensor, ms.Tensor, Gradients]:
+        """Differentiate the loss; arguments as of `NetworkWithLoss.construct`.
 
-    def _scaled_loss(self, *inputs: ms.Tensor) -> tuple[ms.Tensor, ms.Tensor]:
-        loss = self.loss(*inputs)
-        return (loss if self.scaler is None else loss * self.scaler.scale_value), loss
+        Returns:
+            The mean loss over the boxes of this device, times their number, divided by the mean number of a device;
+            that mean number; the gradients.
+        """
+        (_, loss, boxes), gradients = self.value_and_grad(*inputs)
+        return loss, boxes, gradients
+
+    def _scaled_loss(self, *inputs: ms.Tensor) -> tuple[ms.Tensor, ms.Tensor, ms.Tensor]:
+        loss, boxes = self.loss(*inputs), self.loss.boxes(inputs)
+        if self.sum_over_devices is not None:
+            mean_boxes = ops.maximum(self.sum_over_devices(boxes), 1.0) / self.world_size
+            loss, boxes = loss * (boxes / mean_boxes), mean_boxes
+        return (loss if self.scaler is None else loss * self.scaler.scale_value), loss, boxes
 
 
 class Update(nn.Cell):
@@ -110,23 +130,19 @@ class Update(nn.Cell):
             self.sum_over_devices = ops.AllReduce()
             self.average = nn.DistributedGradReducer(optimizer.parameters, mean=True, degree=world_size)
 
-    def construct(self, loss: ms.Tensor, boxes: ms.Tensor, gradients: Gradients) -> ms.Tensor:
+    def construct(self, loss: ms.Tensor, gradients: Gradients) -> ms.Tensor:
         """Update the parameters.
 
         Args:
-            loss: mean over the boxes of this device.
-            boxes: how many these are.
+            loss: of this device.
             gradients: of `loss`, scaled, in the order of the optimizer's parameters.
 
         Returns:
-            The mean loss over the boxes of all devices.
+            The mean loss of all devices.
         """
         if self.world_size > 1:
-            # Devices count by their boxes, so that the result is that of one device with the whole batch.
-            mean_boxes = ops.maximum(self.sum_over_devices(boxes), 1.0) / self.world_size
-            share = boxes / mean_boxes
-            gradients = self.average(scale(gradients, share))
-            loss = self.sum_over_devices(loss * share) / self.world_size
+            gradients = self.average(gradients)
+            loss = self.sum_over_devices(loss) / self.world_size
         if self.scaler is not None:
             gradients = scale(gradients, 1.0 / self.scaler.scale_value)
         taken = None
@@ -159,13 +175,13 @@ class TrainStep(nn.Cell):
         world_size: int = 1,
     ):
         super().__init__(auto_prefix=False)
-        self.gradients = LossGradients(loss, optimizer.parameters, scaler)
+        self.gradients = LossGradients(loss, optimizer.parameters, scaler, world_size)
         self.update = Update(optimizer, scaler, clip, world_size)
 
     def construct(self, *inputs: ms.Tensor) -> ms.Tensor:
         """Update the parameters; arguments and result as of `NetworkWithLoss.construct`, over all devices."""
-        loss, gradients = self.gradients(*inputs)
-        return self.update(loss, self.gradients.loss.boxes(inputs), gradients)
+        loss, _, gradients = self.gradients(*inputs)
+        return self.update(loss, gradients)
 
 
 def _add_weighted(weight: ms.Tensor, total: ms.Parameter, gradient: ms.Tensor) -> ms.Tensor:
@@ -187,8 +203,7 @@ class _Accumulate(nn.Cell):
         self.map = ops.HyperMap()
 
     def construct(self, *inputs: ms.Tensor) -> tuple[ms.Tensor, ms.Tensor]:
-        loss, gradients = self.gradients(*inputs)
-        boxes = self.gradients.loss.boxes(inputs)
+        loss, boxes, gradients = self.gradients(*inputs)
         added = self.map(ops.partial(_add_weighted, boxes), self.sums, gradients)
         return ops.depend(loss * boxes, added), boxes
 
@@ -203,8 +218,8 @@ class _UpdateFromSums(nn.Cell):
         self.map = ops.HyperMap()
 
     def construct(self, loss: ms.Tensor, boxes: ms.Tensor) -> ms.Tensor:
-        some = ops.maximum(boxes, 1.0)
-        loss = self.update(loss / some, boxes, scale(self.sums, 1.0 / some))
+        some = ops.select(boxes > 0, boxes, ops.ones_like(boxes))
+        loss = self.update(loss / some, scale(self.sums, 1.0 / some))
         return ops.depend(loss, self.map(ops.partial(_clear, loss), self.sums))
 
 

@@ -30,8 +30,8 @@ class ActorRelation(nn.Cell):
         self.tile = TiledConvBn(self.conv1, self.conv1_bn)
         self.convolve = layers.conv_bn(self.conv2, relu=False)
         self.relate = layers.conv_bn(self.conv2, self.conv2_bn)
-        self.normalize1 = ElementaryBatchNorm(self.conv1_bn)
-        self.normalize2 = ElementaryBatchNorm(self.conv2_bn)
+        self.normalize1 = ElementaryBatchNorm(self.conv1_bn, axis=2, devices=layers.devices)
+        self.normalize2 = ElementaryBatchNorm(self.conv2_bn, axis=2, devices=layers.devices)
         self.to_positions, self.from_positions = layers.to_positions, layers.from_positions
 
     def construct(

@@ -1,4 +1,7 @@
-"""Batch norm in elementary operators, for what MindSpore's own has no place for: samples that do not count."""
+"""Batch norm in elementary operators, for what MindSpore's own has no place for.
+
+That is samples that do not count, and statistics of all devices together: `nn.SyncBatchNorm` has no CPU.
+"""
 
 import mindspore as ms
 from mindspore import nn, ops
@@ -11,34 +14,48 @@ class ElementaryBatchNorm(nn.Cell):
 
     Args:
         norm: holds the parameters, for its parent.
+        axis: of the channels: 1 for (n, c, h, w), 2 for (n, positions, c).
+        devices: whose samples are one batch.
     """
 
-    def __init__(self, norm: nn.BatchNorm2d):
+    def __init__(self, norm: nn.BatchNorm2d, axis: int, devices: int = 1):
         super().__init__(auto_prefix=False)
         self.norm = norm
+        self.axes = (0, 2, 3) if axis == 1 else (0, 1)
+        self.shape = (1, -1, 1, 1) if axis == 1 else (1, 1, -1)
+        self.sum_over_devices = ops.AllReduce() if devices > 1 else None
 
-    def construct(self, rows: ms.Tensor, weights: ms.Tensor | None = None) -> ms.Tensor:
-        """Normalize rows (m, positions, c), float32 or float16, to float32.
+    def construct(self, x: ms.Tensor, weights: ms.Tensor | None = None) -> ms.Tensor:
+        """Normalize samples, float32 or float16, to float32.
 
         Args:
-            rows: the samples.
-            weights: (m, 1, 1), 1 for rows that count and 0 for others, which are normalized alike; None: all count.
+            x: the samples.
+            weights: (n, 1, 1) or (n, 1, 1, 1), 1 for samples that count and 0 for others, which are normalized alike;
+                None: all count.
         """
         norm = self.norm
-        rows = rows.astype(ms.float32)
-        m, positions, _ = rows.shape
+        x = x.astype(ms.float32)
+        channels = norm.gamma.shape[0]
         if weights is None:
-            weights = ops.ones((m, 1, 1), ms.float32)
-        count = ops.maximum(weights.sum() * positions, 1.0)
-        mean = (rows * weights).sum((0, 1)) / count
-        centered = rows - mean
-        variance = (ops.square(centered) * weights).sum((0, 1)) / count
-        unbiased = variance * count / ops.maximum(count - 1.0, 1.0)
+            weights = ops.ones((x.shape[0],) + (1,) * (len(x.shape) - 1), ms.float32)
+        count = weights.sum().reshape(1) * (x.size // (x.shape[0] * channels))
+        sums = ops.concat(((x * weights).sum(self.axes), count))
+        if self.sum_over_devices is not None:
+            sums = self.sum_over_devices(sums)
+        count = ops.maximum(sums[channels:], 1.0)
+        mean = sums[:channels] / count
+        centered = x - mean.reshape(self.shape)
+        squares = (ops.square(centered) * weights).sum(self.axes)
+        if self.sum_over_devices is not None:
+            squares = self.sum_over_devices(squares)
+        variance = squares / count
+        unbiased = squares / ops.maximum(count - 1.0, 1.0)
         moved = (
             ops.assign(norm.moving_mean, _towards(norm.moving_mean, mean, norm.momentum)),
             ops.assign(norm.moving_variance, _towards(norm.moving_variance, unbiased, norm.momentum)),
         )
-        y = centered * (norm.gamma * ops.rsqrt(variance + norm.eps)) + norm.beta
+        scale = norm.gamma * ops.rsqrt(variance + norm.eps)
+        y = centered * scale.reshape(self.shape) + norm.beta.reshape(self.shape)
         return ops.depend(y, moved)
 
     def update_parameters_name(self, prefix: str = "", recurse: bool = True) -> None:

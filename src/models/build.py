@@ -26,17 +26,26 @@ def plain_layers(cfg: CfgNode) -> Layers:
     return Layers(cfg.BN.EPSILON, cfg.BN.MOMENTUM)
 
 
-def device_layers(cfg: CfgNode, amp_level: str = "O0") -> Layers:
+def device_layers(cfg: CfgNode, amp_level: str = "O0", devices: int = 1) -> Layers:
     """Return the operators for this device: on a CPU those of `src.cpu` where they can be used, else MindSpore's own.
+
+    With BN.SYNC, several devices get MindSpore's own, whose statistics are those of all of them.
 
     Args:
         cfg: the configuration.
         amp_level: TRAIN.AMP_LEVEL or TEST.AMP_LEVEL; on a CPU, bf16 keeps the activations in bfloat16. What another
             level or device needs is done to the network afterwards (`src.engine.mixed_precision`).
+        devices: that train together.
 
     Raises:
         UserError: bfloat16 or SLOWFAST_CPU_KERNELS=on is wanted where it cannot be.
     """
+    if cfg.BN.SYNC and devices > 1:
+        if ms.get_context("device_target") == "CPU":
+            if amp_level == "bf16":
+                raise UserError("AMP_LEVEL bf16 on a CPU needs the kernels for CPUs, which have no BN.SYNC")
+            library.turn_off()
+        return Layers(cfg.BN.EPSILON, cfg.BN.MOMENTUM, devices)
     # The kernels for CPUs compute in float32 and bfloat16.
     if ms.get_context("device_target") != "CPU" or amp_level in ("O2", "O3"):
         return plain_layers(cfg)

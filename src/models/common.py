@@ -12,6 +12,8 @@ import mindspore as ms
 from mindspore import nn, ops
 from mindspore.common.initializer import HeNormal, initializer
 
+from src.models.batch_norm import ElementaryBatchNorm
+
 
 def fold(clip: ms.Tensor) -> ms.Tensor:
     """Turn a clip (n, c, t, h, w) into folded frames (n * t, c, h, w)."""
@@ -166,6 +168,32 @@ class ConvBn(nn.Cell):
         """Leave the names that the parent gave."""
 
 
+class SyncConvBn(ConvBn):
+    """`ConvBn` whose batch statistics are those of all devices together.
+
+    Args:
+        conv: the convolution.
+        norm: the batch norm.
+        relu: close with ReLU.
+        devices: whose samples are one batch.
+    """
+
+    def __init__(self, conv: Conv3d, norm: nn.BatchNorm2d, relu: bool, devices: int):
+        super().__init__(conv, norm, relu)
+        self.synchronized = ElementaryBatchNorm(norm, axis=1, devices=devices)
+
+    def construct(self, x: ms.Tensor, residual: ms.Tensor | None = None) -> ms.Tensor:
+        """Convolve as `ConvBn.construct`."""
+        y = self.conv(x)
+        if self.training and self.norm.use_batch_statistics is not False:
+            y = self.synchronized(y).astype(y.dtype)
+        else:
+            y = self.norm(y)
+        if residual is not None:
+            y = residual + y
+        return ops.relu(y) if self.relu else y
+
+
 class MaxPool(nn.Cell):
     """Spatial max pooling 3 x 3 with stride 2 of frames that are not negative, borders included."""
 
@@ -265,6 +293,7 @@ class Layers:
     Args:
         epsilon: batch norm's.
         momentum: batch norm's, in PyTorch's sense.
+        devices: whose clips batch norm takes for one batch in training; 1: each device has its own.
     """
 
     fold = staticmethod(fold)
@@ -275,9 +304,10 @@ class Layers:
     to_positions = staticmethod(to_positions)
     from_positions = staticmethod(from_positions)
 
-    def __init__(self, epsilon: float, momentum: float):
+    def __init__(self, epsilon: float, momentum: float, devices: int = 1):
         self.epsilon = epsilon
         self.momentum = momentum
+        self.devices = devices
 
     def batch_norm(self, channels: int, zero: bool = False) -> nn.BatchNorm2d:
         """Return the parameters of a batch norm; arguments as of the function `batch_norm`."""
@@ -287,6 +317,8 @@ class Layers:
         self, conv: Conv3d, norm: nn.BatchNorm2d | None = None, relu: bool = True, residual: bool = False
     ) -> nn.Cell:
         """Return a cell that computes as `ConvBn`; `residual`: whether it will be called with one."""
+        if norm is not None and self.devices > 1:
+            return SyncConvBn(conv, norm, relu, self.devices)
         return ConvBn(conv, norm, relu)
 
     def max_pool(self) -> nn.Cell:

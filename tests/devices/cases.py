@@ -1,0 +1,109 @@
+"""The dry runs: which commands on which device."""
+
+import re
+import subprocess
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from tests.devices import dry_run
+
+_SELECTED = re.compile(r"\] (\w+) select (\w+) kernel")
+_TRAIN = ("bash", "{root}/scripts/run_standalone_train_ascend.sh", "{recipe}", "{sample}", "", "SOLVER.MAX_EPOCH", "1")
+_EVAL = ("bash", "{root}/scripts/run_standalone_eval_ascend.sh", "{recipe}", "{sample}")
+_EXPORT = ("bash", "{root}/scripts/run_export.sh", "{recipe}")
+_STEP = ("{interpreter}", "{root}/tests/devices/compile_step.py")
+
+
+@dataclass(frozen=True)
+class Case:
+    """Commands in one folder, one after another until one fails; `{...}` in them is filled in.
+
+    Attributes:
+        device: one of `dry_run.DEVICES`.
+        commands: the arguments of each.
+        devices: how many of them there are; the run is that of the first.
+    """
+
+    device: str
+    commands: tuple[tuple[str, ...], ...]
+    devices: int = 1
+
+
+CASES = {
+    # The longest first, so that the two at a time end together.
+    "910B": Case(
+        "910B",
+        (
+            (*_TRAIN, "TRAIN.EVAL_PERIOD", "1", "SOLVER.CLIP_GRAD_L2NORM", "1.0", "TRAIN.EMA_DECAY", "0.9"),
+            (*_EVAL, "output/checkpoints/slowfast-1_7.ckpt", "0", "TEST.USE_EMA", "True"),
+            (
+                *(*_EXPORT, "output/checkpoints/slowfast-1_7.ckpt", "DATA.PATH_TO_DATA_DIR", "{sample}"),
+                *("DATA.TEST_SCALE_HEIGHT", "32", "DATA.TEST_SCALE_WIDTH", "48"),
+            ),
+        ),
+    ),
+    "910A O2": Case(
+        "910A",
+        ((*_TRAIN, "TRAIN.AMP_LEVEL", "O2", "TRAIN.ACCUMULATE_STEPS", "2", "TRAIN.LOSS_SCALE_WINDOW", "2"),),
+    ),
+    "910B bf16": Case(
+        "910B", ((*_STEP, "Ascend", "train", "{recipe}", "TRAIN.AMP_LEVEL", "bf16", "SOLVER.CLIP_GRAD_VAL", "1.0"),)
+    ),
+    "8 x 910B O3": Case(
+        "910B",
+        ((*_STEP, "Ascend", "train", "{recipe}", "TRAIN.AMP_LEVEL", "O3", "BN.FREEZE_STATISTICS", "True"),),
+        devices=8,
+    ),
+    "GPU": Case("GPU", ((*_STEP, "GPU", "infer", "{recipe}"), (*_STEP, "GPU", "train", "{recipe}"))),
+    "310P": Case("310P", ((*_STEP, "Ascend", "infer", "{recipe}"),)),
+}
+
+
+@dataclass(frozen=True)
+class Finished:
+    """What a dry run left.
+
+    Attributes:
+        statuses: of each command that was run.
+        outputs: of each, with the log of its launcher and MindSpore's.
+        folder: where they were run.
+    """
+
+    statuses: tuple[int, ...]
+    outputs: tuple[str, ...]
+    folder: Path
+
+    def operators(self, command: int, interface: str) -> set[str]:
+        """Return a command's operators on one of Ascend's interfaces: aclnn, aclop, hccl (devices) or host (views)."""
+        return {name for name, taken in _SELECTED.findall(self.outputs[command]) if taken == interface}
+
+
+def run_case(case: Case, stand_ins: Path, folder: Path, values: Mapping[str, object]) -> Finished:
+    """Run a case.
+
+    Args:
+        case: the case.
+        stand_ins: see `stand_ins.build_stand_ins`.
+        folder: an empty one, to run in.
+        values: what is filled into the commands: root, recipe and sample.
+    """
+    interpreter = folder / "python"
+    interpreter.write_text(f'#!/bin/sh\nexec "{sys.executable}" "{dry_run.__file__}" {case.device} "$@"\n')
+    interpreter.chmod(0o755)
+    environment = dry_run.environment(stand_ins, case.device) | {"PYTHON": str(interpreter), "FOREGROUND": "1"}
+    if case.devices > 1:
+        environment |= {"RANK_SIZE": str(case.devices), "RANK_ID": "0"}
+    statuses, outputs = [], []
+    for command in case.commands:
+        filled = [part.format(interpreter=interpreter, **values) for part in command]
+        done = subprocess.run(filled, cwd=folder, env=environment, capture_output=True, text=True, errors="replace")
+        logs = list(folder.glob("log_*"))
+        outputs.append("\n".join((done.stdout, done.stderr, *(log.read_text(errors="replace") for log in logs))))
+        statuses.append(done.returncode)
+        for log in logs:
+            log.unlink()
+        if done.returncode:
+            break
+    return Finished(tuple(statuses), tuple(outputs), folder)

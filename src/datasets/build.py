@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import cv2
+import mindspore as ms
 import mindspore.dataset as ds
 import numpy as np
 from fvcore.common.config import CfgNode
@@ -14,6 +15,7 @@ from src.datasets.ava_dataset import AvaDataset
 from src.datasets.sampling import epoch_order
 from src.datasets.views import MultiScaleDataset
 from src.utils.errors import UserError
+from src.utils.logging import get_logger
 
 # What is ready ahead of the network, in batches; each is large.
 _PREFETCH = 2
@@ -195,6 +197,13 @@ def build_test_loader(dataset: AvaDataset | MultiScaleDataset, rank: int = 0, wo
     sizes = {int(video): dataset.test_size(dataset.frame_size(int(video))) for video in videos}
     batch, workers = dataset.cfg.TEST.BATCH_SIZE, _workers(dataset.cfg)
     sections = []
+    count = len(set(sizes.values()))
+    if count > 1 and ms.get_context("device_target") != "CPU":
+        get_logger().warning(
+            "the frames to score come in %d sizes, and each compiles a graph of its own, which takes long on a device; "
+            "DATA.TEST_SCALE_HEIGHT and DATA.TEST_SCALE_WIDTH give all of them one size",
+            count,
+        )
     for size in sorted(set(sizes.values())):
         group = [video for video, video_size in sizes.items() if video_size == size]
         indices = np.flatnonzero(np.isin(dataset.key_frames.video, group))

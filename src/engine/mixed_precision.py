@@ -5,7 +5,8 @@ from fvcore.common.config import CfgNode
 from mindspore import nn
 
 from src.engine.batch_norm import batch_norms
-from src.models.common import MaxPool
+from src.models.ascend_layers import AscendMaxPool
+from src.models.common import Conv3d, MaxPool
 from src.models.roi_align import RoIAlign
 from src.utils.errors import UserError
 
@@ -39,12 +40,21 @@ def to_mixed_precision(network: nn.Cell, level: str, target: str) -> nn.Cell:
     else:
         for norm in batch_norms(network):
             norm.to_float(ms.float32)
-    if level == "bf16":
-        # Ascend's pooling knows no bfloat16.
-        for _, cell in network.cells_and_names():
-            if isinstance(cell, MaxPool):
-                cell.to_float(ms.float32)
+    for _, cell in network.cells_and_names():
+        if _in_float32(cell, level, target):
+            cell.to_float(ms.float32)
     return network
+
+
+def _in_float32(cell: nn.Cell, level: str, target: str) -> bool:
+    """Tell whether MindSpore has no kernel for a cell's gradient in half precision.
+
+    Ascend's pooling does not know bfloat16 on every card. On GPUs pooling and its border would get two types, and
+    convolutions in float16 have no gradient where they are dilated.
+    """
+    if isinstance(cell, (MaxPool, AscendMaxPool)):
+        return target == "GPU" or level == "bf16"
+    return target == "GPU" and isinstance(cell, Conv3d) and cell.dilation > 1
 
 
 def build_scaler(cfg: CfgNode) -> ms.amp.LossScaler | None:

@@ -5,6 +5,7 @@ from fvcore.common.config import CfgNode
 from mindspore import nn
 
 from src.cpu import library
+from src.models.ascend_layers import AscendLayers
 from src.models.common import Layers
 from src.models.video_model_builder import SlowFast
 from src.utils.errors import UserError
@@ -27,7 +28,7 @@ def plain_layers(cfg: CfgNode) -> Layers:
 
 
 def device_layers(cfg: CfgNode, amp_level: str = "O0", devices: int = 1) -> Layers:
-    """Return the operators for this device: on a CPU those of `src.cpu` where they can be used, else MindSpore's own.
+    """Return the operators for this device: Ascend's, on a CPU those of `src.cpu` where they can be used, or the plain.
 
     With BN.SYNC, several devices get MindSpore's own, whose statistics are those of all of them.
 
@@ -40,14 +41,17 @@ def device_layers(cfg: CfgNode, amp_level: str = "O0", devices: int = 1) -> Laye
     Raises:
         UserError: bfloat16 or SLOWFAST_CPU_KERNELS=on is wanted where it cannot be.
     """
+    target = ms.get_context("device_target")
     if cfg.BN.SYNC and devices > 1:
-        if ms.get_context("device_target") == "CPU":
+        if target == "CPU":
             if amp_level == "bf16":
                 raise UserError("AMP_LEVEL bf16 on a CPU needs the kernels for CPUs, which have no BN.SYNC")
             library.turn_off()
         return Layers(cfg.BN.EPSILON, cfg.BN.MOMENTUM, devices)
+    if target == "Ascend":
+        return AscendLayers(cfg.BN.EPSILON, cfg.BN.MOMENTUM)
     # The kernels for CPUs compute in float32 and bfloat16.
-    if ms.get_context("device_target") != "CPU" or amp_level in ("O2", "O3"):
+    if target != "CPU" or amp_level in ("O2", "O3"):
         return plain_layers(cfg)
     if not library.usable():
         reason = library.why_not()

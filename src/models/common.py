@@ -42,6 +42,8 @@ class Conv3d(nn.Cell):
     Initial weights are MSRA's normal distribution by fan-out (He et al. 2015), as PySlowFast's.
     """
 
+    split = staticmethod(ops.split)
+
     def __init__(
         self,
         in_channels: int,
@@ -60,24 +62,19 @@ class Conv3d(nn.Cell):
         self.frames = frames
         self.stride, self.dilation = tuple(stride), dilation
         self.kernel_t, kernel_h, kernel_w = kernel
-        self.stride_t, stride_h, stride_w = stride
+        self.stride_t, *steps = stride
         if self.stride_t > 1:
-            if (kernel_h, kernel_w, stride_h, stride_w) != (1, 1, 1, 1):
+            if (kernel_h, kernel_w, *steps) != (1, 1, 1, 1):
                 raise ValueError(f"a temporal stride needs a kernel_t x 1 x 1 kernel, got {kernel} with {stride}")
-            pad_t = self.kernel_t // 2
-            self.conv = ops.Conv2D(
-                out_channels, (self.kernel_t, 1), pad_mode="pad", pad=(pad_t, pad_t, 0, 0), stride=(self.stride_t, 1)
-            )
+            channels, kernel_2d, self.steps, self.dilation_2d = out_channels, (self.kernel_t, 1), (self.stride_t, 1), 1
+            self.padding = (self.kernel_t // 2, 0)
         else:
-            pad_h, pad_w = kernel_h // 2 * dilation, kernel_w // 2 * dilation
-            self.conv = ops.Conv2D(
-                self.kernel_t * out_channels,
-                (kernel_h, kernel_w),
-                pad_mode="pad",
-                pad=(pad_h, pad_h, pad_w, pad_w),
-                stride=(stride_h, stride_w),
-                dilation=dilation,
-            )
+            channels, kernel_2d, self.steps = self.kernel_t * out_channels, (kernel_h, kernel_w), tuple(steps)
+            self.dilation_2d, self.padding = dilation, (kernel_h // 2 * dilation, kernel_w // 2 * dilation)
+        pad = (self.padding[0], self.padding[0], self.padding[1], self.padding[1])
+        self.convolve = ops.Conv2D(
+            channels, kernel_2d, pad_mode="pad", pad=pad, stride=self.steps, dilation=self.dilation_2d
+        )
         self.add_bias = ops.BiasAdd()
 
     def construct(self, x: ms.Tensor) -> ms.Tensor:
@@ -89,9 +86,9 @@ class Conv3d(nn.Cell):
             y = self._convolve_time(x, weight)
         elif kernel_t > 1:
             weight = weight.transpose(2, 0, 1, 3, 4).reshape(kernel_t * out, channels, kernel_h, kernel_w)
-            y = self._add_shifted(self.conv(x, weight))
+            y = self._add_shifted(self.convolve(x, weight))
         else:
-            y = self.conv(x, weight.reshape(out, channels, kernel_h, kernel_w))
+            y = self.convolve(x, weight.reshape(out, channels, kernel_h, kernel_w))
         if self.bias is not None:
             y = self.add_bias(y, self.bias.astype(y.dtype))
         return y
@@ -100,7 +97,7 @@ class Conv3d(nn.Cell):
         """Convolve over (time, height * width): (n * t, in, h, w) to (n * t / stride, out, h, w)."""
         nt, c, h, w = x.shape
         x = x.reshape(nt // self.frames, self.frames, c, h * w).transpose(0, 2, 1, 3)
-        y = self.conv(x, weight.reshape(-1, c, self.kernel_t, 1))
+        y = self.convolve(x, weight.reshape(-1, c, self.kernel_t, 1))
         return y.transpose(0, 2, 1, 3).reshape(-1, y.shape[1], h, w)
 
     def _add_shifted(self, y: ms.Tensor) -> ms.Tensor:
@@ -108,7 +105,7 @@ class Conv3d(nn.Cell):
         nt, kc, h, w = y.shape
         t, c = self.frames, kc // self.kernel_t
         n, size = nt // t, c * h * w
-        points = ops.split(y.reshape(n, t, self.kernel_t, size), 1, 2)
+        points = self.split(y.reshape(n, t, self.kernel_t, size), 1, 2)
         reach = self.kernel_t // 2
         total = points[reach].reshape(n, t, size)
         for index in range(self.kernel_t):
@@ -116,14 +113,14 @@ class Conv3d(nn.Cell):
             point = points[index].reshape(n, t, size)
             border = ops.zeros((n, max(abs(shift), 1), size), y.dtype)
             if 0 < shift < t:
-                total = total + ops.concat(
-                    (ops.strided_slice(point, (0, shift, 0), (n, t, size), (1, 1, 1)), border), 1
-                )
+                total = total + ops.concat((self.span(point, shift, t), border), 1)
             elif -t < shift < 0:
-                total = total + ops.concat(
-                    (border, ops.strided_slice(point, (0, 0, 0), (n, t + shift, size), (1, 1, 1))), 1
-                )
+                total = total + ops.concat((border, self.span(point, 0, t + shift)), 1)
         return total.reshape(nt, c, h, w)
+
+    def span(self, x: ms.Tensor, start: int, end: int) -> ms.Tensor:
+        """Return the frames from `start` to `end` of (n, t, size)."""
+        return ops.strided_slice(x, (0, start, 0), (x.shape[0], end, x.shape[2]), (1, 1, 1))
 
 
 def batch_norm(channels: int, epsilon: float, momentum: float, zero: bool = False) -> nn.BatchNorm2d:
@@ -301,6 +298,7 @@ class Layers:
     concat_channels = staticmethod(concat_channels)
     mean_over_time = staticmethod(mean_over_time)
     max_over_time = staticmethod(max_over_time)
+    split = staticmethod(ops.split)
     to_positions = staticmethod(to_positions)
     from_positions = staticmethod(from_positions)
 
@@ -320,6 +318,10 @@ class Layers:
         if norm is not None and self.devices > 1:
             return SyncConvBn(conv, norm, relu, self.devices)
         return ConvBn(conv, norm, relu)
+
+    def dense(self, in_channels: int, out_channels: int, **initial: object) -> nn.Dense:
+        """Return a linear layer; arguments as of `nn.Dense`."""
+        return nn.Dense(in_channels, out_channels, **initial)
 
     def max_pool(self) -> nn.Cell:
         """Return a cell that computes as `MaxPool`."""

@@ -54,7 +54,7 @@ class RoIHead(nn.Cell):
         self.roi_align = roi_align
         self.context = AdaptiveMeanPool(roi_align.output_size) if context else None
         self.acrn = ActorRelation(layers, sum(channels), acrn_channels) if acrn_channels else None
-        self.projection = nn.Dense(self.num_features, num_classes, weight_init=Normal(init_std), bias_init="zeros")
+        self.projection = layers.dense(self.num_features, num_classes, weight_init=Normal(init_std), bias_init="zeros")
 
     def construct(
         self,

@@ -1,5 +1,7 @@
 """RoIAlign (He et al. 2017) as two batched matrix products."""
 
+from collections.abc import Callable
+
 import mindspore as ms
 import numpy as np
 from mindspore import nn, ops
@@ -20,6 +22,7 @@ class RoIAlign(nn.Cell):
             are at least one feature pixel wide and high (torchvision's default).
         roi_end_mode: 1: a box's far side lies one input pixel further, and boxes have no minimum size; as MindSpore's
             ROIAlign of the same argument, which has no `aligned`.
+        split: cuts a tensor into pieces of a size along an axis.
     """
 
     def __init__(
@@ -29,8 +32,10 @@ class RoIAlign(nn.Cell):
         sampling_ratio: int = 0,
         aligned: bool = True,
         roi_end_mode: int = 0,
+        split: Callable[[ms.Tensor, int, int], tuple[ms.Tensor, ...]] = ops.split,
     ):
         super().__init__()
+        self.split = split
         self.output_size = output_size
         self.spatial_scale = spatial_scale
         self.sampling_ratio = sampling_ratio
@@ -49,7 +54,7 @@ class RoIAlign(nn.Cell):
         """
         n, c, h, w = features.shape
         k, bins = boxes_px.shape[1], self.output_size
-        x1, y1, x2, y2 = ops.split(boxes_px.reshape(n * k, 4), 1, 1)
+        x1, y1, x2, y2 = self.split(boxes_px.reshape(n * k, 4), 1, 1)
         rows = self._weights(y1, y2, h).reshape(n, k * bins, h)
         columns = self._weights(x1, x2, w)  # (n * k, bins, w)
         lines = features.transpose(0, 2, 1, 3).reshape(n, h, c * w)

@@ -115,6 +115,7 @@ class SlowFast(nn.Cell):
             cfg.DETECTION.SAMPLING_RATIO,
             cfg.DETECTION.ALIGNED,
             cfg.DETECTION.ROI_END_MODE,
+            layers.split,
         )
         self.head = RoIHead(
             layers,

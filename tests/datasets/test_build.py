@@ -209,3 +209,14 @@ def test_a_killed_worker_ends_the_run_with_a_message(write_data, repository):
     done = run_child(cfg, body, repository)
     assert done.returncode != 0
     assert "was killed by signal: Killed" in done.stderr
+
+
+@pytest.mark.parametrize(("target", "scale", "lines"), [("Ascend", 0, 1), ("Ascend", 32, 0), ("CPU", 0, 0)])
+def test_frames_of_several_sizes_are_told_of_where_each_is_compiled_for_long(
+    write_data, monkeypatch, capsys, target, scale, lines
+):
+    monkeypatch.setattr(build.ms, "get_context", lambda key: target)
+    cfg = write_data(VIDEOS, ROWS, "DATA.TEST_SCALE_HEIGHT", scale, "DATA.TEST_SCALE_WIDTH", scale)
+    build_test_loader(AvaDataset(cfg, "test"))
+    told = capsys.readouterr().out
+    assert told.count("come in 2 sizes") == told.count("DATA.TEST_SCALE_HEIGHT") == lines

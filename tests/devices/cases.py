@@ -56,7 +56,14 @@ CASES = {
         ((*_STEP, "Ascend", "train", "{recipe}", "TRAIN.AMP_LEVEL", "O3", "BN.FREEZE_STATISTICS", "True"),),
         devices=8,
     ),
-    "GPU": Case("GPU", ((*_STEP, "GPU", "infer", "{recipe}"), (*_STEP, "GPU", "train", "{recipe}"))),
+    "GPU": Case(
+        "GPU",
+        (
+            (*_STEP, "GPU", "infer", "{recipe}"),
+            (*_STEP, "GPU", "train", "{recipe}"),
+            (*_STEP, "GPU", "train", "{recipe}", "TRAIN.AMP_LEVEL", "O2"),
+        ),
+    ),
     "310P": Case("310P", ((*_STEP, "Ascend", "infer", "{recipe}"),)),
 }
 

@@ -9,14 +9,11 @@ from tests.devices.cases import Finished
 
 pytestmark = pytest.mark.slow
 
-# Operators on the older interface of Ascend, which compiles each for its shapes when it first runs (docs/ascend.md).
-INFERENCE = {"BNInfer", "BiasAdd", "Conv2D", "MaxPool", "ReduceMean", "Split", "StridedSlice"}
-TRAINING = {
-    *("AddN", "ApplyMomentum", "AssignAdd", "BiasAdd", "BiasAddGrad", "Conv2D", "Conv2DBackpropFilter"),
-    *("Conv2DBackpropInput", "Gather", "MaxPool", "MaxPoolGrad", "RealDiv", "ReduceMean", "Split", "StridedSlice"),
-    "StridedSliceGrad",
-}
-BATCH_NORM = {"BNTrainingReduce", "BNTrainingReduceGrad", "BNTrainingUpdate", "BNTrainingUpdateGrad"}
+# What may take the older interface of Ascend, which compiles an operator for its shapes when it first runs: the update
+# of the weights and its learning rate, sums of gradients (docs/ascend.md). Inference takes nothing of it.
+OLD_INTERFACE = {"AddN", "ApplyMomentum", "Assign", "AssignAdd", "Gather", "L2Loss", "TensorMove"}
+# What stands for it: were none of these there, the log would not have been read.
+NEW_INTERFACE = {"BatchNormExt", "Convolution", "MaxPoolWithMask"}
 
 
 def of(case: str) -> pytest.MarkDecorator:
@@ -26,6 +23,11 @@ def of(case: str) -> pytest.MarkDecorator:
 
 def assert_ended_well(finished: Finished, commands: int) -> None:
     assert finished.statuses == (0,) * commands, finished.outputs[-1][-5000:]
+
+
+def assert_on_new_interface(finished: Finished, command: int, but: set[str]) -> None:
+    assert finished.operators(command, "aclnn") >= NEW_INTERFACE
+    assert finished.operators(command, "aclop") <= but
 
 
 @of("910B")
@@ -38,22 +40,22 @@ def test_the_launchers_train_score_and_export_on_an_atlas_a2(finished):
     assert "PascalBoxes_Precision/mAP@0.5IOU" in scoring
     assert (finished.folder / "output/slowfast.mindir").stat().st_size > 1e6
     assert "not compared" not in export
-    assert finished.operators(0, "aclop") == {*TRAINING, *BATCH_NORM, *INFERENCE, "L2Loss", "Assign"}
-    assert finished.operators(1, "aclop") == INFERENCE
+    assert_on_new_interface(finished, 0, OLD_INTERFACE)
+    assert_on_new_interface(finished, 1, set())
 
 
 @of("910A O2")
 def test_float16_accumulation_and_a_dynamic_loss_scale_on_an_atlas_training_card(finished):
     assert_ended_well(finished, 1)
     assert "epoch 1/1, loss 0.0000" in finished.outputs[0]
-    assert finished.operators(0, "aclop") == {*TRAINING, *BATCH_NORM, "Assign", "L2Loss"}
+    assert_on_new_interface(finished, 0, OLD_INTERFACE)
 
 
 @of("910B bf16")
 def test_bfloat16_on_an_atlas_a2(finished):
     assert_ended_well(finished, 1)
     assert "on the first of 1" in finished.outputs[0]
-    assert finished.operators(0, "aclop") == {*TRAINING, *BATCH_NORM}
+    assert_on_new_interface(finished, 0, OLD_INTERFACE)
 
 
 @of("8 x 910B O3")
@@ -61,16 +63,16 @@ def test_eight_devices_in_float16_with_frozen_statistics(finished):
     assert_ended_well(finished, 1)
     assert "on the first of 8" in finished.outputs[0]
     assert finished.operators(0, "hccl") == {"AllReduce"}
-    assert finished.operators(0, "aclop") == {*TRAINING, "BNInfer", "BNInferGrad", "BNTrainingUpdateGrad"}
+    assert_on_new_interface(finished, 0, OLD_INTERFACE)
 
 
 @of("GPU")
-def test_a_gpu_gets_its_graphs(finished):
-    assert_ended_well(finished, 2)
+def test_graphs_for_a_gpu_in_float32_and_float16(finished):
+    assert_ended_well(finished, 3)
     assert all("compiled" in output for output in finished.outputs)
 
 
 @of("310P")
 def test_inference_on_an_atlas_inference_card(finished):
     assert_ended_well(finished, 1)
-    assert finished.operators(0, "aclop") == INFERENCE
+    assert_on_new_interface(finished, 0, set())

@@ -52,7 +52,7 @@ class AscendBatchNorm(nn.BatchNorm2d):
         batch_statistics = self.training and self.use_batch_statistics is not False
         statistics = self.moving_mean, self.moving_variance
         return mint.nn.functional.batch_norm(
-            x, *statistics, self.gamma, self.beta, batch_statistics, 1.0 - self.momentum, self.eps
+            x, *statistics, self.gamma, self.beta, batch_statistics, self.momentum, self.eps
         )
 
 

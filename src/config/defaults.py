@@ -42,7 +42,7 @@ _C.TRAIN.AUTO_RESUME = False
 # Weights to start from: a MindSpore checkpoint; empty: from scratch. A head of another size is left fresh.
 _C.TRAIN.CHECKPOINT_FILE_PATH = ""
 # O0: float32. O2: float16 but for batch norm and the head. O3: float16 but for box pooling. bf16: bfloat16 like O2.
-# A CPU has O0, and with the kernels for CPUs (docs/performance.md) and AVX-512 also bf16.
+# A GPU has O0 alone; a CPU needs the kernels for CPUs (docs/performance.md) and AVX-512 for bf16.
 _C.TRAIN.AMP_LEVEL = "O0"
 # Multiplier of the loss under O2 and O3, against gradients too small for float16.
 _C.TRAIN.LOSS_SCALE = 1024.0

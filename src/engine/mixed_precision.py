@@ -6,7 +6,6 @@ from mindspore import nn
 
 from src.engine.batch_norm import batch_norms
 from src.models.ascend_layers import AscendMaxPool
-from src.models.common import Conv3d, MaxPool
 from src.models.roi_align import RoIAlign
 from src.utils.errors import UserError
 
@@ -24,12 +23,16 @@ def to_mixed_precision(network: nn.Cell, level: str, target: str) -> nn.Cell:
             (`src.models.build.device_layers`), and nothing is to be done here.
 
     Raises:
-        UserError: bf16 on a GPU, for which MindSpore has no addition.
+        UserError: another level than O0 on a GPU. MindSpore has no addition in bfloat16 there, and in float16 no
+            gradient of the dilated convolutions of res5 and no border of the pooling.
     """
     if level == "O0" or (target == "CPU" and level == "bf16"):
         return network
-    if level == "bf16" and target == "GPU":
-        raise UserError("AMP_LEVEL bf16: MindSpore does not compute in bfloat16 on a GPU; it takes O0, O2 and O3")
+    if target == "GPU":
+        raise UserError(
+            f"AMP_LEVEL {level}: MindSpore has not all of SlowFast's operators in half precision on a GPU; take O0, "
+            "which is faster with ALLOW_TF32 True"
+        )
     dtype = ms.bfloat16 if level == "bf16" else ms.float16
     # Not the network as a whole, which would cast the boxes.
     for cell in network.cells():
@@ -40,21 +43,12 @@ def to_mixed_precision(network: nn.Cell, level: str, target: str) -> nn.Cell:
     else:
         for norm in batch_norms(network):
             norm.to_float(ms.float32)
-    for _, cell in network.cells_and_names():
-        if _in_float32(cell, level, target):
-            cell.to_float(ms.float32)
+    if level == "bf16":
+        # The gradient of Ascend's pooling does not know bfloat16 on every card.
+        for _, cell in network.cells_and_names():
+            if isinstance(cell, AscendMaxPool):
+                cell.to_float(ms.float32)
     return network
-
-
-def _in_float32(cell: nn.Cell, level: str, target: str) -> bool:
-    """Tell whether MindSpore has no kernel for a cell's gradient in half precision.
-
-    Ascend's pooling does not know bfloat16 on every card. On GPUs pooling and its border would get two types, and
-    convolutions in float16 have no gradient where they are dilated.
-    """
-    if isinstance(cell, (MaxPool, AscendMaxPool)):
-        return target == "GPU" or level == "bf16"
-    return target == "GPU" and isinstance(cell, Conv3d) and cell.dilation > 1
 
 
 def build_scaler(cfg: CfgNode) -> ms.amp.LossScaler | None:

@@ -67,9 +67,11 @@ def test_eight_devices_in_float16_with_frozen_statistics(finished):
 
 
 @of("GPU")
-def test_graphs_for_a_gpu_in_float32_and_float16(finished):
-    assert_ended_well(finished, 3)
-    assert all("compiled" in output for output in finished.outputs)
+def test_graphs_for_a_gpu_in_float32_and_a_line_for_half_precision(finished):
+    assert finished.statuses[:2] == (0, 0), finished.outputs[-1][-5000:]
+    assert all("compiled" in output for output in finished.outputs[:2])
+    assert finished.statuses[2] != 0
+    assert "AMP_LEVEL O2: MindSpore has not all of SlowFast's operators in half precision" in finished.outputs[2]
 
 
 @of("310P")

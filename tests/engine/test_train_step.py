@@ -176,12 +176,20 @@ def test_the_loss_scale_is_for_mixed_precision_only(configure):
     assert dynamic.scale_window == 100
 
 
-def test_bfloat16_needs_a_device_that_has_it(configure):
+@pytest.mark.parametrize("level", ["O2", "O3", "bf16"])
+def test_half_precision_is_refused_on_a_gpu_with_the_way_out(configure, level):
+    network = TinyNetwork(configure())
+    assert to_mixed_precision(network, "O0", "GPU") is network
+    with pytest.raises(
+        UserError, match=rf"AMP_LEVEL {level}: .* on a GPU; take O0, which is faster with ALLOW_TF32 True"
+    ):
+        to_mixed_precision(network, level, "GPU")
+
+
+def test_a_cpus_bfloat16_is_its_operators_affair(configure):
     network = TinyNetwork(configure())
     assert to_mixed_precision(network, "O0", "CPU") is network
     assert to_mixed_precision(network, "bf16", "CPU") is network  # its operators see to it, or were refused
-    with pytest.raises(UserError, match="AMP_LEVEL bf16: MindSpore does not compute in bfloat16 on a GPU"):
-        to_mixed_precision(network, "bf16", "GPU")
 
 
 @pytest.mark.parametrize(

@@ -28,7 +28,7 @@ def main(target: str, action: str, recipe: str, *overrides: str) -> None:
     from src.engine.mixed_precision import build_scaler, to_mixed_precision
     from src.engine.train_step import NetworkWithLoss, TrainStep
     from src.models.build import build_model, device_layers
-    from src.models.losses import LOSSES
+    from src.models.losses import build_loss
     from src.models.optimizer import build_optimizer
 
     group = init_process_group()
@@ -46,7 +46,8 @@ def main(target: str, action: str, recipe: str, *overrides: str) -> None:
     else:
         if cfg.BN.FREEZE_STATISTICS:
             batch_norm.freeze_statistics(network)
-        loss = NetworkWithLoss(network, LOSSES[cfg.MODEL.LOSS_FUNC])
+        counts = np.ones(cfg.MODEL.NUM_CLASSES, np.int64)
+        loss = NetworkWithLoss(network, build_loss(cfg, counts), cfg.LOSS.IGNORE_UNLABELED)
         optimizer = build_optimizer(cfg, network, [0.1] * 10)
         call = TrainStep(loss, optimizer, build_scaler(cfg), build_clip(cfg), group.size).set_train(True)
         inputs += targets

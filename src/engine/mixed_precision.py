@@ -5,7 +5,7 @@ from fvcore.common.config import CfgNode
 from mindspore import nn
 
 from src.engine.batch_norm import batch_norms
-from src.models.ascend_layers import AscendMaxPool
+from src.models.ascend_layers import AscendBatchNorm, AscendMaxPool
 from src.models.roi_align import RoIAlign
 from src.utils.errors import UserError
 
@@ -17,8 +17,8 @@ def to_mixed_precision(network: nn.Cell, level: str, target: str) -> nn.Cell:
 
     Args:
         network: a `SlowFast`.
-        level: O0 float32; O2 float16 with batch norm and the head in float32; O3 float16 with only box pooling in
-            float32; bf16 as O2 in bfloat16.
+        level: O0 float32; O2 float16 with batch norm and the head in float32; O3 float16 with only box pooling, and
+            on Ascend batch norm, in float32; bf16 as O2 in bfloat16.
         target: CPU, GPU or Ascend. On a CPU, bf16 is a matter of the network's operators
             (`src.models.build.device_layers`), and nothing is to be done here.
 
@@ -40,8 +40,9 @@ def to_mixed_precision(network: nn.Cell, level: str, target: str) -> nn.Cell:
     if level == "O3":
         for cell in network.head.cells():
             cell.to_float(ms.float32 if isinstance(cell, RoIAlign) else dtype)
-    else:
-        for norm in batch_norms(network):
+    for norm in batch_norms(network):
+        # In half precision, whether Ascend's updates the running statistics or copies of them shows on a device only.
+        if level != "O3" or isinstance(norm, AscendBatchNorm):
             norm.to_float(ms.float32)
     if level == "bf16":
         # The gradient of Ascend's pooling does not know bfloat16 on every card.

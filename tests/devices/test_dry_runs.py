@@ -46,28 +46,6 @@ def test_the_launchers_train_score_and_export_on_an_atlas_a2(finished):
     assert_on_new_interface(finished, 1, set())
 
 
-@of("910A O2")
-def test_float16_accumulation_and_a_dynamic_loss_scale_on_an_atlas_training_card(finished):
-    assert_ended_well(finished, 1)
-    assert "epoch 1/1, loss 0.0000" in finished.outputs[0]
-    assert_on_new_interface(finished, 0, OLD_INTERFACE)
-
-
-@of("910B bf16")
-def test_bfloat16_on_an_atlas_a2(finished):
-    assert_ended_well(finished, 1)
-    assert "on the first of 1" in finished.outputs[0]
-    assert_on_new_interface(finished, 0, OLD_INTERFACE)
-
-
-@of("8 x 910B O3")
-def test_eight_devices_in_float16_with_frozen_statistics(finished):
-    assert_ended_well(finished, 1)
-    assert "on the first of 8" in finished.outputs[0]
-    assert finished.operators(0, "hccl") == {"AllReduce"}
-    assert_on_new_interface(finished, 0, OLD_INTERFACE)
-
-
 @of("GPU")
 def test_graphs_for_a_gpu_in_float32_and_a_line_for_half_precision(finished):
     assert finished.statuses[:2] == (0, 0), finished.outputs[-1][-5000:]

@@ -6,6 +6,7 @@ from mindspore import nn
 
 from src.engine.batch_norm import batch_norms
 from src.models.ascend_layers import AscendBatchNorm, AscendMaxPool
+from src.models.common import MaxPool
 from src.models.roi_align import RoIAlign
 from src.utils.errors import UserError
 
@@ -47,7 +48,7 @@ def to_mixed_precision(network: nn.Cell, level: str, target: str) -> nn.Cell:
     if level == "bf16":
         # The gradient of Ascend's pooling does not know bfloat16 on every card.
         for _, cell in network.cells_and_names():
-            if isinstance(cell, AscendMaxPool):
+            if isinstance(cell, (MaxPool, AscendMaxPool)):
                 cell.to_float(ms.float32)
     return network
 

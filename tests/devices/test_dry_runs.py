@@ -16,7 +16,7 @@ OLD_INTERFACE = {
     *("AddN", "ApplyMomentum", "Assign", "AssignAdd", "Gather", "L2Loss", "RealDiv", "ReduceMean", "TensorMove"),
 }
 # What stands for it: were none of these there, the log would not have been read.
-NEW_INTERFACE = {"BatchNormExt", "Convolution", "MaxPoolWithMask"}
+NEW_INTERFACE = {"BatchNormExt", "Conv2DExt", "MaxPoolWithMask"}
 
 
 def of(case: str) -> pytest.MarkDecorator:

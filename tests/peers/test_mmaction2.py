@@ -7,6 +7,7 @@ torchvision here; both define it as detectron2 does. Beside torch and torchvisio
 """
 
 import copy
+import importlib
 import sys
 import types
 from pathlib import Path
@@ -40,6 +41,13 @@ ROWS = {
     "8x8_R50_ACRN_AVA21": "acrn/slowfast-acrn_kinetics400-pretrained-r50_8xb8-8x8x1-cosine-10e_ava21-rgb",
     "8x8_R50_ACRN_AVA22": "acrn/slowfast-acrn_kinetics400-pretrained-r50_8xb8-8x8x1-cosine-10e_ava22-rgb",
 }
+# Without mmdet not all of them are registered.
+MODULES = {
+    "ResNet3dSlowFast": "mmaction.models.backbones.resnet3d_slowfast",
+    "SingleRoIExtractor3D": "mmaction.models.roi_heads.roi_extractors.single_straight3d",
+    "ACRNHead": "mmaction.models.roi_heads.shared_heads.acrn_head",
+    "BBoxHeadAVA": "mmaction.models.roi_heads.bbox_heads.bbox_head",
+}
 BOXES = np.float32([[4, 4, 60, 50], [0, 0, 63, 63], [30, 20, 41, 33]])
 
 
@@ -61,9 +69,8 @@ def built(kind: str, settings: dict) -> torch.nn.Module:
     module.RoIAlign, module.RoIPool = RoIAlign, None
     with pytest.MonkeyPatch.context() as patch:
         patch.setitem(sys.modules, "mmcv.ops", module)
-        from mmaction.registry import MODELS
-
-        return MODELS.get(kind)(**{key: value for key, value in settings.items() if key != "type"})
+        made = getattr(importlib.import_module(MODULES[kind]), kind)
+        return made(**{key: value for key, value in settings.items() if key != "type"})
 
 
 class Peer(torch.nn.Module):

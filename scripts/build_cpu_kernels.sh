@@ -57,10 +57,12 @@ compile() {
     compile loops loops_avx2 -DINSTRUCTION_SET=avx2 -mavx2 -mfma & pids+=($!)
     compile loops loops_avx512 -DINSTRUCTION_SET=avx512 -mavx512f -mavx512bw -mavx512dq -mavx512vl -mfma \
         -mprefer-vector-width=512 & pids+=($!)
-    for name in threads onednn convolution normalization pooling layout registration; do
+    for name in threads onednn convolution stem normalization pooling layout registration; do
         compile "$name" "$name" & pids+=($!)
     done
-    for pid in "${pids[@]}"; do wait "$pid" || exit 1; done
+    status=0
+    for pid in "${pids[@]}"; do wait "$pid" || status=1; done
+    exit "$status"
 ) || skip "$compiler cannot compile them (it has to know C++20: g++ 11 or later)"
 "$compiler" -shared "$temporary"/*.o "${more[@]}" "$library" -Wl,-rpath,"$mindspore/lib" -Wl,--no-undefined -pthread \
     -o "$temporary/libslowfast_cpu.so" || skip "$compiler cannot link them"

@@ -136,6 +136,70 @@ def test_convolution_with_batch_norm_residual_and_relu(shape, dtype, has_bias, h
 
 
 @st.composite
+def stems(draw):
+    """A convolution as a pathway's stem: few input channels, steps of two in width, frames wider than a vector."""
+    step = draw(st.sampled_from([1, 2]))
+    return {
+        "samples": draw(st.integers(1, 2)),
+        "frames": draw(st.integers(1, 4)),
+        "size": (draw(st.integers(1, 9)), draw(st.integers(1, 70))),
+        "channels": (draw(st.integers(1, 4)), draw(st.sampled_from([8, 16]))),
+        "kernel": draw(st.sampled_from([(1, 7, 7), (5, 7, 7), (3, 3, 3), (1, 3, 5), (1, 1, 1)])),
+        "stride": (step, draw(st.sampled_from([1, 2])), 2),
+        "seed": draw(st.integers(0, 2**32 - 1)),
+    }
+
+
+@examples
+@given(stems(), types(), st.booleans())
+def test_stem_is_convolved_with_float32_weights(shape, dtype, relu):
+    rng = np.random.default_rng(shape["seed"])
+    (ic, oc), t = shape["channels"], shape["frames"]
+    x = activations(rng, dtype, shape["samples"] * t, *shape["size"], ic)
+    weight = rng.normal(size=(oc, ic, *shape["kernel"])).astype(np.float32)
+    gamma, beta, mean = (rng.normal(size=oc).astype(np.float32) for _ in range(3))
+    variance = rng.uniform(0.5, 2.0, oc).astype(np.float32)
+    plain = conv3d(wide(x), weight.astype(np.float64), t, shape["stride"], 1)
+    scale = (gamma / np.sqrt(variance + np.float32(1e-5))).astype(np.float64)
+    expected = plain * scale + (beta - mean * scale)
+    y, in_training = np.empty(expected.shape, dtype), np.empty(expected.shape, dtype)
+    geometry = t, *shape["stride"], 1
+    assert call("Conv3d", x, weight, settings(*geometry), in_training) == 0
+    assert call("Conv3dBatchNorm", x, weight, gamma, beta, mean, variance, settings(*geometry, 1e-5, relu, 0), y) == 0
+    # Rounding of the sum goes by the size of its terms.
+    assert_close(in_training, plain, dtype, factor=4.0)
+    assert_close(y, np.maximum(expected, 0.0) if relu else expected, dtype, factor=4.0 * max(np.abs(scale).max(), 1.0))
+
+
+def test_evaluation_sees_every_change_of_weights():
+    """Packed weights are kept from call to call: as long as the plain ones and the batch norm stay what they were."""
+    rng = np.random.default_rng(0)
+    weight = rng.normal(size=(32, 16, 1, 3, 3)).astype(np.float32)
+    gamma, beta, mean, variance = (rng.uniform(0.5, 2.0, 32).astype(np.float32) for _ in range(4))
+
+    def check(size: int) -> None:
+        x = rng.normal(size=(2, size, size, 16)).astype(np.float32)
+        scale = gamma / np.sqrt(variance)
+        expected = conv3d(x.astype(np.float64), weight * scale.reshape(-1, 1, 1, 1, 1), 2, (1, 1, 1), 1)
+        expected += beta - mean * scale
+        y = np.empty(expected.shape, np.float32)
+        at_last = settings(2, 1, 1, 1, 1, 0, 0, 0)
+        assert call("Conv3dBatchNorm", x, weight, gamma, beta, mean, variance, at_last, y) == 0
+        assert_close(y, expected, np.float32, factor=4.0)
+
+    check(6)
+    check(40)  # may be packed otherwise
+    weight[31, 15, 0, 2, 2] += 1
+    check(40)
+    weight[[0, 1]] = weight[[1, 0]]  # the same numbers elsewhere
+    check(40)
+    gamma[3] *= 2
+    check(40)
+    variance[[4, 5]] = variance[[5, 4]]
+    check(6)
+
+
+@st.composite
 def normalizations(draw):
     return {
         "shape": (*(draw(st.integers(1, n)) for n in (6, 9, 9)), draw(st.sampled_from([1, 3, 8, 64, 200]))),
@@ -214,7 +278,7 @@ def windows(draw):
         "padding": tuple(draw(st.integers(0, k // 2)) for k in kernel),
         "size": tuple(draw(st.integers(k, 7)) for k in kernel),
         "samples": draw(st.integers(1, 2)),
-        "channels": draw(st.sampled_from([1, 3, 8, 20])),
+        "channels": draw(st.sampled_from([1, 3, 8, 16, 27])),
         "seed": draw(st.integers(0, 2**32 - 1)),
     }
 

@@ -9,6 +9,8 @@
 #include <unordered_map>
 
 #include "layout.h"
+#include "loops.h"
+#include "stem.h"
 #include "threads.h"
 
 namespace slowfast {
@@ -178,6 +180,50 @@ memory packed_weight(const Convolution& convolution) {
   return as_memory(convolution.weight, scratch(Scratch::kWeights, convolution.weight.get_size()));
 }
 
+// Brings a plain weight, scaled by `scale` of each output channel unless that is null, into `packed`.
+const memory& pack(const Convolution& convolution, const float* weight, const float* scale, const memory& packed) {
+  std::unordered_map<int, memory> arguments{{DNNL_ARG_FROM, as_memory(convolution.plain, weight)},
+                                            {DNNL_ARG_TO, packed}};
+  const memory::desc channels({convolution.plain.get_dims()[0]}, Type::f32, Tag::a);
+  if (scale) arguments.insert({DNNL_ARG_ATTR_SCALES | DNNL_ARG_SRC, as_memory(channels, scale)});
+  convolution.reorder.execute(arguments);
+  return packed;
+}
+
+// The packed weights of one tensor, kept from call to call in evaluation, where the plain ones rarely change: reading
+// them to see that takes a fifth of the time of packing them.
+struct KeptWeight {
+  uint64_t checksum = 0;
+  memory packed;  // its own memory
+};
+
+uint64_t checksum(const float* x, int64_t size) {
+  constexpr int64_t kPart = 1 << 14;
+  const int64_t parts = (size + kPart - 1) / kPart;
+  std::vector<uint64_t> sums(parts);
+  parallel(parts, [&](int64_t begin, int64_t end, int) {
+    for (int64_t i = begin; i < end; i++)
+      sums[i] = loops<float>().checksum(x + i * kPart, std::min(kPart, size - i * kPart));
+  });
+  uint64_t result = size;
+  for (const uint64_t sum : sums) result = 0x9e3779b97f4a7c15u * (result ^ sum);
+  return result;
+}
+
+// Returns the weights scaled and packed. Of each tensor the last layout is kept, as long as the process lives.
+memory kept_weight(const ConvolutionShape& shape, const Problem& problem, const Convolution& convolution,
+                   const float* weight, const float* scale) {
+  static auto* all = new std::unordered_map<const float*, KeptWeight>();
+  auto& kept = (*all)[weight];
+  const uint64_t sum = checksum(weight, shape.weight_size()) ^ (checksum(scale, shape.out_channels) << 1);
+  if (kept.packed && kept.checksum == sum && kept.packed.get_desc() == convolution.weight) return kept.packed;
+  if (!kept.packed || kept.packed.get_desc() != convolution.weight)
+    kept.packed = memory(convolution.weight, cpu_engine());
+  pack(convolution, weight + problem.skipped, scale, kept.packed);
+  kept.checksum = sum;
+  return kept.packed;
+}
+
 // product (out, in) = dy (rows, out) transposed times x (rows, in); added to what is there, or in its place.
 void transposed_product(Type type, int64_t rows, int64_t in, int64_t out, const void* dy, const void* x, float* product,
                         bool add) {
@@ -249,8 +295,7 @@ ConvolutionShape::ConvolutionShape(const int64_t* input, const int64_t* weight, 
 }
 
 // With a kernel in time and space oneDNN 3.10 has wrong results in bfloat16 (for small frames by AMX, for all by
-// AVX-512). Such layers, the Fast pathway's stem, are computed in float32, between conversions of what they read and
-// give.
+// AVX-512). Such layers are computed in float32, between conversions of what they read and give.
 template <typename T>
 bool is_widened(const ConvolutionShape& shape) {
   return std::is_same_v<T, bfloat16> && Problem(shape).input.size() == 5;
@@ -265,6 +310,10 @@ float* widened(const T* x, int64_t size, Scratch place) {
 
 template <typename T>
 void convolve(const ConvolutionShape& shape, const T* x, const float* weight, const Epilogue& epilogue, T* y) {
+  if (is_stem(shape) && epilogue.residual == nullptr) {
+    convolve_stem(shape, x, weight, epilogue, y);
+    return;
+  }
   if (is_widened<T>(shape)) {
     Epilogue wide = epilogue;
     if (wide.residual)
@@ -279,16 +328,13 @@ void convolve(const ConvolutionShape& shape, const T* x, const float* weight, co
   const bool affine = epilogue.scale != nullptr, residual = epilogue.residual != nullptr;
   const auto& convolution = cached(key_of(problem, Pass::kForward, type, affine + 2 * residual + 4 * epilogue.relu),
                                    [&] { return make_forward(problem, type, affine, residual, epilogue.relu); });
-  const auto packed = packed_weight(convolution);
-  const memory::desc channels({shape.out_channels}, Type::f32, Tag::a);
-  std::unordered_map<int, memory> packing{{DNNL_ARG_FROM, as_memory(convolution.plain, weight + problem.skipped)},
-                                          {DNNL_ARG_TO, packed}};
-  if (affine) packing.insert({DNNL_ARG_ATTR_SCALES | DNNL_ARG_SRC, as_memory(channels, epilogue.scale)});
-  convolution.reorder.execute(packing);
+  const memory packed = epilogue.evaluates
+                            ? kept_weight(shape, problem, convolution, weight, epilogue.scale)
+                            : pack(convolution, weight + problem.skipped, epilogue.scale, packed_weight(convolution));
   std::unordered_map<int, memory> arguments{{DNNL_ARG_SRC, as_memory(convolution.input, x)},
                                             {DNNL_ARG_WEIGHTS, packed},
                                             {DNNL_ARG_DST, as_memory(convolution.output, y)}};
-  if (affine) arguments.insert({DNNL_ARG_BIAS, as_memory(channels, epilogue.shift)});
+  if (affine) arguments.insert({DNNL_ARG_BIAS, as_memory({{shape.out_channels}, Type::f32, Tag::a}, epilogue.shift)});
   if (residual)
     arguments.insert(
         {DNNL_ARG_ATTR_MULTIPLE_POST_OP(0) | DNNL_ARG_SRC_1, as_memory(convolution.output, epilogue.residual)});

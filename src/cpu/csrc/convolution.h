@@ -27,6 +27,7 @@ struct Epilogue {
   const float *scale = nullptr, *shift = nullptr;  // y = scale * convolution + shift
   const void* residual = nullptr;                  // added, of the output's shape and type
   bool relu = false;
+  bool evaluates = false;  // the weight rarely changes from call to call, so it is kept packed
 };
 
 template <typename T>

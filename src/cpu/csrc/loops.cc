@@ -96,19 +96,83 @@ void gradient_input(const T* dy, const T* x, const T* y, int64_t lines, int64_t 
   run(dy, x, y, lines, width, scale, shift, slope, offset, dx, dresidual);
 }
 
-// A line of outputs is numbered sample * output[0] * output[1] + frame * output[1] + row.
+// Vectors of float32, the masks that comparing them gives, and what bfloat16 goes through to become float32.
+template <typename FloatVector, typename MaskVector, typename BitVector, typename HalfVector>
+struct Vector {
+  using Floats = FloatVector;
+  using Ints = MaskVector;
+  static constexpr int kSize = sizeof(Floats) / sizeof(float);
+
+  static Floats load(const float* p) {
+    Floats value;
+    __builtin_memcpy(&value, p, sizeof(value));
+    return value;
+  }
+  static Floats load(const bfloat16* p) {
+    HalfVector halves;
+    __builtin_memcpy(&halves, p, sizeof(halves));
+    return reinterpret_cast<Floats>(__builtin_convertvector(halves, BitVector) << 16);
+  }
+};
+
+typedef float Float8 __attribute__((vector_size(32)));
+typedef int32_t Int8 __attribute__((vector_size(32)));
+typedef uint32_t Bit8 __attribute__((vector_size(32)));
+typedef uint16_t Half8 __attribute__((vector_size(16)));
+using Vector8 = Vector<Float8, Int8, Bit8, Half8>;
+
+#if defined(__AVX512F__)
+typedef float Float16 __attribute__((vector_size(64)));
+typedef int32_t Int16 __attribute__((vector_size(64)));
+typedef uint32_t Bit16 __attribute__((vector_size(64)));
+typedef uint16_t Half16 __attribute__((vector_size(32)));
+using Widest = Vector<Float16, Int16, Bit16, Half16>;
+#else
+using Widest = Vector8;
+#endif
+
+// The maximum of a vector of channels over the points of a window, that are `offsets` from x; NaN is larger than any.
+template <typename V, typename T>
+inline void max_of_points(const T* __restrict x, const int64_t* offsets, const int32_t* numbers, int count,
+                          T* __restrict y, uint8_t* __restrict index) {
+  auto best = V::load(x + offsets[0]);
+  auto point = typename V::Ints{} + numbers[0];
+  for (int i = 1; i < count; i++) {
+    const auto value = V::load(x + offsets[i]);
+    const auto larger = (value > best) | (value != value);
+    best = larger ? value : best;
+    point = larger ? typename V::Ints{} + numbers[i] : point;
+  }
+  for (int i = 0; i < V::kSize; i++) {
+    store(y + i, best[i]);
+    index[i] = static_cast<uint8_t>(point[i]);
+  }
+}
+
 template <typename T>
-void max_pool(const T* __restrict x, const Window& w, int64_t line, float* __restrict best, int32_t* __restrict point,
-              T* __restrict y, uint8_t* __restrict index) {
+inline void max_of_points(const T* x, const int64_t* offsets, const int32_t* numbers, int count, T* y, uint8_t* index) {
+  float best = load(x + offsets[0]);
+  int32_t point = numbers[0];
+  for (int i = 1; i < count; i++) {
+    const float value = load(x + offsets[i]);
+    if (value > best || value != value) best = value, point = numbers[i];
+  }
+  store(y, best);
+  *index = static_cast<uint8_t>(point);
+}
+
+// A line of outputs is numbered sample * output[0] * output[1] + frame * output[1] + row. Each window holds a point, as
+// padding is less than the kernel.
+template <typename T>
+void max_pool(const T* __restrict x, const Window& w, int64_t line, T* __restrict y, uint8_t* __restrict index) {
   const int64_t c = w.channels, row = line % w.output[1], frame = line / w.output[1] % w.output[0];
   const int64_t sample = line / (w.output[1] * w.output[0]);
   y += line * w.output[2] * c;
   index += line * w.output[2] * c;
+  int64_t offsets[256];
+  int32_t numbers[256];
   for (int64_t column = 0; column < w.output[2]; column++, y += c, index += c) {
-    for (int64_t i = 0; i < c; i++) {
-      best[i] = -__builtin_inff();
-      point[i] = 0;
-    }
+    int count = 0;
     int32_t number = 0;
     for (int64_t kt = 0; kt < w.kernel[0]; kt++)
       for (int64_t kh = 0; kh < w.kernel[1]; kh++)
@@ -116,18 +180,15 @@ void max_pool(const T* __restrict x, const Window& w, int64_t line, float* __res
           const int64_t t = frame * w.stride[0] - w.padding[0] + kt, r = row * w.stride[1] - w.padding[1] + kh;
           const int64_t s = column * w.stride[2] - w.padding[2] + kw;
           if (t < 0 || r < 0 || s < 0 || t >= w.frames || r >= w.height || s >= w.width) continue;
-          const T* __restrict p = x + (((sample * w.frames + t) * w.height + r) * w.width + s) * c;
-          for (int64_t i = 0; i < c; i++) {
-            const float value = load(p + i);
-            const bool larger = (value > best[i]) | (value != value);
-            point[i] = larger ? number : point[i];
-            best[i] = larger ? value : best[i];
-          }
+          offsets[count] = (((sample * w.frames + t) * w.height + r) * w.width + s) * c;
+          numbers[count++] = number;
         }
-    for (int64_t i = 0; i < c; i++) {
-      store(y + i, best[i]);
-      index[i] = static_cast<uint8_t>(point[i]);
-    }
+    int64_t i = 0;
+    for (; i + Widest::kSize <= c; i += Widest::kSize)
+      max_of_points<Widest>(x + i, offsets, numbers, count, y + i, index + i);
+    for (; i + Vector8::kSize <= c; i += Vector8::kSize)
+      max_of_points<Vector8>(x + i, offsets, numbers, count, y + i, index + i);
+    for (; i < c; i++) max_of_points(x + i, offsets, numbers, count, y + i, index + i);
   }
 }
 
@@ -166,6 +227,40 @@ void max_pool_gradient(const T* __restrict dy, const uint8_t* __restrict index, 
 }
 
 template <typename T>
+void separate(const T* __restrict x, int64_t width, int64_t channels, int64_t padding, int64_t half,
+              float* __restrict rows) {
+  for (int64_t i = 0; i < 2 * half * channels; i++) rows[i] = 0.f;
+  for (int64_t c = 0; c < channels; c++, rows += 2 * half)
+    for (int64_t parity = 0; parity < 2; parity++) {
+      const int64_t first = (parity + padding) % 2;  // column of x that is the first of this parity
+      float* __restrict row = rows + parity * half + (first + padding) / 2;
+      for (int64_t i = first; i < width; i += 2) *row++ = load(x + i * channels + c);
+    }
+}
+
+template <typename T>
+void stem(const StemTap* taps, int64_t count, int64_t kernel_w, int64_t half, int64_t width,
+          const float* __restrict shift, float low, int64_t channels, T* __restrict y) {
+  constexpr int64_t kLanes = Widest::kSize;
+  for (int64_t begin = 0; begin < width; begin += kLanes) {
+    Widest::Floats sums[kStemChannels] = {};
+    for (int64_t tap = 0; tap < count; tap++) {
+      const float *row = taps[tap].row + begin, *weight = taps[tap].weight;
+      for (int64_t k = 0; k < kernel_w; k++, weight += kStemChannels) {
+        const auto value = Widest::load(row + k % 2 * half + k / 2);
+        for (int64_t c = 0; c < kStemChannels; c++) sums[c] += value * weight[c];
+      }
+    }
+    const int64_t columns = width - begin < kLanes ? width - begin : kLanes;
+    for (int64_t i = 0; i < columns; i++)
+      for (int64_t c = 0; c < kStemChannels; c++) {
+        const float value = sums[c][i] + shift[c];
+        store(y + (begin + i) * channels + c, value < low ? low : value);
+      }
+  }
+}
+
+template <typename T>
 void interleave(const float* __restrict x, int64_t stride, int64_t channels, int64_t pixels, T* __restrict y) {
   if (channels == 3) {
     for (int64_t i = 0; i < pixels; i++)
@@ -185,6 +280,27 @@ void mean(const T* __restrict x, int64_t frames, int64_t size, int64_t begin, in
 }
 
 template <typename T>
+uint64_t checksum(const T* __restrict x, int64_t size) {
+  constexpr int64_t kSums = 16;  // that run side by side
+  uint64_t first[kSums] = {}, second[kSums] = {}, result = 0;
+  int64_t i = 0;
+  const auto add = [&](int64_t lane) {
+    uint32_t bits = 0;
+    __builtin_memcpy(&bits, x + i + lane, sizeof(T));
+    first[lane] += bits;
+    second[lane] += first[lane];
+  };
+  for (; i + kSums <= size; i += kSums)
+    for (int64_t lane = 0; lane < kSums; lane++) add(lane);
+  for (int64_t lane = 0; i + lane < size; lane++) add(lane);
+  for (int64_t lane = 0; lane < kSums; lane++) {
+    result = 0x9e3779b97f4a7c15u * (result ^ first[lane]);
+    result = 0x9e3779b97f4a7c15u * (result ^ second[lane]);
+  }
+  return result;
+}
+
+template <typename T>
 void scale(const float* __restrict x, int64_t size, float factor, T* __restrict y) {
   for (int64_t i = 0; i < size; i++) store(y + i, factor * x[i]);
 }
@@ -196,15 +312,8 @@ void add(const T* __restrict a, const T* __restrict b, int64_t size, T* __restri
 
 template <typename T>
 constexpr Loops<T> all() {
-  return {moments<T>,
-          normalize<T>,
-          gradient_moments<T>,
-          gradient_input<T>,
-          max_pool<T>,
-          max_pool_gradient<T>,
-          interleave<T>,
-          mean<T>,
-          scale<T>,
+  return {moments<T>,  normalize<T>, gradient_moments<T>, gradient_input<T>, max_pool<T>, max_pool_gradient<T>,
+          separate<T>, stem<T>,      interleave<T>,       mean<T>,           checksum<T>, scale<T>,
           add<T>};
 }
 

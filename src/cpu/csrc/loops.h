@@ -23,6 +23,12 @@ struct Window {
   int64_t kernel[3], stride[3], padding[3], output[3];
 };
 
+// A row of one input channel as `separate` makes it, and the weights (kernel_w, kStemChannels) that it meets.
+struct StemTap {
+  const float *row, *weight;
+};
+constexpr int64_t kStemChannels = 8;
+
 template <typename T>
 struct Loops {
   // sum += x - base, square += (x - base)^2
@@ -37,13 +43,22 @@ struct Loops {
   void (*gradient_input)(const T* dy, const T* x, const T* y, int64_t lines, int64_t width, const float* scale,
                          const float* shift, const float* slope, const float* offset, Mask mask, T* dx, T* dresidual);
   // One line of outputs: the maximum of each window and the number of the point in it that holds it.
-  void (*max_pool)(const T* x, const Window& window, int64_t line, float* best, int32_t* point, T* y, uint8_t* index);
+  void (*max_pool)(const T* x, const Window& window, int64_t line, T* y, uint8_t* index);
   // One line of inputs: the gradients of the windows whose maximum each is.
   void (*max_pool_gradient)(const T* dy, const uint8_t* index, const Window& window, int64_t line, float* sum, T* dx);
+  // One line of pixels with `channels` each: a row of `half` even and `half` odd columns for each channel, `padding`
+  // zeros in front of them and zeros behind.
+  void (*separate)(const T* x, int64_t width, int64_t channels, int64_t padding, int64_t half, float* rows);
+  // One line of outputs of a convolution with steps of two in width, kStemChannels of its `channels`:
+  // y = sum over taps of weight * row + shift, not below `low`
+  void (*stem)(const StemTap* taps, int64_t count, int64_t kernel_w, int64_t half, int64_t width, const float* shift,
+               float low, int64_t channels, T* y);
   // (channels, pixels), `stride` numbers from channel to channel, to (pixels, channels)
   void (*interleave)(const float* x, int64_t stride, int64_t channels, int64_t pixels, T* y);
   // y = mean of `frames` arrays, `size` numbers apart, over [begin, end)
   void (*mean)(const T* x, int64_t frames, int64_t size, int64_t begin, int64_t end, float* y);
+  // A checksum of `size` numbers (Fletcher's): sums of their bits, and of these sums.
+  uint64_t (*checksum)(const T* x, int64_t size);
   // y = factor * x
   void (*scale)(const float* x, int64_t size, float factor, T* y);
   // y = a + b

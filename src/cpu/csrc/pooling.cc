@@ -19,16 +19,15 @@ Window make_window(const int64_t* input, const float* settings) {
   if (input[0] % window.frames) throw std::invalid_argument("the folded frames are no multiple of a sample's frames");
   if (window.kernel[0] * window.kernel[1] * window.kernel[2] > 256)
     throw std::invalid_argument("a window of more than 256 points");
+  for (int axis = 0; axis < 3; axis++)
+    if (window.padding[axis] >= window.kernel[axis]) throw std::invalid_argument("padding as wide as the window");
   return window;
 }
 
 template <typename T>
 void max_pool(int64_t samples, const Window& window, const T* x, T* y, uint8_t* index) {
   parallel(samples * window.output[0] * window.output[1], [&](int64_t begin, int64_t end, int) {
-    std::vector<float> best(window.channels);
-    std::vector<int32_t> point(window.channels);
-    for (int64_t line = begin; line < end; line++)
-      loops<T>().max_pool(x, window, line, best.data(), point.data(), y, index);
+    for (int64_t line = begin; line < end; line++) loops<T>().max_pool(x, window, line, y, index);
   });
 }
 

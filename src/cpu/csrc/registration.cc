@@ -187,6 +187,7 @@ OPERATOR(Conv3dBatchNorm) {
     }
     const int residual = has_bias ? 7 : 6;
     Epilogue epilogue{scale.data(), shift.data(), nullptr, settings[6] != 0.f};
+    epilogue.evaluates = true;
     if (t.count == residual + 3) epilogue.residual = t.as<T>(residual);
     convolve(shape, t.as<T>(0), t.floats(1), epilogue, t.as<T>(t.count - 1));
   });

@@ -93,19 +93,22 @@ class LiveSource:
     def frames(self) -> Iterator[LiveFrame]:
         """Yield frames at the rate asked for, until `close`."""
         pause = _FIRST_PAUSE
-        while not self._closed.is_set():
-            begun = round((time.monotonic() - self._started) * self._fps)
-            came = False
-            for frame in self._connected(begun):
-                came = True
-                yield frame
-                if self._closed.is_set():
-                    break
+        try:
+            while not self._closed.is_set():
+                begun = round((time.monotonic() - self._started) * self._fps)
+                came = False
+                for frame in self._connected(begun):
+                    came = True
+                    yield frame
+                    if self._closed.is_set():
+                        break
+                pause = _FIRST_PAUSE if came else min(2 * pause, _LONGEST_PAUSE)
+                if not self._closed.is_set():
+                    self.losses += 1
+                    self._decoder.close()
+                    self._reopen(pause)
+        finally:
             self._decoder.close()
-            pause = _FIRST_PAUSE if came else min(2 * pause, _LONGEST_PAUSE)
-            if not self._closed.is_set():
-                self.losses += 1
-                self._reopen(pause)
 
     def _reopen(self, pause: float) -> None:
         """Open the stream once it is there again."""

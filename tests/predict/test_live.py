@@ -153,7 +153,9 @@ def test_a_run_on_a_stream_ends_with_tables(
     url = f"udp://127.0.0.1:{free_port}"
     run_options = options(boxes=None, detector=detector_file, end=6.0, every_part=2.0)
     with served(held_out, url):
-        opened(url)
+        source = opened(url)
+        source.close()
+        assert list(source.frames()) == []  # which lets go of the port
         assert predict_live(run_options, url, None) == 0
     document = json.loads((run_options.out / "actions.json").read_text())
     (video,) = document["videos"]

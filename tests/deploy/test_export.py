@@ -134,9 +134,12 @@ def test_one_dynamic_onnx_takes_any_number_of_clips_and_boxes_and_any_size(check
     "settings",
     [
         [],
-        ["DETECTION.ALIGNED", "False"],
+        pytest.param(["DETECTION.ALIGNED", "False"], marks=pytest.mark.long),
         ["DETECTION.ALIGNED", "False", "DETECTION.SAMPLING_RATIO", "2", "DETECTION.ROI_END_MODE", "1"],
-        ["NONLOCAL.LOCATION", "[[[], []], [[1], []], [[1], [2]], [[], []]]", "SLOWFAST.FUSION_NORM", "False"],
+        pytest.param(
+            ["NONLOCAL.LOCATION", "[[[], []], [[1], []], [[1], [2]], [[], []]]", "SLOWFAST.FUSION_NORM", "False"],
+            marks=pytest.mark.long,
+        ),
         [
             *("NONLOCAL.LOCATION", "[[[], []], [[1], []], [[], []], [[], []]]", "NONLOCAL.INSTANTIATION", "softmax"),
             *("MODEL.LOSS_FUNC", "cross_entropy", "MODEL.HEAD_ACT", "softmax"),
@@ -169,7 +172,10 @@ def test_3d_kernels_and_roi_align_of_onnx_compute_what_the_network_does(tmp_path
     "head",
     [
         ("MODEL.HEAD_TEMPORAL_POOL", "max", "MODEL.HEAD_ACRN", 24),
-        ("MODEL.HEAD_CONTEXT", True, "MODEL.LOSS_FUNC", "cross_entropy", "MODEL.HEAD_ACT", "softmax"),
+        pytest.param(
+            ("MODEL.HEAD_CONTEXT", True, "MODEL.LOSS_FUNC", "cross_entropy", "MODEL.HEAD_ACT", "softmax"),
+            marks=pytest.mark.long,
+        ),
     ],
 )
 def test_every_head_is_exported(tmp_path: Path, head: tuple[object, ...]) -> None:

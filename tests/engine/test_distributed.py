@@ -62,7 +62,7 @@ def single(launch, tmp_path_factory) -> Path:
     return folder
 
 
-@pytest.mark.parametrize("workers", [2, 4])
+@pytest.mark.parametrize("workers", [2, pytest.param(4, marks=pytest.mark.long)])
 def test_workers_train_as_one_process_with_the_whole_batch(launch, single, tmp_path, workers):
     batch = ("TRAIN.BATCH_SIZE", GLOBAL_BATCH // workers)
     process = launch("run_distribute_train_cpu.sh", tmp_path / "run", [str(workers)], "", *STEADY, *batch)
@@ -163,6 +163,7 @@ def wait_for_step(folder: Path) -> None:
 ENDLESS = ("TRAIN.BATCH_SIZE", 2, "SOLVER.MAX_EPOCH", 10000, "TRAIN.CHECKPOINT_PERIOD", 1, "TRAIN.KEEP_CHECKPOINTS", 3)
 
 
+@pytest.mark.long
 def test_when_a_worker_is_killed_the_other_ends_and_leaves_a_checkpoint(launch, tmp_path):
     process = launch("run_distribute_train_cpu.sh", tmp_path, ["2"], "", *ENDLESS)
     wait_for_step(tmp_path)

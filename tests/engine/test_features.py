@@ -186,9 +186,9 @@ def full_precision() -> tuple[float, float]:
     return tuple(float(step(*batch_of(seed))) for seed in range(2))
 
 
-@pytest.mark.parametrize("overrides", [("TRAIN.AMP_LEVEL", "O2"), ("TRAIN.AMP_LEVEL", "O3")])
-def test_mixed_precision_gives_the_losses_of_float32_to_its_rounding(overrides, full_precision):
-    cfg = config(*overrides)
+@pytest.mark.parametrize("level", ["O2", pytest.param("O3", marks=pytest.mark.long)])
+def test_mixed_precision_gives_the_losses_of_float32_to_its_rounding(level, full_precision):
+    cfg = config("TRAIN.AMP_LEVEL", level)
     network = network_of(cfg)
     step = step_of(cfg, network)
     losses = [float(step(*batch_of(seed))) for seed in range(2)]
@@ -198,7 +198,7 @@ def test_mixed_precision_gives_the_losses_of_float32_to_its_rounding(overrides, 
     assert all(parameter.dtype == ms.float32 for parameter in network.get_parameters())
 
 
-@pytest.mark.parametrize("depth", [50, 101])
+@pytest.mark.parametrize("depth", [50, pytest.param(101, marks=pytest.mark.long)])
 def test_accumulation_clipping_averages_and_mixed_precision_together(depth):
     cfg = config(
         *("RESNET.DEPTH", depth, "TRAIN.AMP_LEVEL", "O2", "TRAIN.LOSS_SCALE_WINDOW", 2),
@@ -219,6 +219,7 @@ def test_accumulation_clipping_averages_and_mixed_precision_together(depth):
     assert np.abs(after[name] - before[name]).max() > np.abs(averaged[name] - before[name]).max() > 0
 
 
+@pytest.mark.long
 def test_a_step_in_mixed_precision_trains_the_actor_relation_on_mixed_clips():
     cfg = config("MODEL.HEAD_ACRN", 16, "MODEL.HEAD_TEMPORAL_POOL", "max", "TRAIN.AMP_LEVEL", "O2")
     network = network_of(cfg)

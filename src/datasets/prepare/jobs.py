@@ -76,8 +76,8 @@ def format_bytes(count: float) -> str:
 def locked(root: Path) -> Iterator[None]:
     """Hold the lock of a data root, so that two runs do not take each other's half-done work for left-overs.
 
-    The kernel frees the lock when the process ends, however it ends. Folders that were made for it and in which
-    nothing came to lie are removed again, with the lock.
+    The kernel frees the lock when the process ends, however it ends. Its file is removed at the end, and so are folders
+    that were made for it and in which nothing came to lie.
 
     Raises:
         UserError: another run holds it.
@@ -94,14 +94,24 @@ def locked(root: Path) -> Iterator[None]:
     with lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            # Another run may have removed the file between opening and locking it: then this locks nothing.
+            if not _is_file_at(path, lock.fileno()):
+                raise BlockingIOError
         except BlockingIOError as error:
             raise UserError(f"{root}: another run of prepare works here; wait until it has ended") from error
         try:
             yield
         finally:
-            if made and list(root.iterdir()) == [path]:
-                path.unlink()
-                _remove_empty(made)
+            path.unlink(missing_ok=True)
+            _remove_empty(made)
+
+
+def _is_file_at(path: Path, descriptor: int) -> bool:
+    """Return whether an open file is still the one of that name."""
+    try:
+        return os.path.samestat(path.stat(), os.fstat(descriptor))
+    except FileNotFoundError:
+        return False
 
 
 def _remove_empty(folders: Sequence[Path]) -> None:

@@ -191,7 +191,7 @@ const memory& pack(const Convolution& convolution, const float* weight, const fl
 }
 
 // The packed weights of one tensor, kept from call to call in evaluation, where the plain ones rarely change: reading
-// them to see that takes a fifth of the time of packing them.
+// them to see that takes less time than packing them.
 struct KeptWeight {
   uint64_t checksum = 0;
   memory packed;  // its own memory

@@ -41,7 +41,7 @@ class FrameList:
         self._maps = [_map_file(path) for path in self._paths]
         # Rows are addressed as if the lists stood in one file.
         self._bases = np.cumsum([0] + [len(mapped) for mapped in self._maps])
-        tables = cached_arrays(self._paths, "frames", self._read)
+        tables = cached_arrays(self._paths, "frames", self._read, fields=("names", "counts", "rows"))
         self.names = tuple(os.fsdecode(name) for name in tables["names"].tobytes().split(b"\n")[:-1])
         self.counts = tables["counts"]
         self._first_row = np.append(0, np.cumsum(self.counts))

@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 
 import numpy as np
@@ -135,7 +135,7 @@ def load_key_frames(
             parts.append(_boxes_of_rows(table, video, rows))
         return _group(parts) | {"left_out": np.array(left_out, np.str_)}
 
-    tables = cached_arrays(paths, settings, build)
+    tables = cached_arrays(paths, settings, build, fields=[field.name for field in fields(KeyFrames)])
     return KeyFrames(**tables | {"left_out": tuple(tables["left_out"].tolist())})
 
 

@@ -9,7 +9,6 @@ drawn independently. No two actions are mirror images of each other.
 """
 
 import argparse
-import json
 import math
 import os
 import shutil
@@ -21,6 +20,7 @@ from pathlib import Path
 
 import cv2
 import numpy as np
+import pydantic
 
 from src.ava.box_csv import box_row
 from src.ava.frame_list import write_frame_list
@@ -30,6 +30,7 @@ from src.datasets.prepare.frames import count_frames
 from src.utils.arguments import OneLineParser, positive, whole
 from src.utils.errors import UserError, run_main
 from src.utils.files import write_atomic
+from src.utils.records import read_record
 
 FPS = 15
 WIDTH, HEIGHT = 160, 120
@@ -50,7 +51,7 @@ _CONTRAST = 110
 _WAVE_CHANCE = 0.5
 _PAIR_CHANCE = 0.5
 _DETECTION_THRESHOLD = 0.8
-_RECORD = "sample.json"
+_RECORD_FILE = "sample.json"
 
 
 @dataclass(frozen=True)
@@ -243,6 +244,19 @@ def _detection_rows(rng: np.random.Generator, video: str, second: int, scene: Sc
         yield box_row(video, second, box, -1, f"{rng.uniform(0.1, _DETECTION_THRESHOLD - 0.05):.6f}")
 
 
+class _Record(pydantic.BaseModel):
+    made_with: dict[str, int]
+    ffmpeg: str
+
+
+def _made_with(folder: Path) -> dict[str, int]:
+    """Return what a sample dataset was made with; nothing where a folder is none."""
+    try:
+        return read_record(folder / _RECORD_FILE, _Record).made_with
+    except (FileNotFoundError, ValueError):
+        return {}
+
+
 def main() -> int:
     """Write the sample dataset, unless the same one is there already."""
     parser = OneLineParser(
@@ -259,7 +273,7 @@ def main() -> int:
     args = parser.parse_args()
     record = {"train_videos": args.train_videos, "val_videos": args.val_videos, "seed": args.seed}
     if args.out.exists():
-        if not (args.out / _RECORD).is_file() or json.loads((args.out / _RECORD).read_text())["made_with"] != record:
+        if _made_with(args.out) != record:
             raise UserError(f"{args.out}: exists and is not this sample dataset; remove it or name another folder")
         print(f"{args.out}: the sample dataset is there already")
         return 0
@@ -270,7 +284,8 @@ def main() -> int:
         raise UserError(f"{args.out}: cannot make the folder: {error.strerror}") from error
     try:
         make_sample(partial, args.train_videos, args.val_videos, args.seed)
-        write_atomic(partial / _RECORD, json.dumps({"made_with": record, "ffmpeg": ffmpeg.ffmpeg_version()}) + "\n")
+        content = _Record(made_with=record, ffmpeg=ffmpeg.ffmpeg_version())
+        write_atomic(partial / _RECORD_FILE, content.model_dump_json() + "\n")
         partial.chmod(0o755)
         partial.rename(args.out)
     except OSError as error:

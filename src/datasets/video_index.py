@@ -1,13 +1,16 @@
 """What reading through a video told, kept in the data root: each state of a file is read through once."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from fractions import Fraction
 from pathlib import Path
 
+import av
 import numpy as np
 
 from src.datasets.video import FrameTimes, VideoDecoder, VideoInfo, probe
 from src.utils.cache import cached_arrays
+
+_FIELDS = ("ticks", "end", "size", "keyframes", "is timed", "fractions", "promised")
 
 
 def indexed_info(video: Path, image_rate: int, root: Path | None) -> VideoInfo:
@@ -23,7 +26,7 @@ def indexed_info(video: Path, image_rate: int, root: Path | None) -> VideoInfo:
     """
     if root is None or not video.is_file():
         return probe(video, image_rate)
-    return _from_arrays(video, _cached(video, "times", lambda: _to_arrays(probe(video)), root))
+    return _from_arrays(video, _cached(video, "times", lambda: _to_arrays(probe(video)), _FIELDS, root))
 
 
 def count_faults(video: Path, image_rate: int, root: Path) -> tuple[int, int]:
@@ -44,12 +47,16 @@ def count_faults(video: Path, image_rate: int, root: Path) -> tuple[int, int]:
                 pass
             return {"faults": np.array([decoder.errors, decoder.damaged])}
 
-    errors, damaged = _cached(video, "faults", decode, root)["faults"].tolist()
+    errors, damaged = _cached(video, "faults", decode, ["faults"], root)["faults"].tolist()
     return errors, damaged
 
 
-def _cached(video: Path, what: str, build: Callable[[], dict[str, np.ndarray]], root: Path) -> dict[str, np.ndarray]:
-    return cached_arrays([video], f"video {what}", build, root=root, min_bytes=0)
+def _cached(
+    video: Path, what: str, build: Callable[[], dict[str, np.ndarray]], fields: Collection[str], root: Path
+) -> dict[str, np.ndarray]:
+    # Decoders differ from version to version.
+    settings = f"video {what}, PyAV {av.__version__}"
+    return cached_arrays([video], settings, build, fields=fields, root=root, min_bytes=0)
 
 
 def _to_arrays(info: VideoInfo) -> dict[str, np.ndarray]:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import mindspore as ms
 import numpy as np
+import pydantic
 from mindspore import nn
 
 from src.checkpoint.class_names import with_class_names
@@ -17,6 +18,7 @@ from src.utils.errors import UserError
 from src.utils.files import write_atomic
 from src.utils.logging import get_logger
 from src.utils.outputs import OutputFiles
+from src.utils.records import parse_record, read_record
 
 _NAME = re.compile(r"slowfast-(\d+)_(\d+)\.ckpt")
 _RECORD = "run.json"
@@ -24,6 +26,7 @@ _RECORD = "run.json"
 _OPTIMIZER, _SCALER, _AVERAGE, _RUN = "optimizer.", "loss_scale.", "ema.", "run"
 # Of the optimizer's own parameters, those that a configuration gives.
 _CONFIGURED = re.compile(r"(learning_rate|momentum)")
+_ADVICE = "give this run another OUTPUT_DIR, or set TRAIN.AUTO_RESUME False"
 
 
 def run_parameters(
@@ -66,6 +69,35 @@ def averaged_weights(arrays: Mapping[str, np.ndarray], source: str) -> dict[str,
     return averages
 
 
+class _Stamp(pydantic.BaseModel):
+    """What tells a file from another that was put in its place."""
+
+    name: str
+    bytes: int
+    changed: int
+
+    @classmethod
+    def of(cls, path: Path) -> "_Stamp":
+        stat = path.stat()
+        return cls(name=path.name, bytes=stat.st_size, changed=stat.st_mtime_ns)
+
+
+class _Record(pydantic.BaseModel):
+    """run.json: the checkpoints that a run has written, the oldest first."""
+
+    run: str
+    checkpoints: list[_Stamp]
+
+
+class _Progress(pydantic.BaseModel):
+    """What a checkpoint says of its run; `run` is missing in those of early versions."""
+
+    run: str | None = None
+    epoch: int
+    step: int
+    settings: dict[str, object]
+
+
 class Checkpointer:
     """The checkpoints of a run below one folder.
 
@@ -97,7 +129,7 @@ class Checkpointer:
         self._class_names = class_names
         self._run = uuid.uuid4().hex
         # What this run has written, the oldest first.
-        self._written: list[dict[str, object]] = []
+        self._written: list[_Stamp] = []
 
     def path(self, epoch: int, step: int) -> Path:
         """Return the path of the checkpoint after `step` steps of `epoch`, which counts from 1."""
@@ -117,21 +149,21 @@ class Checkpointer:
         if (epoch, step) == self._reached:
             return
         path = self.path(epoch, step)
-        record = json.dumps({"run": self._run, "epoch": epoch, "step": step, "settings": self._settings})
+        progress = _Progress(run=self._run, epoch=epoch, step=step, settings=self._settings)
         arrays = {name: parameter.asnumpy() for name, parameter in self._parameters.items()}
-        arrays[_RUN] = np.frombuffer(record.encode(), np.uint8)
+        arrays[_RUN] = np.frombuffer(progress.model_dump_json().encode(), np.uint8)
         with self._outputs.replacing(path.name) as temporary:
             save_checkpoint(with_class_names(arrays, self._class_names), temporary)
         get_logger().debug("wrote %s", path)
-        self._written = [entry for entry in self._written if entry["name"] != path.name] + [_stamp(path)]
+        self._written = [entry for entry in self._written if entry.name != path.name] + [_Stamp.of(path)]
         if self._keep:
             for entry in self._written[: -self._keep]:
-                old = self.folder / str(entry["name"])
+                old = self.folder / entry.name
                 # Somebody may have put another file in its place.
-                if old.is_file() and _stamp(old) == entry:
+                if old.is_file() and _Stamp.of(old) == entry:
                     old.unlink()
             self._written = self._written[-self._keep :]
-        write_atomic(self.folder / _RECORD, json.dumps({"run": self._run, "checkpoints": self._written}))
+        write_atomic(self.folder / _RECORD, _Record(run=self._run, checkpoints=self._written).model_dump_json())
 
     def save_best(self, network: nn.Cell) -> None:
         """Write the weights that scored best so far."""
@@ -198,16 +230,16 @@ class Checkpointer:
             if _RUN not in arrays:
                 get_logger().warning("left out: %s: holds weights only", path)
                 continue
-            record = json.loads(arrays.pop(_RUN).tobytes())
-            if self._written and record.get("run") != self._run:
+            progress = self._progress(path, arrays.pop(_RUN))
+            if self._written and progress.run != self._run:
                 get_logger().warning("left out: %s: of another run than the rest", path)
                 continue
-            self._check(path, record["settings"], arrays)
+            self._check(path, progress.settings, arrays)
             for name, parameter in self._parameters.items():
                 parameter.set_data(ms.Tensor(arrays[name]))
-            self._run = record.get("run", self._run)
+            self._run = progress.run or self._run
             get_logger().info("resumed from %s", path)
-            return record["epoch"], record["step"]
+            return progress.epoch, progress.step
         # Nothing to go on from: a run of its own begins.
         self._run, self._written = uuid.uuid4().hex, []
         return None
@@ -215,13 +247,13 @@ class Checkpointer:
     def _candidates(self) -> list[Path]:
         """Return the checkpoints of the run that wrote last, the newest first."""
         try:
-            record = json.loads((self.folder / _RECORD).read_text())
+            record = read_record(self.folder / _RECORD, _Record)
         except FileNotFoundError:
             return self._by_progress()
-        except (OSError, ValueError) as error:
+        except ValueError as error:
             raise UserError(f"{self.folder / _RECORD}: cannot be read: {error}; remove it to resume by name") from error
-        self._run, self._written = record["run"], record["checkpoints"]
-        return [self.folder / entry["name"] for entry in reversed(self._written)]
+        self._run, self._written = record.run, record.checkpoints
+        return [self.folder / entry.name for entry in reversed(self._written)]
 
     def _by_progress(self) -> list[Path]:
         """Return all checkpoints in the folder, the furthest first."""
@@ -229,9 +261,14 @@ class Checkpointer:
         paths = [(int(match[1]), int(match[2]), path) for path, match in names if match]
         return [path for _, _, path in sorted(paths, reverse=True)]
 
+    def _progress(self, path: Path, content: np.ndarray) -> _Progress:
+        try:
+            return parse_record(content.tobytes(), _Progress)
+        except ValueError as error:
+            raise UserError(f"{path}: says of its run what this version cannot read: {error}; {_ADVICE}") from error
+
     def _check(self, path: Path, settings: dict[str, object], arrays: dict[str, np.ndarray]) -> None:
         """Raise unless the run can go on from a checkpoint."""
-        advice = "give this run another OUTPUT_DIR, or set TRAIN.AUTO_RESUME False"
         # As JSON has them: its lists are no tuples.
         present = json.loads(json.dumps(self._settings))
         differing = [
@@ -240,15 +277,9 @@ class Checkpointer:
             if name in settings and settings[name] != value
         ]
         if differing:
-            raise UserError(f"{path}: of a run with other settings: {'; '.join(differing)}; {advice}")
+            raise UserError(f"{path}: of a run with other settings: {'; '.join(differing)}; {_ADVICE}")
         for name, parameter in self._parameters.items():
             shape = arrays[name].shape if name in arrays else None
             if shape != tuple(parameter.shape):
                 found = "is not in it" if shape is None else f"has shape {shape} in it"
-                raise UserError(f"{path}: {name} {found}, expected shape {tuple(parameter.shape)}; {advice}")
-
-
-def _stamp(path: Path) -> dict[str, object]:
-    """Return what tells a file from another that was put in its place."""
-    stat = path.stat()
-    return {"name": path.name, "bytes": stat.st_size, "changed": stat.st_mtime_ns}
+                raise UserError(f"{path}: {name} {found}, expected shape {tuple(parameter.shape)}; {_ADVICE}")

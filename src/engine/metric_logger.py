@@ -4,8 +4,11 @@ import json
 from collections.abc import Sequence
 from pathlib import Path
 
+from src.utils.errors import UserError
 from src.utils.outputs import OutputFiles
+from src.utils.records import read_record
 
+_Curves = dict[str, list[tuple[int, float]]]
 _FILE = "scalars.json"
 METRIC_FILES = (_FILE, "train_loss.png", "train_lr.png", "val_map.png")
 """The names of all files but TensorBoard's, which have names of their own."""
@@ -20,14 +23,17 @@ class MetricLogger:
         folder: of the run.
         tensorboard: also write TensorBoard's event files.
         start: the last step of the run that goes on; what an earlier run left of later steps is dropped.
+
+    Raises:
+        UserError: what the run left cannot be read.
     """
 
     def __init__(self, folder: Path, tensorboard: bool, start: int = 0):
         self._outputs = OutputFiles(folder)
-        self._curves: dict[str, list[list[float]]] = {}
+        self._curves: _Curves = {}
         path = folder / _FILE
         if start and path.is_file():
-            earlier = json.loads(path.read_text())
+            earlier = _read_curves(path)
             self._curves = {tag: [point for point in curve if point[0] <= start] for tag, curve in earlier.items()}
         self._writer = None
         if tensorboard:
@@ -37,12 +43,12 @@ class MetricLogger:
 
     def add(self, tag: str, step: int, value: float) -> None:
         """Note a value; `step` counts from 1 over the whole run."""
-        self._curves.setdefault(tag, []).append([step, value])
+        self._curves.setdefault(tag, []).append((step, value))
         if self._writer:
             self._writer.add_scalar(tag, value, step)
 
-    def get(self, tag: str) -> list[list[float]]:
-        """Return the [step, value] pairs of a tag."""
+    def get(self, tag: str) -> list[tuple[int, float]]:
+        """Return the (step, value) pairs of a tag."""
         return self._curves.get(tag, [])
 
     def flush(self) -> None:
@@ -64,6 +70,13 @@ class MetricLogger:
         self.plot()
         if self._writer:
             self._writer.close()
+
+
+def _read_curves(path: Path) -> _Curves:
+    try:
+        return read_record(path, _Curves)
+    except ValueError as error:
+        raise UserError(f"{path}: cannot read the curves so far: {error}; move it to go on without them") from error
 
 
 def _plot(path: Path, tag: str, curve: Sequence[Sequence[float]]) -> None:

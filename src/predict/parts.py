@@ -5,7 +5,6 @@ Parts are the unit of work: saved when whole, done by any machine in any order. 
 """
 
 import io
-import zipfile
 from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -22,6 +21,7 @@ from src.predict.scorer import Scorer
 from src.predict.tracker import MAX_GAP, WEAK_SCORE, Tracker, overlaps
 from src.utils.errors import UserError
 from src.utils.files import write_atomic
+from src.utils.npz import read_npz
 
 # What waits between two steps, in frames: they are large.
 _QUEUE = 8
@@ -30,6 +30,8 @@ _MARGIN = MAX_GAP
 # Mean overlap, in the common seconds, of two tracks that are one person.
 _SAME_IOU = 0.5
 _THUMBNAIL_HEIGHT = 96
+_BY_PERSON = ("tracks", "boxes_norm", "box_scores", "scores")
+_ARRAYS = ("start", "times", "counts", "sightings", "thumbnail_tracks", "thumbnail_sizes", "thumbnails", *_BY_PERSON)
 
 
 @dataclass(frozen=True)
@@ -93,7 +95,7 @@ class Part:
             "thumbnail_sizes": np.array([len(image) for image in self.thumbnails.values()], np.int64),
             "thumbnails": np.frombuffer(b"".join(self.thumbnails.values()), np.uint8),
         }
-        for name in ("tracks", "boxes_norm", "box_scores", "scores"):
+        for name in _BY_PERSON:
             values = [getattr(frame, name) for frame in frames]
             arrays[name] = np.concatenate(values) if values else np.zeros(0)
         packed = io.BytesIO()
@@ -102,17 +104,16 @@ class Part:
 
     @staticmethod
     def load(path: Path) -> "Part | None":
-        """Read a part; None if there is none or it is damaged."""
+        """Read a part; None if there is none, it is damaged, or another version of this package wrote it."""
         try:
-            with np.load(path, allow_pickle=False) as file:
-                arrays = dict(file)
-        except (OSError, ValueError, zipfile.BadZipFile, EOFError, KeyError):
+            arrays = read_npz(path, _ARRAYS)
+        except (FileNotFoundError, ValueError):
             return None
         ends = np.cumsum(arrays["counts"])
         frames = [
             KeyFrame(
                 float(time),
-                *(arrays[name][end - count : end] for name in ("tracks", "boxes_norm", "box_scores", "scores")),
+                *(arrays[name][end - count : end] for name in _BY_PERSON),
             )
             for time, count, end in zip(arrays["times"], arrays["counts"], ends, strict=True)
         ]

@@ -2,13 +2,13 @@
 
 import hashlib
 import logging
-import zipfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 
 import numpy as np
 
 from src.utils.files import atomic_path
+from src.utils.npz import read_npz
 
 _LOGGER = logging.getLogger(__name__)
 # Raise it whenever the meaning of the tables changes.
@@ -24,6 +24,7 @@ def cached_arrays(
     settings: object,
     build: Callable[[], dict[str, np.ndarray]],
     *,
+    fields: Collection[str],
     root: Path | None = None,
     min_bytes: int | None = None,
 ) -> dict[str, np.ndarray]:
@@ -36,6 +37,7 @@ def cached_arrays(
         files: what `build` reads.
         settings: what else the result depends on; its `repr` counts.
         build: returns arrays by name, none of objects.
+        fields: these names; a cache with others, of another version of this package, is built anew.
         root: where `.index` lies; None: beside the first file.
         min_bytes: of all files, for which a cache is worth it; None: 16 MiB, of texts.
     """
@@ -49,12 +51,12 @@ def cached_arrays(
     folder = (files[0].parent if root is None else root) / _FOLDER
     path = folder / f"{_digest(settings, *(str(file.resolve()) for file in files))[:24]}.npz"
     try:
-        with np.load(path, allow_pickle=False) as stored:
-            if str(stored["fingerprint"]) == fingerprint:
-                return {name: stored[name] for name in stored.files if name != "fingerprint"}
+        stored = read_npz(path, ["fingerprint", *fields])
+        if str(stored.pop("fingerprint")) == fingerprint:
+            return stored
     except FileNotFoundError:
         pass
-    except (OSError, EOFError, KeyError, ValueError, zipfile.BadZipFile) as error:
+    except ValueError as error:
         _LOGGER.warning("%s: building the index anew, its cache cannot be read: %s", path, error)
     arrays = build()
     try:

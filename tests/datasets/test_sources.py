@@ -177,6 +177,20 @@ def test_the_times_of_a_video_are_read_once(video, tmp_path, monkeypatch):
     assert probed == [path, path]
 
 
+def test_an_index_of_other_fields_is_built_anew(video, tmp_path, monkeypatch):
+    """As an earlier version of this package left it."""
+    fields = ("ticks", "end", "size", "keyframes", "fractions", "promised")
+    arrays = video_index._to_arrays(probe(video))
+    with monkeypatch.context() as earlier:
+        earlier.setattr(video_index, "_FIELDS", fields)
+        earlier.setattr(video_index, "_to_arrays", lambda info: {name: arrays[name] for name in fields})
+        with pytest.raises(KeyError, match="is timed"):
+            video_index.indexed_info(video, 0, tmp_path)
+    assert len(list((tmp_path / ".index").iterdir())) == 1
+    assert video_index.indexed_info(video, 0, tmp_path).is_timed
+    assert len(list((tmp_path / ".index").iterdir())) == 1
+
+
 def test_damage_is_told_when_clips_are_read_and_counted_by_verify(video, tmp_path, write_data, monkeypatch):
     data = bytearray(video.read_bytes())
     middle = data.find(b"mdat") + (len(data) - data.find(b"mdat")) // 2

@@ -1,11 +1,15 @@
 """Files of the user's are not replaced; boxes that are given are read strictly."""
 
+import io
+import random
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from src.predict.given_boxes import read_given_boxes
 from src.predict.outputs import OutputFolder
+from src.predict.parts import KeyFrame, Part
 from src.utils.errors import UserError
 
 
@@ -19,6 +23,23 @@ def test_a_file_that_predict_did_not_write_is_refused(tmp_path: Path) -> None:
 def test_its_own_file_is_replaced(tmp_path: Path) -> None:
     OutputFolder(tmp_path).claim("index.html").write_text("old")
     assert OutputFolder(tmp_path).claim("index.html") == tmp_path / "index.html"
+
+
+def test_a_part_that_is_damaged_or_of_another_version_is_to_be_done_again(tmp_path: Path) -> None:
+    path = tmp_path / "000000.npz"
+    frame = KeyFrame(1.0, np.array([7]), np.zeros((1, 4)), np.ones(1), np.ones((1, 2), np.float32))
+    Part(0.0, [frame], np.zeros((3, 7)), {7: b"a JPEG file"}).save(path)
+    whole, chance = path.read_bytes(), random.Random(0)
+    assert Part.load(path).thumbnails == {7: b"a JPEG file"}
+    for _ in range(300):
+        damaged = bytearray(whole)
+        damaged[chance.randrange(len(whole))] ^= 1 << chance.randrange(8)
+        path.write_bytes(damaged)
+        part = Part.load(path)
+        assert part is None or part.thumbnails == {7: b"a JPEG file"}
+    with np.load(io.BytesIO(whole)) as arrays:
+        np.savez(path, **{name: arrays[name] for name in arrays.files if name != "thumbnails"})
+    assert Part.load(path) is None
 
 
 def test_a_box_in_several_rows_counts_once(tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ import pydantic
 
 from src.datasets.image_series import image_series
 from src.datasets.prepare.ffmpeg import TargetError
+from src.utils import records
 from src.utils.errors import UserError
 from src.utils.files import write_atomic
 
@@ -88,12 +89,14 @@ def read_record(root: Path, name: str) -> FrameRecord | None:
     """
     path = _path(root, name)
     try:
-        return FrameRecord.model_validate_json(path.read_bytes())
+        return records.read_record(path, FrameRecord)
     except FileNotFoundError:
         return None
-    except (OSError, pydantic.ValidationError) as error:
-        reason = error.strerror if isinstance(error, OSError) else error.errors()[0]["msg"]
-        raise UserError(f"{path}: cannot read the record of the frames: {reason}") from error
+    except ValueError as error:
+        raise UserError(
+            f"{path}: cannot read the record of the frames: {error}; remove it and the folder of the frames {name}, "
+            "and prepare them again"
+        ) from error
 
 
 def write_record(root: Path, name: str, record: FrameRecord) -> None:

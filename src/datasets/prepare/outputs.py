@@ -12,6 +12,7 @@ import pydantic
 from src.datasets.prepare.ffmpeg import PARTIAL_PREFIX, TargetError
 from src.utils.errors import UserError
 from src.utils.files import sha256_of, write_atomic
+from src.utils.records import read_record
 
 _RECORD = ".prepare.json"
 
@@ -51,12 +52,13 @@ class Outputs:
         self.root = root
         self._path = root / _RECORD
         try:
-            self._record = _Record.model_validate_json(self._path.read_bytes())
+            self._record = read_record(self._path, _Record)
         except FileNotFoundError:
             self._record = _Record()
-        except (OSError, pydantic.ValidationError) as error:
-            reason = error.strerror if isinstance(error, OSError) else error.errors()[0]["msg"]
-            raise UserError(f"{self._path}: cannot read the record of what was written here: {reason}") from error
+        except ValueError as error:
+            raise UserError(
+                f"{self._path}: cannot read the record of what was written here: {error}; choose another folder"
+            ) from error
 
     @property
     def videos(self) -> Mapping[str, str]:

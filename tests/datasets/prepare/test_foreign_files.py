@@ -1,6 +1,7 @@
 """Nothing of the user's is replaced or removed, by whatever command, wherever it lies."""
 
 import os
+import shutil
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -212,6 +213,32 @@ def test_a_replaced_video_is_extracted_anew_and_its_folder_must_be_ours(
     assert "clip.mp4 is not the file that its frames were made of: they are extracted anew" in text
     assert len(list((out / "frames/clip").iterdir())) == 40
     assert prepare("verify", "--root", out)[0] == 0
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        (".prepare.json", "", "cannot read the record of what was written here: Invalid JSON: EOF while parsing"),
+        (".prepare.json", '{"files": {"videos.csv": "0"}}', "files.videos.csv: Input should be a valid"),
+        ("frame_records/clip.json", "", "cannot read the record of the frames: Invalid JSON: EOF while parsing"),
+        ("frame_records/clip.json", '{"video": "clip.mp4"}', "cannot read the record of the frames: duration: Field"),
+    ],
+)
+def test_records_of_other_versions_or_damaged_ones_change_nothing(
+    data: Path, prepare: Callable, tmp_path: Path, name: str, content: str, message: str
+) -> None:
+    out = tmp_path / "out"
+    assert prepare(*_custom(data, out))[0] == 0
+    (out / name).write_text(content)
+    before = _state(out)
+    status, text = prepare(*_custom(data, out))
+    assert status == 2 and f"{out / name}: " in text and message in text
+    assert _state(out) == before
+    if name.startswith("frame_records"):  # as the message advises
+        (out / name).unlink()
+        shutil.rmtree(out / "frames/clip")
+        assert prepare(*_custom(data, out))[0] == 0
+        assert prepare("verify", "--root", out)[0] == 0
 
 
 def test_no_symbolic_links(data: Path, prepare: Callable, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

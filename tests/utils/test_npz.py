@@ -1,0 +1,35 @@
+"""Archives of arrays are read or refused, whatever became of them."""
+
+import random
+
+import numpy as np
+import pytest
+
+from src.utils.npz import read_npz
+
+
+@pytest.mark.parametrize("save", [np.savez, np.savez_compressed])
+def test_damage_is_told_whatever_it_is(tmp_path, save):
+    path = tmp_path / "tables.npz"
+    save(path, numbers=np.arange(50), text=np.array(["a"]))
+    content, chance, damaged = path.read_bytes(), random.Random(0), 0
+    for _ in range(300):
+        changed = bytearray(content)
+        for _ in range(chance.choice([1, 2, 5])):
+            changed[chance.randrange(len(changed))] = chance.randrange(256)
+        path.write_bytes(changed[: chance.choice([len(changed), chance.randrange(len(changed))])])
+        try:
+            arrays = read_npz(path, ["numbers", "text"])
+        except ValueError:
+            damaged += 1
+        else:
+            assert arrays["numbers"].tolist() == list(range(50))
+    assert damaged > 150
+
+
+def test_other_arrays_are_refused(tmp_path):
+    np.savez(tmp_path / "a.npz", old=np.zeros(1))
+    with pytest.raises(ValueError, match="it holds old, expected new, old"):
+        read_npz(tmp_path / "a.npz", ["old", "new"])
+    with pytest.raises(FileNotFoundError):
+        read_npz(tmp_path / "b.npz", ["old"])

@@ -17,6 +17,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from src.utils.files import write_atomic
+from tests.weights import weights
 
 pytestmark = pytest.mark.slow
 
@@ -131,6 +132,61 @@ def test_runner_scores_as_eval_does(deployed: dict[str, Path], scored: Path) -> 
     value = mean_average_precision((scored / "acc.log").read_text())
     assert 0 < value < 1
     assert value == pytest.approx(mean_average_precision((deployed["root"] / "eval.log").read_text()), abs=1e-6)
+
+
+@pytest.mark.parametrize(
+    "head",
+    [
+        ("MODEL.HEAD_TEMPORAL_POOL", "max", "MODEL.HEAD_ACRN", 24),
+        pytest.param(
+            ("MODEL.HEAD_CONTEXT", True, "MODEL.LOSS_FUNC", "cross_entropy", "MODEL.HEAD_ACT", "softmax"),
+            marks=pytest.mark.long,
+        ),
+        pytest.param(("MODEL.HEAD_CONTEXT", True, "MODEL.HEAD_TEMPORAL_POOL", "max"), marks=pytest.mark.long),
+        pytest.param(("MODEL.HEAD_ACRN", 24), marks=pytest.mark.long),
+    ],
+)
+def test_runner_computes_every_head(runner: Path, tmp_path: Path, head: tuple[object, ...]) -> None:
+    """By MindSpore Lite, and by OpenVINO in two and in three dimensions; of SlowFast R50 at its real depth."""
+    import mindspore as ms
+
+    from src.config.custom_config import load_config
+    from src.deploy.export import fold_batch_norm, random_inputs
+    from src.deploy.manifest import describe_files, describe_graph, graph_specs
+    from src.deploy.mindir import read_mindir, write_mindir_v1
+    from src.deploy.onnx_3d import write_onnx_3d
+    from src.deploy.onnx_model import write_onnx
+    from src.deploy.runner import run_once
+    from src.models.build import build_model, plain_layers
+
+    settings = ["MODEL.NUM_CLASSES", 3, "RESNET.WIDTH_PER_GROUP", 8, "DATA.NUM_FRAMES", 4, *head]
+    settings += ["DATA.TEST_SCALE_HEIGHT", 32, "DATA.TEST_SCALE_WIDTH", 48]
+    settings += ["EXPORT.BATCH_SIZE", 2, "EXPORT.NUM_BOXES", 3]
+    cfg = load_config(None, settings)
+    network = build_model(cfg, plain_layers(cfg)).set_train(False)
+    for name, parameter in network.parameters_dict().items():
+        parameter.set_data(ms.Tensor(weights(name, parameter.shape)))
+    inputs = random_inputs(cfg, graph_specs(cfg)[0])
+    expected = network(*map(ms.Tensor, inputs)).asnumpy()
+    assert np.ptp(expected) > 0.1
+
+    fold_batch_norm(network)
+    arrays = {name: parameter.asnumpy() for name, parameter in network.parameters_dict().items()}
+    ms.export(network, *map(ms.Tensor, inputs), file_name=str(tmp_path / "source.mindir"), file_format="MINDIR")
+    graph = read_mindir(tmp_path / "source.mindir")
+    write_mindir_v1(graph, tmp_path / "lite.mindir")
+    write_onnx(graph, tmp_path / "static.onnx")
+    onnx = [*settings, "EXPORT.FORMAT", "ONNX"]
+    dynamic = describe_graph(load_config(None, [*onnx, "EXPORT.DYNAMIC", True]), {})
+    write_onnx_3d(cfg, arrays, dynamic.inputs, dynamic.output, tmp_path / "dynamic.onnx")
+    for name, description in {
+        "lite.mindir": describe_graph(load_config(None, [*settings, "EXPORT.FORMAT", "MINDIR_V1"]), {}),
+        "static.onnx": describe_graph(load_config(None, onnx), {}),
+        "dynamic.onnx": dynamic,
+    }.items():
+        path = tmp_path / name
+        found = run_once(path, describe_files(description, path, path), inputs)
+        np.testing.assert_allclose(found, expected, rtol=0, atol=1e-5, err_msg=name)
 
 
 def test_foreign_files_stay(scored: Path) -> None:

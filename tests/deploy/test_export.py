@@ -3,7 +3,6 @@
 import json
 import subprocess
 import sys
-import zlib
 from pathlib import Path
 
 import mindspore as ms
@@ -29,6 +28,7 @@ from src.deploy.manifest import (
 from src.models.build import build_model, plain_layers
 from src.models.common import Conv3d, ConvBn, batch_norm
 from src.utils.errors import UserError
+from tests.weights import weights
 
 TINY = ["MODEL.NUM_CLASSES", "3", "RESNET.WIDTH_PER_GROUP", "8", "DATA.NUM_FRAMES", "4", "SLOWFAST.ALPHA", "2"]
 SIZE = ["DATA.TEST_SCALE_HEIGHT", "32", "DATA.TEST_SCALE_WIDTH", "48", "EXPORT.NUM_BOXES", "2"]
@@ -63,18 +63,6 @@ def test_batch_norm_becomes_weight_and_bias(has_bias: bool, bias: list[float]) -
     assert network.conv.weight.asnumpy().ravel().tolist() == [2, 24]
     assert network.conv.bias.asnumpy().tolist() == bias
     assert network(ms.Tensor(np.float32([[[[10]]]]))).asnumpy().ravel().tolist() == [20 + bias[0], 240 + bias[1]]
-
-
-def weights(name: str, shape: tuple[int, ...]) -> np.ndarray:
-    """Return weights as after training: batch norm that changes something when it is folded, scores that differ."""
-    rng = np.random.default_rng(zlib.crc32(name.encode()))
-    if name.endswith(("gamma", "moving_variance")):
-        array = rng.uniform(0.7, 1.2, shape)
-    elif name.endswith(("beta", "moving_mean", "bias")):
-        array = rng.normal(0, 0.1, shape)
-    else:
-        array = rng.normal(0, (1.5 / np.prod(shape[1:])) ** 0.5, shape)
-    return array.astype(np.float32)
 
 
 @pytest.fixture(scope="module")
@@ -167,15 +155,12 @@ def test_3d_kernels_and_roi_align_of_onnx_compute_what_the_network_does(tmp_path
     np.testing.assert_allclose(found, expected, rtol=0, atol=1e-5 * np.abs(expected).max())
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.parametrize(
     "head",
     [
         ("MODEL.HEAD_TEMPORAL_POOL", "max", "MODEL.HEAD_ACRN", 24),
-        pytest.param(
-            ("MODEL.HEAD_CONTEXT", True, "MODEL.LOSS_FUNC", "cross_entropy", "MODEL.HEAD_ACT", "softmax"),
-            marks=pytest.mark.long,
-        ),
+        ("MODEL.HEAD_CONTEXT", True, "MODEL.LOSS_FUNC", "cross_entropy", "MODEL.HEAD_ACT", "softmax"),
     ],
 )
 def test_every_head_is_exported(tmp_path: Path, head: tuple[object, ...]) -> None:

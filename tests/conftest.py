@@ -3,7 +3,7 @@
 import os
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -22,6 +22,16 @@ REPOSITORY = Path(__file__).resolve().parents[1]
 def device() -> None:
     """Set up the CPU as the entry scripts do; MindSpore refuses it once an operator has run."""
     set_up_device("CPU", seed=0)
+
+
+@pytest.fixture
+def eager() -> Iterator[None]:
+    """Run operator by operator, which saves compiling a graph."""
+    import mindspore as ms
+
+    ms.set_context(mode=ms.PYNATIVE_MODE)
+    yield
+    ms.set_context(mode=ms.GRAPH_MODE)
 
 
 @pytest.fixture(scope="session")

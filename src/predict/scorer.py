@@ -3,6 +3,7 @@
 Clips are made as in testing (`src.datasets.transform`), so scores are those of eval.py for the same boxes.
 """
 
+import hashlib
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from pathlib import Path
@@ -28,7 +29,7 @@ class Scorer(ABC):
     Attributes:
         cfg: the configuration of the network.
         name: which network this is, for people.
-        digest: which network this is, for machines: SHA-256 of its weights.
+        digest: of all that scores depend on beside the video and its boxes: weights, configuration, precision.
     """
 
     cfg: CfgNode
@@ -102,18 +103,22 @@ class MindSporeScorer(Scorer):
     """
 
     def __init__(self, cfg: CfgNode) -> None:
+        import mindspore as ms
+
         from src.checkpoint.loading import load_into
         from src.checkpoint.mindspore_format import load_checkpoint
         from src.engine.checkpointer import averaged_weights
+        from src.engine.mixed_precision import to_mixed_precision
         from src.models.build import build_model, device_layers
 
-        path = Path(cfg.TEST.CHECKPOINT_FILE_PATH)
+        path, level = Path(cfg.TEST.CHECKPOINT_FILE_PATH), cfg.TEST.AMP_LEVEL
         self.cfg, self.name = cfg, path.name
         arrays = load_checkpoint(path)
-        self._network = build_model(cfg, device_layers(cfg, cfg.TEST.AMP_LEVEL))
+        network = build_model(cfg, device_layers(cfg, level))
+        self._network = to_mixed_precision(network, level, ms.get_context("device_target"))
         load_into(self._network, averaged_weights(arrays, str(path)) if cfg.TEST.USE_EMA else arrays)
         self._network.set_train(False)
-        self.digest = sha256_of(path)
+        self.digest = f"{sha256_of(path)}-{_config_digest(cfg)}"
 
     def clip_size(self, frame_size: tuple[int, int]) -> tuple[int, int]:
         return _test_size(self.cfg, frame_size)
@@ -141,7 +146,7 @@ class OpenVinoScorer(Scorer):
         if manifest.format != "ONNX":
             raise UserError(f"{path}: the graph is {manifest.format}, expected ONNX (export.py EXPORT.FORMAT ONNX)")
         self.cfg, self.name = manifest_config(manifest, "."), path.name
-        self.digest = f"{manifest.model.sha256}-{precision}"
+        self.digest = f"{manifest.model.sha256}-{_config_digest(self.cfg)}-{precision}"
         _, self._fast, self._boxes = manifest.inputs
         self._path, self._precision, self._threads = path, precision, threads
         self._compiled: dict[tuple[int, int], CompiledModel] = {}
@@ -167,6 +172,13 @@ class OpenVinoScorer(Scorer):
             self._compiled = {size: CompiledModel(model, self._threads, self._precision)}
         clips = [array.astype(self._fast.dtype) for array in (self._slow(fast), fast)]
         return self._compiled[size](*clips, boxes_px)[0][0]
+
+
+def _config_digest(cfg: CfgNode) -> str:
+    """Return the SHA-256 of what a configuration says of the network and its clips."""
+    nodes = (cfg.MODEL, cfg.RESNET, cfg.NONLOCAL, cfg.SLOWFAST, cfg.BN, cfg.DETECTION, cfg.DATA)
+    texts = [node.dump() for node in nodes] + [str((cfg.AVA.FPS, cfg.TEST.AMP_LEVEL, cfg.TEST.USE_EMA))]
+    return hashlib.sha256("".join(texts).encode()).hexdigest()
 
 
 def _is_fixed(extent: object) -> bool:

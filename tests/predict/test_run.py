@@ -61,6 +61,18 @@ def test_scores_are_those_of_evaluation(
     assert np.ptp(list(expected.values())) > 0.2
 
 
+def test_another_configuration_of_the_same_weights_scores_again(
+    options: Callable[..., Options], held_out: Path, tmp_path: Path
+) -> None:
+    larger = (*options().overrides, "DATA.TEST_CROP_SIZE", "48")
+    assert predict(options(video_out=False), held_out) == 0
+    before = (options().out / "detections.csv").read_text()
+    assert predict(options(video_out=False, overrides=larger), held_out) == 0
+    assert predict(options(video_out=False, overrides=larger, out=tmp_path / "fresh"), held_out) == 0
+    after = (options().out / "detections.csv").read_text()
+    assert after == (tmp_path / "fresh" / "detections.csv").read_text() != before
+
+
 TABLES = ("detections.csv", "tracks.csv", "actions.json", "index.html")
 
 

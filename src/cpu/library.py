@@ -61,13 +61,18 @@ def set_environment() -> None:
     of this package, whose layout has AVX-512 kernels, nothing must be held back.
     """
     if (os.environ.get(VARIABLE) or "auto") == "off" or obstacle() is not None:
-        _hold_to_avx2()
+        hold_to_avx2()
+
+
+def hold_to_avx2() -> None:
+    """Let MindSpore's own operators be fast, see `set_environment`; before the first operator."""
+    os.environ.setdefault(_ISA_VARIABLE, _HELD_TO)
 
 
 def turn_off() -> None:
     """Let this process compute with MindSpore's own operators, whatever the user chose; before the first operator."""
     os.environ[VARIABLE] = "off"
-    _hold_to_avx2()
+    hold_to_avx2()
 
 
 @contextlib.contextmanager
@@ -83,10 +88,6 @@ def not_held() -> Iterator[None]:
     finally:
         if value is not None:
             os.environ[_ISA_VARIABLE] = value
-
-
-def _hold_to_avx2() -> None:
-    os.environ.setdefault(_ISA_VARIABLE, _HELD_TO)
 
 
 @functools.cache
@@ -113,7 +114,7 @@ def usable() -> bool:
         return True
     if chosen == "on":
         raise UserError(f"{VARIABLE}=on: the kernels for CPUs cannot be used: {reason}")
-    _hold_to_avx2()
+    hold_to_avx2()
     return False
 
 

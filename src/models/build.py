@@ -50,8 +50,10 @@ def device_layers(cfg: CfgNode, amp_level: str = "O0", devices: int = 1) -> Laye
         return Layers(cfg.BN.EPSILON, cfg.BN.MOMENTUM, devices)
     if target == "Ascend":
         return AscendLayers(cfg.BN.EPSILON, cfg.BN.MOMENTUM)
-    # The kernels for CPUs compute in float32 and bfloat16.
-    if target != "CPU" or amp_level in ("O2", "O3"):
+    if target != "CPU":
+        return plain_layers(cfg)
+    if amp_level in ("O2", "O3"):
+        library.hold_to_avx2()  # the kernels for CPUs compute in float32 and bfloat16
         return plain_layers(cfg)
     if not library.usable():
         reason = library.why_not()

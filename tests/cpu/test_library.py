@@ -7,7 +7,10 @@ from pathlib import Path
 
 import pytest
 
+from src.config.custom_config import load_config
 from src.cpu import library
+from src.models.build import device_layers
+from src.models.common import Layers
 from src.utils.errors import UserError
 
 SHOW_ENVIRONMENT = "import os, src; print(os.environ.get('ONEDNN_MAX_CPU_ISA'))"
@@ -77,6 +80,12 @@ def test_automatic_and_not_there_is_no_error(monkeypatch):
     monkeypatch.setenv(library.VARIABLE, "auto")
     monkeypatch.setattr(library, "why_not", lambda: "they are not compiled")
     assert not library.usable()
+
+
+def test_half_precision_computes_with_mindspores_operators_at_their_fastest(monkeypatch):
+    monkeypatch.delenv("ONEDNN_MAX_CPU_ISA", raising=False)
+    assert type(device_layers(load_config(None, []), "O2")) is Layers
+    assert os.environ["ONEDNN_MAX_CPU_ISA"] == "AVX2"
 
 
 def build(repository: Path, folder: Path, **environment: str) -> str:

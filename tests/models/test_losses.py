@@ -107,6 +107,31 @@ def test_boxes_without_a_label_count_only_if_wanted() -> None:
     assert counted(labels, mask, True).asnumpy().tolist() == [[1, 0, 0]]
 
 
+# mmaction2 1.1.0 (BBoxHeadAVA of its published rows) on the boxes below: loss, sum of the gradient's magnitudes, its
+# first values.
+MMACTION2 = {
+    "8x8_R50_AVA22": (1.2743313, 0.48997128, [1.0416667e-3, -1.0416667e-3, -1.0416667e-3, 6.8631e-6]),
+    "8x8_R50_MAX_FOCAL_AVA22": (3.2454517, 1.4291738, [2.6455428e-3, -2.6455428e-3, -2.6455428e-3, 1.35542e-7]),
+}
+
+
+@pytest.mark.parametrize("row", MMACTION2)
+def test_losses_of_mmaction2s_recipes_are_mmaction2s(row, repository) -> None:
+    rng = np.random.default_rng(0)
+    labels = (rng.random((7, 81)) < 0.05).astype(np.float32)[None, :, 1:]
+    labels[0, 2] = 0  # does not count
+    logits = rng.normal(0, 3, size=(7, 81)).astype(np.float32)[None, :, 1:]
+    logits[0, 0, :3] = 0
+    cfg = load_config(repository / f"configs/AVA/mmaction2/SLOWFAST_{row}.yaml")
+    mask = ms.Tensor(np.ones((1, 7), np.float32))
+    weights = counted(ms.Tensor(labels), mask, cfg.LOSS.IGNORE_UNLABELED).asnumpy()
+    value, gradient = value_and_gradient(build_loss(cfg, np.ones(80)), logits, labels, weights)
+    expected, total, first = MMACTION2[row]
+    assert value == pytest.approx(expected, rel=1e-5)
+    assert np.abs(gradient).sum() == pytest.approx(total, rel=1e-5)
+    np.testing.assert_allclose(gradient[0, 0, :4], first, rtol=1e-5)
+
+
 def test_the_configuration_chooses_the_loss() -> None:
     cfg = load_config(None, ["MODEL.LOSS_FUNC", "focal", "LOSS.FOCAL_ALPHA", 1.0, "LOSS.FOCAL_GAMMA", 0.0])
     chosen = build_loss(cfg, np.ones(80))

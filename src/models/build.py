@@ -46,7 +46,7 @@ def device_layers(cfg: CfgNode, amp_level: str = "O0", devices: int = 1) -> Laye
         if target == "CPU":
             if amp_level == "bf16":
                 raise UserError("AMP_LEVEL bf16 on a CPU needs the kernels for CPUs, which have no BN.SYNC")
-            library.turn_off()
+            library.hold_to_avx2()
         return Layers(cfg.BN.EPSILON, cfg.BN.MOMENTUM, devices)
     if target == "Ascend":
         return AscendLayers(cfg.BN.EPSILON, cfg.BN.MOMENTUM)

@@ -22,7 +22,8 @@ def load_checkpoint(path: str | os.PathLike) -> dict[str, np.ndarray]:
         name -> array, in the order of the file; bfloat16 as float32.
 
     Raises:
-        UserError: the file is absent, truncated, damaged or no MindSpore checkpoint.
+        UserError: the file is absent, cannot be read, is truncated, damaged or no MindSpore checkpoint.
+        MemoryError: there is no memory for it; the file may be whole.
     """
     path = Path(path)
     if not path.is_file():
@@ -36,6 +37,11 @@ def load_checkpoint(path: str | os.PathLike) -> dict[str, np.ndarray]:
         parameters = ms.load_checkpoint(str(path), crc_check=True)
         return {name: _array(value) for name, value in parameters.items() if not isinstance(value, str)}
     except (ValueError, TypeError, RuntimeError, LookupError, OverflowError) as error:
+        # MindSpore turns whatever goes wrong into a ValueError.
+        if isinstance(error.__cause__, MemoryError):
+            raise error.__cause__ from error
+        if isinstance(error.__cause__, OSError):
+            raise UserError(f"{path}: cannot read the file: {error.__cause__.strerror}") from error
         raise UserError(f"{path}: not a whole MindSpore checkpoint: truncated, damaged, or another format") from error
     finally:
         logging.disable(disabled)

@@ -189,3 +189,21 @@ def test_a_damaged_ckpt_is_told_in_one_line(ckpt, capfd):
     with pytest.raises(UserError, match=r"model\.ckpt: not a whole MindSpore checkpoint: truncated, damaged"):
         load_checkpoint(ckpt)
     assert capfd.readouterr() == ("", "")
+
+
+@pytest.mark.parametrize(
+    ("cause", "raised", "message"),
+    [
+        (MemoryError("none left"), MemoryError, "none left"),
+        (PermissionError(13, "Permission denied"), UserError, r"a\.ckpt: cannot read the file: Permission denied"),
+        (EOFError("early"), UserError, r"a\.ckpt: not a whole MindSpore checkpoint"),
+    ],
+)
+def test_a_file_is_not_called_damaged_for_what_the_machine_lacks(tmp_path, monkeypatch, cause, raised, message):
+    def fail(*_: object, **__: object) -> None:
+        raise ValueError("Failed to read the checkpoint file") from cause
+
+    (tmp_path / "a.ckpt").write_bytes(b"whole")
+    monkeypatch.setattr("mindspore.load_checkpoint", fail)
+    with pytest.raises(raised, match=message):
+        load_checkpoint(tmp_path / "a.ckpt")

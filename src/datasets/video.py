@@ -71,6 +71,11 @@ class FrameTimes:
         index = math.floor(Fraction(second) * fps + Fraction(1, 2))
         return max(int(np.searchsorted(self.slots(fps), index, side="right")) - 1, 0)
 
+    @property
+    def overlapping(self) -> int:
+        """How many frames begin when others were shown already, as where recordings were joined without a new clock."""
+        return int((self.ticks[1:] <= np.maximum.accumulate(self.ticks)[:-1]).sum())
+
     def count(self, fps: int) -> int:
         """Return how many frames there are at `fps` frames a second."""
         return max(_slot(self.end * self.unit, fps), 1)
@@ -218,6 +223,7 @@ class VideoDecoder:
         duration: seconds that the header states; None: nothing, as of streams without an end.
         errors: packets that could not be read or decoded so far.
         damaged: frames so far in which the decoder reported faults.
+        resized: frames so far that the file holds in another size than the first, to which they were scaled.
 
     Args:
         source: a file, or whatever libavformat opens.
@@ -254,7 +260,8 @@ class VideoDecoder:
             if not self.rate:
                 raise UserError(f"{source}: states neither times nor a frame rate; convert it to mp4 with ffmpeg first")
             self.unit = 1 / self.rate
-        self.errors = self.damaged = self._decoded = 0
+        self.errors = self.damaged = self.resized = self._decoded = 0
+        self._stored_size: tuple[int, int] | None = None
         self._size: tuple[int, int] | None = None
         self._clock = _Clock(self._container, self._stream)
 
@@ -276,6 +283,8 @@ class VideoDecoder:
                 # All frames take the size of the first, as with ffmpeg.
                 upright = _upright(frame)
                 self._size = upright.width, upright.height
+                self._stored_size = frame.width, frame.height
+            self.resized += (frame.width, frame.height) != self._stored_size
             last, self._decoded = ticks, self._decoded + 1
             result = VideoFrame(frame, ticks, self.unit, self._size)
             self.damaged += result.is_damaged

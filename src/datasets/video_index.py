@@ -10,6 +10,7 @@ import numpy as np
 from src.datasets.video import FrameTimes, VideoDecoder, VideoInfo, probe
 from src.utils.cache import cached_arrays
 
+_FAULTS = ("errors", "damaged", "resized")
 _FIELDS = ("ticks", "end", "size", "keyframes", "is timed", "fractions", "promised")
 
 
@@ -29,8 +30,8 @@ def indexed_info(video: Path, image_rate: int, root: Path | None) -> VideoInfo:
     return _from_arrays(video, _cached(video, "times", lambda: _to_arrays(probe(video)), _FIELDS, root))
 
 
-def count_faults(video: Path, image_rate: int, root: Path) -> tuple[int, int]:
-    """Return how many packets cannot be decoded and how many frames the decoder conceals, from the index if there.
+def count_faults(video: Path, image_rate: int, root: Path) -> dict[str, int]:
+    """Return the `errors`, `damaged` and `resized` of `VideoDecoder` for a whole video, from the index if there.
 
     Args:
         video: a file, or a folder of numbered images.
@@ -45,10 +46,9 @@ def count_faults(video: Path, image_rate: int, root: Path) -> tuple[int, int]:
         with VideoDecoder(video, threads=1, image_rate=image_rate) as decoder:
             for _ in decoder:
                 pass
-            return {"faults": np.array([decoder.errors, decoder.damaged])}
+            return {name: np.array(getattr(decoder, name)) for name in _FAULTS}
 
-    errors, damaged = _cached(video, "faults", decode, ["faults"], root)["faults"].tolist()
-    return errors, damaged
+    return {name: int(count) for name, count in _cached(video, "faults", decode, _FAULTS, root).items()}
 
 
 def _cached(

@@ -210,7 +210,7 @@ def test_damage_is_told_when_clips_are_read_and_counted_by_verify(video, tmp_pat
     assert f"{path}: the video is damaged before second 9.96" in warning
     cfg = video_config(write_data({}, ROWS, "MODEL.NUM_CLASSES", 12), path.parent)
     (finding,) = [finding for finding in verify(cfg, jobs=1) if "is damaged" in finding.what]
-    errors, damaged = video_index.count_faults(path, 0, tmp_path)
+    errors, damaged, _ = video_index.count_faults(path, 0, tmp_path).values()
     assert errors + damaged > 0 and not finding.harmful
     assert f"{errors} packets could not be decoded, and in {damaged} frames faults were concealed" in finding.what
 

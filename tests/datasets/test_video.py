@@ -208,10 +208,26 @@ def test_display_matrices_are_applied_as_ffmpeg_does(tmp_path: Path, source: Pat
 def test_frames_of_another_size_take_the_size_of_the_first(tmp_path: Path, source: Path) -> None:
     small, large, path = tmp_path / "a.ts", tmp_path / "b.ts", tmp_path / "v.ts"
     run_ffmpeg("-i", source, "-c", "copy", small)
-    run_ffmpeg("-i", source, "-vf", "scale=128:96", "-output_ts_offset", "2", large)
+    run_ffmpeg("-i", source, "-vf", "scale=128:96", "-c:v", "libx264", "-output_ts_offset", "2", large)
     path.write_bytes(small.read_bytes() + large.read_bytes())
     with VideoDecoder(path, threads=1) as decoder:
-        assert {frame.image.shape for frame in decoder} == {(HEIGHT, WIDTH, 3)}
+        assert [frame.image.shape for frame in decoder] == [(HEIGHT, WIDTH, 3)] * 120
+        assert (decoder.errors, decoder.resized) == (0, 60)
+
+
+def test_frames_whose_times_begin_again_replace_others_and_are_counted(tmp_path: Path, source: Path) -> None:
+    """As where a camera's recordings are joined: 60 and 60 frames, two of them at the same times."""
+    first, second, path = tmp_path / "a.ts", tmp_path / "b.ts", tmp_path / "v.ts"
+    run_ffmpeg("-i", source, "-c", "copy", first)
+    run_ffmpeg("-i", source, "-vf", "scale=128:96", "-c:v", "libx264", "-output_ts_offset", 2, second)
+    path.write_bytes(first.read_bytes() + second.read_bytes())
+    times = probe(path).times
+    assert (len(times), times.overlapping, times.count(30)) == (120, 2, 118)
+    assert [float(time) for time in map(times.time_of, range(120))] == pytest.approx(ffmpegs_times(path), abs=1e-5)
+    result = extract_frames(path, tmp_path / "frames", 30)
+    assert (result.frames, result.resized, result.fault) == (118, 60, "")
+    shown = [read_number(cv2.imread(str(file))) for file in sorted((tmp_path / "frames").iterdir())]
+    assert shown == [*range(59), *range(1, 60)]
 
 
 def test_pixels_that_are_not_square(tmp_path: Path, source: Path) -> None:

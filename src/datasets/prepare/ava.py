@@ -235,14 +235,20 @@ def _extract(
         video_fps=info.fps,
         fps=fps,
         short_side=short_side,
+        overlapping=info.times.overlapping,
         decoder=f"PyAV {av.__version__}",
     )
     # Before the folder, so that a finished one always has its record.
     write_record(root, name, record)
     result = extract_frames(info, folder, fps, short_side=short_side, threads=threads_per_job(jobs))
-    found = {"frames": result.frames, "errors": result.errors, "damaged": result.damaged}
+    found = {"frames": result.frames, "errors": result.errors, "damaged": result.damaged, "resized": result.resized}
     write_record(root, name, record.model_copy(update=found))
-    return f"{result.frames} frames" + (f", warning: the video is damaged: {result.fault}" if result.fault else "")
+    text = f"{result.frames} frames"
+    if record.overlapping:
+        text += f", {record.overlapping} frames of the video replace others of the same time"
+    if result.resized:
+        text += f", {result.resized} frames of another size are scaled to {info.width} x {info.height}"
+    return text + (f", warning: the video is damaged: {result.fault}" if result.fault else "")
 
 
 def _is_utf8(text: str) -> bool:

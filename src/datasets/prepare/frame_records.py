@@ -49,7 +49,23 @@ class FileState(pydantic.BaseModel):
         return cls(size=stat.st_size, time=stat.st_mtime_ns, digest=digest.hexdigest())
 
 
-class FrameRecord(pydantic.BaseModel):
+class Oddities(pydantic.BaseModel):
+    """What was met in decoding a video.
+
+    Attributes:
+        errors: packets that could not be read or decoded.
+        damaged: frames that the decoder concealed.
+        resized: frames of another size than the first, to which they were scaled.
+        overlapping: frames that begin when others were shown already, whose place they take.
+    """
+
+    errors: int = 0
+    damaged: int = 0
+    resized: int = 0
+    overlapping: int = 0
+
+
+class FrameRecord(Oddities):
     """How the frames of a video were made.
 
     Attributes:
@@ -62,8 +78,6 @@ class FrameRecord(pydantic.BaseModel):
         fps: frames a second on disk.
         short_side: pixels of the frames' shorter side; 0: as in the video.
         frames: how many are on disk; None until the extraction has ended.
-        errors: packets that could not be read or decoded.
-        damaged: frames that the decoder concealed.
         decoder: what decoded them.
     """
 
@@ -76,8 +90,6 @@ class FrameRecord(pydantic.BaseModel):
     fps: int
     short_side: int
     frames: int | None = None
-    errors: int = 0
-    damaged: int = 0
     decoder: str = ""
 
 

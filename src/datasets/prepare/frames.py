@@ -25,11 +25,13 @@ class Extraction:
         frames: how many were written.
         errors: packets of the video that could not be read or decoded.
         damaged: decoded frames in which the decoder reported faults, and concealed them.
+        resized: decoded frames that were scaled to the size of the first.
     """
 
     frames: int
     errors: int
     damaged: int
+    resized: int
 
     @property
     def fault(self) -> str:
@@ -78,7 +80,7 @@ def extract_frames(
             count = index + 1
         if last is None:
             raise UserError(f"{info.path}: holds no frame that can be decoded; fetch or copy it again")
-        return Extraction(count, decoder.errors, decoder.damaged)
+        return Extraction(count, decoder.errors, decoder.damaged, decoder.resized)
 
 
 def count_frames(folder: str | os.PathLike) -> int:

@@ -15,7 +15,7 @@ from src.ava.box_csv import check_rows, find_row, read_boxes, read_excluded
 from src.ava.frame_list import FRAME_LIST_HEADER, frame_name
 from src.ava.label_map import read_label_map
 from src.ava.rows import RowError, RowRule
-from src.datasets.prepare.frame_records import FileState, read_record
+from src.datasets.prepare.frame_records import FileState, Oddities, read_record
 from src.datasets.video import find_videos
 from src.datasets.video_index import count_faults, indexed_info
 from src.utils.errors import UserError
@@ -141,11 +141,11 @@ def _check_video(root: Path, name: str, path: Path, fps: int) -> tuple[int, list
         info = indexed_info(path, fps, root)
         record = read_record(root, name)
         is_known = record is not None and record.frames is not None and record.source == FileState.of(path)
-        faults = (record.errors, record.damaged) if is_known else count_faults(path, fps, root)
+        oddities = record if is_known else Oddities(**count_faults(path, fps, root), overlapping=info.times.overlapping)
     except UserError as error:
         return 0, [Finding(True, str(path), str(error), advice)]
     findings = [Finding(True, str(path), info.truncation, advice)] if info.is_truncated else []
-    return info.times.count(fps), [*findings, *_damage(path.name, *faults, str(path))]
+    return info.times.count(fps), [*findings, *_check_oddities(path.name, oddities, str(path))]
 
 
 def _check_frames(root: Path, frame_dir: Path, name: str, listed: int, fps: int) -> tuple[int, list[Finding]]:
@@ -193,17 +193,23 @@ def _check_record(root: Path, name: str, count: int, fps: int, subject: str, aga
         expected = record.duration * record.fps
         what = f"has {count} frames, but {record.video} lasts {record.duration:g} s, which is {expected:.0f}"
         yield Finding(True, subject, what, again)
-    yield from _damage(record.video, record.errors, record.damaged, subject)
+    yield from _check_oddities(record.video, record, subject)
 
 
-def _damage(video: str, errors: int, damaged: int, subject: str) -> Iterator[Finding]:
-    """Tell what the decoder met in a video."""
-    if errors or damaged:
+def _check_oddities(video: str, oddities: Oddities, subject: str) -> Iterator[Finding]:
+    """Tell what was met in decoding a video."""
+    if oddities.errors or oddities.damaged:
         what = (
-            f"{video} is damaged: {errors} packets could not be decoded, and in {damaged} frames "
+            f"{video} is damaged: {oddities.errors} packets could not be decoded, and in {oddities.damaged} frames "
             "faults were concealed; others may show what came out of those"
         )
         yield Finding(False, subject, what, "Look at the frames, or fetch or copy the video again")
+    if oddities.overlapping:
+        what = f"{oddities.overlapping} frames of {video} begin when others were shown already, and replace them"
+        yield Finding(False, subject, what, "Recordings were joined there; look whether boxes fit on both sides")
+    if oddities.resized:
+        what = f"{oddities.resized} frames of {video} have another size than its first, to which they were scaled"
+        yield Finding(False, subject, what, "Look whether their shape suffered and boxes fit; else cut the video there")
 
 
 def _check_source(root: Path, name: str, links: Path) -> Iterator[Finding]:

@@ -93,6 +93,14 @@ def test_fewer_frames_than_the_video_lasts(root: Path) -> None:
     assert "frames/one: has 40 frames, but one.mp4 lasts 6 s, which is 60" in _only(root)
 
 
+def test_joints_in_a_video_are_noted(root: Path) -> None:
+    path = root / "frame_records/one.json"
+    path.write_text(path.read_text().replace('"overlapping": 0', '"overlapping": 2'))
+    assert "2 frames of one.mp4 begin when others were shown already, and replace" in _only(root, harmful=False)
+    path.write_text(path.read_text().replace('"overlapping": 2', '"resized": 7'))
+    assert "7 frames of one.mp4 have another size than its first, to which" in _only(root, harmful=False)
+
+
 def test_another_rate_than_the_recipe(root: Path) -> None:
     text = (root / "slowfast.yaml").read_text().replace("FPS: 10", "FPS: 5")
     (root / "slowfast.yaml").write_text(text)

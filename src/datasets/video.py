@@ -695,6 +695,10 @@ def find_videos(folder: Path, *, image_folders: bool = False) -> dict[str, Path]
         raise UserError(
             f"{folder}: holds no videos; expected files as clip.mp4, clip.mkv or clip.avi"
             + (", or a folder of numbered images for each video" if image_folders else "")
+            + next(
+                (f"; {path} is one level too deep" for path in sorted(folder.glob("*/*")) if _is_named_as_video(path)),
+                "",
+            )
         )
     return dict(sorted(videos.items()))
 
@@ -703,15 +707,20 @@ def is_video(path: Path) -> bool:
     """Whether a file is a video by its suffix, or holds one."""
     if not path.is_file():
         return False
-    if path.suffix.lower() in _VIDEO_SUFFIXES:
+    if _is_named_as_video(path):
         return True
     try:
         with av.open(str(path)) as container:
             is_still = any(name in container.format.name for name in _STILL_FORMATS)
-            first_video_stream(container, path)
-            return not is_still
+            packets = container.demux(first_video_stream(container, path))
+            # A photo of a phone, as HEIC, is a video of one frame for libavformat.
+            return not is_still and bool(next(packets).size and next(packets).size)
     except (av.FFmpegError, OSError, UserError):
         return False
+
+
+def _is_named_as_video(path: Path) -> bool:
+    return path.suffix.lower() in _VIDEO_SUFFIXES
 
 
 def _open(

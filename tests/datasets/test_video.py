@@ -265,12 +265,16 @@ def test_a_rate_of_its_own_for_what_is_decoded(source: Path) -> None:
 
 
 def test_videos_are_known_by_suffix_or_content(tmp_path: Path, source: Path) -> None:
-    folder = tmp_path / "videos"
-    folder.mkdir()
+    folder = tmp_path / "above" / "videos"
+    folder.mkdir(parents=True)
     (folder / "a.MTS").write_bytes(b"broken")
     source.rename(folder / "b.without_suffix")
     (folder / "notes.txt").write_text("no video")
     cv2.imwrite(str(folder / "image.png"), numbered(1))
+    cv2.imwrite(str(tmp_path / "photo.png"), numbered(1))
+    run_ffmpeg("-i", tmp_path / "photo.png", "-frames:v", "1", "-c:v", "libx264", "-f", "mp4", folder / "a.heic")
     assert list(find_videos(folder)) == ["a", "b"]
+    with pytest.raises(UserError, match=r"holds no videos; .*; \S+/videos/a\.MTS is one level too deep"):
+        find_videos(tmp_path / "above")
     with pytest.raises(UserError, match=r"a\.MTS: cannot open the video"):
         probe(folder / "a.MTS")

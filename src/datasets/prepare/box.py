@@ -2,6 +2,7 @@
 
 import difflib
 import math
+import unicodedata
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -29,8 +30,9 @@ class Box:
         video: name of the video as the file gives it.
         corners: x1 y1 x2 y2, as in the file.
         classes: class ids; (-1,) for a person without an action.
-        last: person or score, as in the file.
+        last: the person, as in the file, or what AVA's columns have in its place.
         where: file and row, for messages.
+        score: of a detector, as in the file; None: it has none.
         second: of the video; counted from `--first-second` where `is_ava`.
         frame: frame of the video, from 0.
         image: number of an extracted image, from 1.
@@ -42,6 +44,7 @@ class Box:
         is_ava: whether it stands in AVA's columns.
         of_dataset: whether the file is that of a published dataset, of whose videos only some may be here.
         is_marked: the file says that it is a crowd or to be ignored, and so no person.
+        is_whole: boxes of this tool go around the whole person, whom the frame's edge may cut.
     """
 
     video: str
@@ -49,6 +52,7 @@ class Box:
     classes: tuple[int, ...]
     last: str
     where: str
+    score: str | None = None
     second: float | None = None
     frame: int | None = None
     image: int | None = None
@@ -59,6 +63,7 @@ class Box:
     is_ava: bool = False
     of_dataset: bool = False
     is_marked: bool = False
+    is_whole: bool = False
 
 
 @dataclass
@@ -69,18 +74,27 @@ class Classes:
         names: class name by id (from 1).
         near_misses: how often each (value, class name that it resembles) was met.
         images: of a COCO file, by id, which a file of results refers to.
+        lists: of class names that lie beside YOLO's files, by path.
         empty_rows: how many rows say that a key frame shows nobody.
         unread: how often each kind of annotation was met that is no box.
+
+    Raises:
+        UserError: two classes are told apart by spaces or forms of letters alone.
     """
 
     names: Mapping[int, str]
     near_misses: Counter = field(default_factory=Counter)
     images: dict = field(default_factory=dict)
+    lists: dict = field(default_factory=dict)
     empty_rows: int = 0
     unread: Counter = field(default_factory=Counter)
 
     def __post_init__(self) -> None:
-        self._ids = {name: class_id for class_id, name in self.names.items()}
+        self._ids: dict[str, int] = {}
+        for class_id, name in self.names.items():
+            other = self._ids.setdefault(_text(name), class_id)
+            if other != class_id:
+                raise UserError(f"the classes {other} {self.names[other]!r} and {class_id} {name!r} look the same")
         self._plain = {_plain(name): name for name in self.names.values()}
 
     def named(self, label: str | None, attributes: Mapping[str, str], where: str) -> tuple[int, ...]:
@@ -93,7 +107,7 @@ class Classes:
             UserError: there are no attributes, and the label is no class.
         """
         values = [label, *attributes.values(), *(name for name, value in attributes.items() if value.lower() == "true")]
-        found = {self._ids[value] for value in values if value in self._ids}
+        found = {self._ids[value] for value in map(_text, filter(None, values)) if value in self._ids}
         if found:
             return tuple(sorted(found))
         if not attributes:
@@ -120,6 +134,11 @@ class Classes:
 
     def _nearest(self, label: str) -> str:
         return difflib.get_close_matches(label, self._ids, n=1, cutoff=0.0)[0]
+
+
+def _text(name: str) -> str:
+    """Return a name as it looks: letters in their composed form, single spaces."""
+    return " ".join(unicodedata.normalize("NFC", name).split())
 
 
 def _plain(name: str) -> str:
@@ -206,10 +225,10 @@ def in_shares(
                 f"{box.where}: box {_show(box.corners)} is smaller than a pixel; the other boxes are in pixels"
             )
         x1, y1, x2, y2 = x1 / width, y1 / height, x2 / width, y2 / height
-    clipped = tuple(min(max(value, 0.0), 1.0) for value in (x1, y1, x2, y2))
+    clipped = tuple(min(max(0.0, value), 1.0) for value in (x1, y1, x2, y2))
     if not (clipped[0] < clipped[2] and clipped[1] < clipped[3]):
         return None
-    if not box.size and (min(x1, y1) < -_EDGE_SLACK or max(x2, y2) > 1 + _EDGE_SLACK):
+    if not box.is_whole and (min(x1, y1) < -_EDGE_SLACK or max(x2, y2) > 1 + _EDGE_SLACK):
         raise UserError(
             f"{box.where}: box {_show(box.corners)} in {box.units or units} reaches beyond the frame of {width} x "
             f"{height}; is it the video that was annotated?"
@@ -221,6 +240,13 @@ def enclosing(points: Iterable[tuple[float, float]]) -> tuple[float, float, floa
     """Return the corners of the box that encloses some points."""
     xs, ys = zip(*points, strict=True)
     return min(xs), min(ys), max(xs), max(ys)
+
+
+def enclosing_ellipse(x: float, y: float, rx: float, ry: float, angle: float) -> tuple[float, float, float, float]:
+    """Return the corners of the box that encloses an ellipse about x, y, turned by `angle`, in radians."""
+    width = math.hypot(rx * math.cos(angle), ry * math.sin(angle))
+    height = math.hypot(rx * math.sin(angle), ry * math.cos(angle))
+    return x - width, y - height, x + width, y + height
 
 
 def _same_shape(first: tuple[int, int], second: tuple[int, int]) -> bool:

@@ -9,16 +9,18 @@ import xml.etree.ElementTree as ElementTree
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PureWindowsPath
-from urllib.parse import unquote
+from typing import TypeVar
+from urllib.parse import parse_qs, unquote, urlsplit
 
 import pydantic
 
 from src.ava.box_csv import read_rows
+from src.ava.label_map import ClassList, read_class_list
 from src.ava.rows import NO_ACTION, FrameRow, RowRule
 from src.ava.text_files import read_text
 from src.ava.tube_files import holds_tube_annotations
 from src.checkpoint.safe_pickle import PickledArray, as_array, read_pickle
-from src.datasets.prepare.box import Box, Classes, enclosing, number, whole_number
+from src.datasets.prepare.box import Box, Classes, enclosing, enclosing_ellipse, number, whole_number
 from src.datasets.prepare.tube_boxes import read_tubes
 from src.utils.errors import UserError
 
@@ -28,6 +30,8 @@ _SHOWN_BYTES = 200
 _ARCHIVES = {".zip", ".tar", ".gz", ".tgz", ".7z", ".rar"}
 # An hour at 30 frames a second: what lies farther apart in a track is a slip of the pen.
 _MOST_FRAMES_BETWEEN = 108_000
+# What labelImg, CVAT and Ultralytics call their list of classes.
+_YOLO_NAMES = ("classes.txt", "obj.names", "data.yaml")
 _CVAT_FRAME_NAME = re.compile(r"frame_(\d+)$")
 
 
@@ -74,6 +78,8 @@ def _box_files(folder: Path) -> list[Path]:
     for path in sorted(folder.rglob("*")):
         if path.suffix.lower() not in _SUFFIXES or path.name.startswith(".") or not path.is_file():
             continue
+        if path.name in _YOLO_NAMES:
+            continue
         if path.suffix.lower() == ".txt" and not _is_box_text(path):
             print(f"custom: note: {path} is passed over: neither its name nor its content is that of a box file")
             continue
@@ -86,12 +92,12 @@ def _box_files(folder: Path) -> list[Path]:
 def _is_box_text(path: Path) -> bool:
     with path.open("rb") as file:
         first_line = file.readline(_SHOWN_BYTES).decode("utf-8", "replace")
-    match = _IMAGE_NAME.fullmatch(path.stem)
+    match = _IMAGE_NAME.fullmatch(_image_stem(path.name))
     return _is_mot(first_line) or bool(match and (match["video"] or _is_yolo(first_line)))
 
 
 def _is_mot(content: str) -> bool:
-    return re.match(r"\s*\d+\s*,", content) is not None
+    return re.match(r"\s*\d+(\.0*)?\s*,", content) is not None
 
 
 def _is_yolo(content: str) -> bool:
@@ -154,7 +160,9 @@ def _read_csv(path: Path, content: str, classes: Classes) -> Iterator[Box]:
             classes.empty_rows += 1
             continue
         classes.check_id(row.class_id, where)
-        yield Box(row.video, row.corners, (row.class_id,), row.last, where, second=row.second, is_ava=True)
+        yield Box(
+            row.video, row.corners, (row.class_id,), row.last, where, score=row.last, second=row.second, is_ava=True
+        )
 
 
 def _rows(path: Path, content: str) -> Iterator[tuple[int, list[str]]]:
@@ -169,14 +177,14 @@ def _rows(path: Path, content: str) -> Iterator[tuple[int, list[str]]]:
 
 # CVAT ---------------------------------------------------------------------------------------------------------------
 
-_CVAT_SHAPES = ("box", "polygon", "polyline", "points", "ellipse", "mask")
+_CVAT_SHAPES = ("box", "polygon", "polyline", "points", "ellipse", "mask", "skeleton", "cuboid")
 
 
 def _read_cvat(path: Path, root: ElementTree.Element, classes: Classes) -> Iterator[Box]:
     """Yield the boxes of `CVAT for video 1.1` and `CVAT for images 1.1`, of a task, a job or a project.
 
     A box stands for the classes that its label, the values of its attributes, and its ticked checkboxes name; other
-    shapes and turned boxes count as the box that encloses them.
+    shapes and turned boxes count as the box that encloses them. Tags have no place.
     """
     tasks = {task.findtext("id"): _cvat_video(task) for task in root.iterfind("meta/project/tasks/task")}
     source = next(filter(None, (_cvat_video(root.find(f"meta/{kind}")) for kind in ("task", "job", ""))), None)
@@ -204,16 +212,26 @@ def _read_cvat(path: Path, root: ElementTree.Element, classes: Classes) -> Itera
                 frame=frame,
                 size=sizes.get(track.get("task_id")) or size,
                 units="pixels",
+                is_whole=True,
             )
     for image in root.iter("image"):
+        classes.unread["tag (CVAT)"] += len(image.findall("tag"))
         where = f"{path}: image {image.get('name')}"
         video = tasks.get(image.get("task_id")) if tasks else source
         time = _cvat_time(image.get("name") or "", video, where)
         for person, element in enumerate(shape for shape in image if shape.tag in _CVAT_SHAPES):
             named = classes.named(element.get("label"), _cvat_attributes(element), where)
             size = _size(image.get("width"), image.get("height"), where)
-            corners = _cvat_corners(element, where)
-            yield Box(corners=corners, classes=named, last=str(person), where=where, size=size, units="pixels", **time)
+            yield Box(
+                corners=_cvat_corners(element, where),
+                classes=named,
+                last=str(person),
+                where=where,
+                size=size,
+                units="pixels",
+                is_whole=True,
+                **time,
+            )
 
 
 def _cvat_video(element: ElementTree.Element | None) -> str | None:
@@ -250,15 +268,21 @@ def _cvat_corners(element: ElementTree.Element, where: str) -> tuple[float, floa
     if element.tag == "ellipse":
         x, y, rx, ry = (value(name) for name in ("cx", "cy", "rx", "ry"))
         angle = math.radians(number(element.get("rotation", "0"), where, "rotation"))
-        width = math.hypot(rx * math.cos(angle), ry * math.sin(angle))
-        height = math.hypot(rx * math.sin(angle), ry * math.cos(angle))
-        return x - width, y - height, x + width, y + height
+        return enclosing_ellipse(x, y, rx, ry, angle)
     if element.tag == "mask":
         x, y, width, height = (value(name) for name in ("left", "top", "width", "height"))
         return x, y, x + width, y + height
-    points = [pair.split(",") for pair in (element.get("points") or "").split(";")]
-    if any(len(pair) != 2 for pair in points):
-        raise UserError(f"{where}: points are {element.get('points')!r}, expected x,y;x,y and so on")
+    if element.tag == "cuboid":
+        corners = [f"{depth}{side}{face}" for depth in "tb" for side in "lr" for face in "12"]
+        return enclosing((value(f"x{corner}"), value(f"y{corner}")) for corner in corners)
+    if element.tag == "skeleton":
+        visible = [point for point in element.iter("points") if point.get("outside") != "1"]
+        texts = [point.get("points") or "" for point in visible or element.iter("points")]
+    else:
+        texts = (element.get("points") or "").split(";")
+    points = [text.split(",") for text in texts]
+    if not points or any(len(pair) != 2 for pair in points):
+        raise UserError(f"{where}: points are {';'.join(texts)!r}, expected x,y;x,y and so on")
     return enclosing((number(x, where, "x"), number(y, where, "y")) for x, y in points)
 
 
@@ -300,6 +324,9 @@ class _CocoCategory(_CocoModel):
     name: str
 
 
+_Entry = TypeVar("_Entry", _CocoImage, _CocoCategory)
+
+
 class _CocoAnnotation(_CocoModel):
     image_id: str
     category_id: str
@@ -320,24 +347,40 @@ def _read_coco(path: Path, content: dict, classes: Classes) -> Iterator[Box]:
         if not isinstance(content[key], list):
             raise UserError(f"{path}: {key} is no list")
     images = [_validated(_CocoImage, entry, f"{path}: image {index}") for index, entry in enumerate(content["images"])]
-    classes.images.update({image.id: image for image in images})
-    categories = {
-        category.id: category.name
+    by_id = _by_id(images, path, "image")
+    for image_id, image in by_id.items():
+        # A later file of results may refer to it, if no other file gives another image this number.
+        known = classes.images.setdefault(image_id, image)
+        classes.images[image_id] = image if known == image else None
+    categories = [
+        _validated(_CocoCategory, entry, f"{path}: category {index}")
         for index, entry in enumerate(content["categories"])
-        for category in [_validated(_CocoCategory, entry, f"{path}: category {index}")]
-    }
+    ]
+    names = {category_id: category.name for category_id, category in _by_id(categories, path, "category").items()}
     for index, entry in enumerate(content["annotations"]):
         where = f"{path}: annotation {entry.get('id', index) if isinstance(entry, dict) else index}"
         annotation = _validated(_CocoAnnotation, entry, where)
-        if annotation.image_id not in classes.images:
+        if annotation.image_id not in by_id:
             raise UserError(f"{where}: there is no image {annotation.image_id!r}")
-        if annotation.category_id not in categories:
+        if annotation.category_id not in names:
             raise UserError(f"{where}: there is no category {annotation.category_id!r}")
         attributes = _coco_attributes(annotation.attributes)
-        named = classes.named(categories[annotation.category_id], attributes, where)
+        named = classes.named(names[annotation.category_id], attributes, where)
         person = annotation.track_id or attributes.get("track_id") or str(index)
-        last = person if annotation.score is None else str(annotation.score)
-        yield _coco_box(annotation, classes.images[annotation.image_id], named, last, where)
+        yield _coco_box(annotation, by_id[annotation.image_id], named, person, where)
+
+
+def _by_id(entries: Sequence[_Entry], path: Path, what: str) -> dict[str, _Entry]:
+    """Return images or categories by id.
+
+    Raises:
+        UserError: two of them share one.
+    """
+    result: dict[str, _Entry] = {}
+    for entry in entries:
+        if result.setdefault(entry.id, entry) != entry:
+            raise UserError(f"{path}: {what} {entry.id!r} is there twice, with different content")
+    return result
 
 
 def _read_coco_results(path: Path, content: list, classes: Classes) -> Iterator[Box]:
@@ -350,13 +393,14 @@ def _read_coco_results(path: Path, content: list, classes: Classes) -> Iterator[
         annotation = _validated(_CocoAnnotation, entry, where)
         if annotation.score is None:
             raise UserError(f"{where}: has no score")
-        image = classes.images.get(annotation.image_id)
+        unknown = _CocoImage(id=annotation.image_id, file_name=annotation.image_id)
+        image = classes.images.get(annotation.image_id, unknown)
         if image is None:
-            image = _CocoImage(id=annotation.image_id, file_name=annotation.image_id)
-        yield _coco_box(annotation, image, (NO_ACTION,), str(annotation.score), where)
+            raise UserError(f"{where}: image {annotation.image_id!r} stands for several images in the COCO files")
+        yield _coco_box(annotation, image, (NO_ACTION,), str(index), where)
 
 
-def _coco_box(annotation: _CocoAnnotation, image: _CocoImage, named: tuple[int, ...], last: str, where: str) -> Box:
+def _coco_box(annotation: _CocoAnnotation, image: _CocoImage, named: tuple[int, ...], person: str, where: str) -> Box:
     x, y, width, height = annotation.bbox
     if image.video is not None and image.second is not None:
         time = {"video": image.video, "second": image.second}
@@ -367,8 +411,9 @@ def _coco_box(annotation: _CocoAnnotation, image: _CocoImage, named: tuple[int, 
     return Box(
         corners=(x, y, x + width, y + height),
         classes=named,
-        last=last,
+        last=person,
         where=where,
+        score=None if annotation.score is None else str(annotation.score),
         size=(image.width, image.height) if image.width and image.height else None,
         units="pixels" if image.width and image.height and max(annotation.bbox) > 1 else None,
         is_marked=annotation.iscrowd,
@@ -399,17 +444,14 @@ def _read_label_studio(path: Path, content: list, classes: Classes) -> Iterator[
     for index, task in enumerate(content):
         where = f"{path}: task {index}"
         data = _typed(task, dict, where).get("data")
-        source = next((value for value in _typed(data, dict, f"{where}: data").values() if _is_file(value)), None)
-        if source is None:
+        names = filter(None, map(_label_studio_file, _typed(data, dict, f"{where}: data").values()))
+        name = next(names, None)
+        if name is None:
             raise UserError(f"{where}: data names no file")
-        name = Path(unquote(source)).name
         # What was uploaded has eight digits before its name.
         plain_name = re.sub(r"^[0-9a-f]{8}-", "", name)
-        regions = [
-            region
-            for annotation in _typed(task.get("annotations"), list, f"{where}: annotations")
-            for region in _typed(_typed(annotation, dict, where).get("result"), list, f"{where}: result")
-        ]
+        annotation = _label_studio_annotation(task, classes, where)
+        regions = _typed(annotation.get("result"), list, f"{where}: result")
         for person, region in enumerate(regions):
             kind, place = _typed(region, dict, where).get("type"), f"{where}: {person}"
             if kind == "videorectangle":
@@ -418,6 +460,38 @@ def _read_label_studio(path: Path, content: list, classes: Classes) -> Iterator[
                 yield _label_studio_box(region, (name, plain_name), str(person), classes, place)
             else:
                 classes.unread[f"{str(kind)[:40]!r} (Label Studio)"] += 1
+
+
+def _label_studio_file(value: object) -> str | None:
+    """Return the name of the file that a path or an address leads to; None: it is neither."""
+    if not isinstance(value, str):
+        return None
+    try:
+        address = urlsplit(value)
+    except ValueError:
+        return None
+    # Files of the server's own disk are /data/local-files/?d=FOLDER/NAME.
+    path = parse_qs(address.query).get("d", [unquote(address.path)])[0]
+    name = PureWindowsPath(path).name
+    return name if re.search(r"\.[A-Za-z]\w*$", name) else None
+
+
+def _label_studio_annotation(task: dict, classes: Classes, where: str) -> dict:
+    """Return the annotation of a task that counts: of several, the one that is marked as the ground truth.
+
+    Raises:
+        UserError: several people annotated it, and none or more than one is marked.
+    """
+    every = [_typed(entry, dict, where) for entry in _typed(task.get("annotations"), list, f"{where}: annotations")]
+    finished = [entry for entry in every if not entry.get("was_cancelled")]
+    classes.unread["task that was skipped (Label Studio)"] += len(every) - len(finished)
+    chosen = finished if len(finished) < 2 else [entry for entry in finished if entry.get("ground_truth")]
+    if finished and len(chosen) != 1:
+        raise UserError(
+            f"{where}: holds {len(finished)} annotations of the same persons; mark one as the ground truth "
+            "(Label Studio's star), or remove the others"
+        )
+    return chosen[0] if chosen else {"result": []}
 
 
 def _label_studio_classes(value: dict, key: str, classes: Classes, where: str) -> tuple[int, ...]:
@@ -518,16 +592,72 @@ def _read_via_csv(path: Path, content: str, classes: Classes) -> Iterator[Box]:
             name = next(iter(_typed(names, list, where)), None)
         else:
             shape_fields, values = (_typed(entry, dict, where) for entry in fields)
-            if shape_fields.get("name") != "rect":
-                raise UserError(f"{where}: shape is {shape_fields.get('name')!r}, expected rect")
-            name, times = row[0], []
-            shape = [2, *(shape_fields.get(key) for key in ("x", "y", "width", "height"))]
+            name, times, shape = row[0], [], _via2_shape(shape_fields, where)
         if not shape:
+            classes.empty_rows += len(row) == 7
             continue
-        values = {str(key): str(value) for key, value in _typed(values, dict, where).items()}
+        values = _via2_values(_typed(values, dict, where))
         if any(value.isdigit() for value in values.values()):
             raise UserError(f"{where}: holds numbers of options instead of their names; export the project as JSON")
         yield _via_box(name, times, _typed(shape, list, where), values, str(row_number), classes, where)
+
+
+def _read_via2(path: Path, content: dict, classes: Classes) -> Iterator[Box]:
+    """Yield the regions of a project or JSON export of VIA 2."""
+    for key, entry in content.get("_via_img_metadata", content).items():
+        where = f"{path}: {key}"
+        regions = entry["regions"]
+        regions = list(regions.values()) if isinstance(regions, dict) else _typed(regions, list, where)
+        for person, region in enumerate(regions):
+            region = _typed(region, dict, where)
+            shape = _via2_shape(_typed(region.get("shape_attributes"), dict, where), where)
+            values = _via2_values(_typed(region.get("region_attributes", {}), dict, where))
+            yield _via_box(entry["filename"], [], shape, values, str(person), classes, where)
+
+
+def _is_via2(content: object) -> bool:
+    images = content.get("_via_img_metadata", content) if isinstance(content, dict) else None
+    return (
+        isinstance(images, dict)
+        and bool(images)
+        and all(isinstance(entry, dict) and {"filename", "regions"} <= entry.keys() for entry in images.values())
+    )
+
+
+def _via2_values(attributes: dict) -> dict[str, str]:
+    """Return a region's attributes as text by name; a checkbox is an object of its ticked options."""
+    values = {str(name): str(value) for name, value in attributes.items() if not isinstance(value, dict)}
+    ticked = [options for options in attributes.values() if isinstance(options, dict)]
+    return values | {str(option): str(is_on) for options in ticked for option, is_on in options.items()}
+
+
+def _via2_shape(fields: dict, where: str) -> list:
+    """Return a region as the rectangle [2, x, y, width, height] that encloses it; [] where an image has none."""
+
+    def value(name: str) -> float:
+        return number(fields.get(name), where, name)
+
+    def values(name: str) -> list[float]:
+        return [number(entry, where, name) for entry in _typed(fields.get(name), list, f"{where}: {name}")]
+
+    if not fields:
+        return []
+    kind = fields.get("name")
+    if kind == "rect":
+        return [2, *(value(name) for name in ("x", "y", "width", "height"))]
+    if kind == "circle":
+        corners = enclosing_ellipse(value("cx"), value("cy"), value("r"), value("r"), 0.0)
+    elif kind == "ellipse":
+        angle = number(fields.get("theta", 0), where, "theta")
+        corners = enclosing_ellipse(value("cx"), value("cy"), value("rx"), value("ry"), angle)
+    elif kind in ("polygon", "polyline"):
+        xs, ys = values("all_points_x"), values("all_points_y")
+        if not xs or len(xs) != len(ys):
+            raise UserError(f"{where}: has {len(xs)} x and {len(ys)} y coordinates, expected as many of both")
+        corners = enclosing(zip(xs, ys, strict=True))
+    else:
+        raise UserError(f"{where}: shape is {str(kind)[:40]!r}, expected rect, polygon, polyline, circle or ellipse")
+    return [2, *corners[:2], corners[2] - corners[0], corners[3] - corners[1]]
 
 
 def _via_box(
@@ -551,8 +681,10 @@ def _via_box(
 def _read_mot(path: Path, content: str, classes: Classes) -> Iterator[Box]:
     """Yield the boxes of MOT Challenge's text: frame (from 1), id, left, top, width, height, confidence and more.
 
-    The video is named as the file, or as the folder around `gt/gt.txt`. Its classes are kinds of objects, no actions.
+    The video is named as the file, or as the folder around `gt/gt.txt`, in which seqinfo.ini may state the size of the
+    frames. Its classes are kinds of objects, no actions.
     """
+    size = _mot_size(path.absolute().parents[1] / "seqinfo.ini")
     video = path.absolute().parents[1].name if path.stem in ("gt", "det") else path.stem
     for row_number, row in _rows(path, content):
         where = f"{path}: row {row_number}"
@@ -561,41 +693,94 @@ def _read_mot(path: Path, content: str, classes: Classes) -> Iterator[Box]:
         x, y, width, height = (number(text, where, "coordinate") for text in row[2:6])
         frame = whole_number(row[0], where, "frame") - 1
         is_detection = row[1].strip() == "-1"
-        last = (row[6].strip() if len(row) > 6 else "1") if is_detection else row[1].strip()
+        confidence = row[6].strip() if len(row) > 6 else "1"
         # In the truth, the seventh column says whether a row counts.
-        is_marked = not is_detection and len(row) > 6 and row[6].strip() in ("0", "0.0")
+        is_marked = not is_detection and confidence in ("0", "0.0")
         corners = (x, y, x + width, y + height)
-        yield Box(video, corners, (NO_ACTION,), last, where, frame=frame, units="pixels", is_marked=is_marked)
+        yield Box(
+            video,
+            corners,
+            (NO_ACTION,),
+            str(row_number) if is_detection else row[1].strip(),
+            where,
+            score=confidence,
+            frame=frame,
+            size=size,
+            units="pixels",
+            is_marked=is_marked,
+            is_whole=True,
+        )
+
+
+def _mot_size(path: Path) -> tuple[int, int] | None:
+    if not path.is_file():
+        return None
+    text = read_text(path, "text file")
+    found = dict(re.findall(r"(?m)^(imWidth|imHeight)\s*=\s*(\d+)\s*$", text))
+    return _size(found.get("imWidth"), found.get("imHeight"), str(path))
 
 
 def _read_yolo(path: Path, content: str, classes: Classes) -> Iterator[Box]:
     """Yield the boxes of one image's text file: class (from 0), middle, width and height in shares, perhaps a score.
 
-    NAME_31.txt is frame 31 (from 1) of the video, as YOLO numbers them; NAME_000031.txt an extracted image.
+    Instead of these it may have the corners of a polygon. Classes are those of the list of names that YOLO's tools put
+    beside the files, else of the class list in its order. NAME_31.txt is frame 31 (from 1) of the video, as YOLO
+    numbers them; NAME_000031.txt an extracted image.
     """
     time = _image_time(path.name, str(path), (path.parent.name, path.parents[1].name))
-    if not _IMAGE_NAME.fullmatch(path.stem)["number"].startswith("0"):
+    if not _IMAGE_NAME.fullmatch(_image_stem(path.name))["number"].startswith("0"):
         time["frame"] = time["image"] - 1
+    names = _yolo_names(path, classes)
     for row, line in enumerate(content.splitlines(), start=1):
         where = f"{path}: row {row}"
         fields = line.split()
         if not fields:
             continue
-        if len(fields) not in (5, 6):
+        is_polygon = len(fields) >= 7 and len(fields) % 2 == 1
+        if len(fields) not in (5, 6) and not is_polygon:
             raise UserError(f"{where}: {len(fields)} fields, expected class, x, y, width, height and perhaps a score")
-        class_id = whole_number(fields[0], where, "class") + 1
-        x, y, width, height = (number(text, where, "coordinate") for text in fields[1:5])
-        corners = (x - width / 2, y - height / 2, x + width / 2, y + height / 2)
-        last = fields[5] if len(fields) == 6 else str(row)
-        named = (class_id,) if len(fields) == 5 else (NO_ACTION,)
-        classes.check_id(named[0], where)
-        yield Box(corners=corners, classes=named, last=last, where=where, units="shares", **time)
+        index = whole_number(fields[0], where, "class")
+        values = [number(text, where, "coordinate") for text in fields[1 : None if is_polygon else 5]]
+        x, y, width, height = values[:4]
+        corners = (
+            enclosing(zip(values[::2], values[1::2], strict=True))
+            if is_polygon
+            else (x - width / 2, y - height / 2, x + width / 2, y + height / 2)
+        )
+        score = fields[5] if len(fields) == 6 else None
+        named = _yolo_classes(index, names, classes, where) if score is None else (NO_ACTION,)
+        yield Box(corners=corners, classes=named, last=str(row), where=where, score=score, units="shares", **time)
+
+
+def _yolo_classes(index: int, names: ClassList | None, classes: Classes, where: str) -> tuple[int, ...]:
+    if names is None:
+        classes.check_id(index + 1, where)
+        return (index + 1,)
+    name = names.names.get(index + 1)
+    if name is None:
+        raise UserError(f"{where}: class {index} is none of the {len(names.names)} names beside the file")
+    return classes.named(name, {}, where)
+
+
+def _yolo_names(path: Path, classes: Classes) -> ClassList | None:
+    """Return the names of YOLO's classes, ids counted from 1, from the list beside a file or in the folders above."""
+    for folder in (path.absolute().parent, *path.absolute().parents[1:3]):
+        for file in (folder / name for name in _YOLO_NAMES):
+            if file not in classes.lists and file.is_file():
+                print(f"custom: classes of YOLO's files are those of {file}")
+                classes.lists[file] = read_class_list(file)
+            if file in classes.lists:
+                return classes.lists[file]
+    return None
 
 
 def _read_voc(path: Path, root: ElementTree.Element, classes: Classes) -> Iterator[Box]:
     """Yield the boxes of one image's Pascal VOC file."""
     name = root.findtext("filename") or path.name
     time = _image_time(name, str(path), (root.findtext("folder") or "", path.parent.name))
+    own = _IMAGE_NAME.fullmatch(_image_stem(path.name))
+    if own and int(own["number"]) != time["image"]:
+        raise UserError(f"{path}: says that it is of {name}; is it a copy of another file?")
     size = root.find("size")
     size = None if size is None else _size(size.findtext("width"), size.findtext("height"), str(path))
     for person, element in enumerate(root.iter("object")):
@@ -624,8 +809,9 @@ def _read_proposals(path: Path, content: object, classes: Classes) -> Iterator[B
                 video,
                 (x1, y1, x2, y2),
                 (NO_ACTION,),
-                str(score),
+                str(index),
                 f"{where}: {index}",
+                score=str(score),
                 second=second,
                 units="shares",
                 is_ava=True,
@@ -638,11 +824,16 @@ def _read_proposals(path: Path, content: object, classes: Classes) -> Iterator[B
 def _image_time(file_name: str, where: str, folders: Sequence[str] = ()) -> dict[str, object]:
     """Read video and number off the name of an image, NAME_000031.jpg or NAME/000031.jpg; NAME may be of `folders`."""
     path = PureWindowsPath(file_name)
-    match = _IMAGE_NAME.fullmatch(path.stem)
+    match = _IMAGE_NAME.fullmatch(_image_stem(path.name))
     folders = tuple(filter(None, (path.parent.name, *folders)))
     if not match or not (match["video"] or folders):
         raise UserError(f"{where}: cannot tell video and time from {file_name!r}, expected a name as NAME_000031.jpg")
     return {"video": match["video"] or "", "image": int(match["number"]), "other_names": folders}
+
+
+def _image_stem(name: str) -> str:
+    """Return an image's name without suffix, and without what Roboflow adds: NAME_000031_jpg.rf.0a1b2c.jpg."""
+    return re.sub(r"_(jpe?g|png|bmp|webp)\.rf\.\w+$", "", PureWindowsPath(name).stem)
 
 
 def _size(width: str | None, height: str | None, where: str) -> tuple[int, int] | None:
@@ -658,10 +849,6 @@ def _typed(value: object, kind: type, where: str) -> object:
         words = {dict: "an object", list: "a list", str: "text"}
         raise UserError(f"{where}: expected {words[kind]}, found {str(value)[:40]!r}")
     return value
-
-
-def _is_file(value: object) -> bool:
-    return isinstance(value, str) and "." in Path(value).name
 
 
 def _is_list_of(*keys: str) -> Callable[[object], bool]:
@@ -688,6 +875,7 @@ _FORMATS = (
     _Format("COCO", ".json", _is_object_with("images", "annotations", "categories"), _read_coco),
     _Format("COCO results", ".json", _is_list_of("image_id", "bbox"), _read_coco_results),
     _Format("Label Studio", ".json", _is_list_of("data", "annotations"), _read_label_studio),
+    _Format("VIA 2", ".json", _is_via2, _read_via2),
     _Format("VIA 3 project", ".json", _is_object_with("metadata", "view", "file"), _read_via_project),
     _Format("VIA", ".csv", _is_via_csv, _read_via_csv),
     _Format("AVA's columns", ".csv", lambda _: True, _read_csv),

@@ -138,7 +138,7 @@ def prepare_custom(
         raise UserError(f"{boxes_path}: no box names a class of {labels_path} (to only score videos: --val-share 1)")
     detections = None
     if detections_path is not None:
-        detections = key_boxes(detections_path)
+        detections = key_boxes(detections_path, scored=True)
         _check_scores(detections)
     annotated = {box.name for box in boxes}
     left_out = sorted(set(videos) - annotated)
@@ -223,6 +223,7 @@ def _key_boxes(
     images: dict | None = None,
     faults: Mapping[str, UserError] | None = None,
     keep_classes: bool = False,
+    scored: bool = False,
 ) -> list[KeyBox]:
     """Read box files, keep what lies at key frames, and print an account of it.
 
@@ -230,11 +231,14 @@ def _key_boxes(
         images: what a COCO file says of its images, for the COCO results that are read later.
         faults: of videos that cannot be read, by name; they are raised if boxes name them.
         keep_classes: every class that has boxes must keep one.
+        scored: boxes are those of a detector.
     """
     classes = Classes(class_names, images=images if images is not None else {})
     files = of_known_videos(read_boxes(path, classes), known_names(videos))
     timing = Timing(fps, first_second, key_every, annotation_fps)
-    boxes, accounts = select_key_boxes(files, path, videos, infos, timing, _UNITS[coordinates], faults or {})
+    boxes, accounts = select_key_boxes(
+        files, path, videos, infos, timing, _UNITS[coordinates], faults or {}, scored=scored
+    )
     report(accounts, classes)
     lost = lost_classes(files, boxes, class_names) if keep_classes else []
     if lost:

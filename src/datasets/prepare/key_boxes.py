@@ -1,5 +1,6 @@
 """Which annotated boxes stand for which key frames, with an account of every box."""
 
+import difflib
 import math
 import unicodedata
 from collections import Counter, defaultdict
@@ -32,7 +33,7 @@ _REMEDIES = {
 
 @dataclass(frozen=True)
 class KeyBox:
-    """A box that is ready to be written: safe name, second of the key frame, corners in [0, 1]."""
+    """A box that is ready to be written: safe name, second of the key frame, corners in [0, 1], person or score."""
 
     name: str
     second: float
@@ -106,6 +107,8 @@ def select_key_boxes(
     timing: Timing,
     coordinates: str | None,
     faults: Mapping[str, UserError],
+    *,
+    scored: bool = False,
 ) -> tuple[list[KeyBox], dict[Path, Account]]:
     """Keep the boxes at key frames, for each key frame those of the annotated frame that is nearest.
 
@@ -117,9 +120,11 @@ def select_key_boxes(
         timing: how times are meant.
         coordinates: shares or pixels; None: told from the values where files do not say.
         faults: of the videos that cannot be read, by name.
+        scored: boxes are those of a detector.
 
     Raises:
-        UserError: naming file and row, for a box of no video, at no time of its video, or beyond its frame.
+        UserError: naming file and row, for a box of no video, at no time of its video, beyond its frame, or without a
+            score that it needs.
     """
     accounts = {file: Account(read=len(boxes)) for file, boxes in files.items()}
     open_units = [box for boxes in files.values() for box in boxes if box.units is None]
@@ -139,7 +144,10 @@ def select_key_boxes(
             account.left_out[_OUTSIDE] += 1
             continue
         second = float(key * timing.key_every + timing.first_second)
-        key_box = KeyBox(entry.name, second, corners, entry.box.classes, entry.box.last, entry.box.where)
+        last = entry.box.score if scored else entry.box.last
+        if last is None:
+            raise UserError(f"{entry.box.where}: has no score, which boxes of a detector need")
+        key_box = KeyBox(entry.name, second, corners, entry.box.classes, last, entry.box.where)
         identity = (key_box.name, key_box.second, corners, key_box.classes, key_box.last)
         if identity in result:
             account.merged += 1
@@ -167,7 +175,7 @@ def report(accounts: Mapping[Path, Account], classes: Classes) -> None:
         print(f"custom: warning: {share}, most {reason}: {_REMEDIES[reason]}")
     for (value, name), count in sorted(classes.near_misses.items()):
         print(f"custom: warning: {count} boxes say {value!r}, which is no class and counts as none; is {name!r} meant?")
-    for kind, count in sorted(classes.unread.items()):
+    for kind, count in sorted((+classes.unread).items()):
         print(f"custom: note: {count} annotations of the kind {kind} are no boxes, and are not read")
     if classes.empty_rows:
         print(f"custom: {classes.empty_rows} rows say that a key frame shows nobody; they are left out")
@@ -183,17 +191,26 @@ def lost_classes(
 
 
 def known_names(videos: Mapping[str, Path]) -> dict[str, str]:
-    """Return the safe name of each video by what box files may call it, as `plain_name` gives it."""
-    known = {}
-    for name, video in videos.items():
-        for alias in (name, video.name, *([] if video.is_dir() else [video.stem])):
-            known[plain_name(alias)] = name
-    return known
+    """Return the safe name of each video by what box files may call it, as `plain_name` gives it.
+
+    Where one video's file is called as another's name without the suffix, the file counts.
+    """
+    known = {plain_name(name): name for name in videos}
+    known |= {plain_name(video.stem): name for name, video in videos.items() if not video.is_dir()}
+    known |= {plain_name(video.name): name for name, video in videos.items()}
+    # Some readers take away the spaces around a name.
+    return {alias.strip(): name for alias, name in known.items()} | known
 
 
 def plain_name(given: str) -> str:
     """Return a video's name without folders, those of Windows as well, its letters in their composed form."""
     return unicodedata.normalize("NFC", PureWindowsPath(given).name)
+
+
+def _folder(given: str) -> str:
+    """Return the folder in which a box file says that a video lies; empty: it does not say."""
+    folder = PureWindowsPath(given).parent.as_posix()
+    return "" if folder == "." else folder
 
 
 def _timed(
@@ -205,7 +222,7 @@ def _timed(
     faults: Mapping[str, UserError],
 ) -> list[_Timed]:
     """Find the video and the time of every box."""
-    known = known_names(videos)
+    known, folders = known_names(videos), {}
     named = []
     for file, boxes in files.items():
         for box in boxes:
@@ -216,9 +233,20 @@ def _timed(
             name = next(filter(None, (known.get(plain_name(given)) for given in given_names)), None)
             if name is None:
                 given = box.video or box.other_names[0]
-                raise UserError(f"{box.where}: there is no video {given!r} among the {len(videos)} videos")
+                near = difflib.get_close_matches(plain_name(given), known, n=1)
+                raise UserError(
+                    f"{box.where}: there is no video {given!r} among the {len(videos)} videos"
+                    + (f"; the nearest is {near[0]!r}" if near else "")
+                )
             if name in faults:
                 raise faults[name]
+            folder = _folder(box.video)
+            if folder and folders.setdefault(name, (folder, box))[0] != folder:
+                other = folders[name][1]
+                raise UserError(
+                    f"{box.where}: {box.video!r}, and {other.video!r} of {other.where}, would both be the video "
+                    f"{videos[name].name}; give videos of several folders names of their own, here and there"
+                )
             named.append((file, box, name))
     image_rate = _image_rate(named, infos, timing)
     result = []
@@ -316,7 +344,7 @@ def _nearest(
                 at_key[entry.name, key].append(entry)
             else:
                 accounts[entry.file].left_out[_BETWEEN] += 1
-        elif entry.box.second is not None and is_near:
+        elif entry.box.second is not None and entry.time >= infos[entry.name].times.duration:
             raise UserError(
                 f"{entry.box.where}: second {entry.box.second:g} is not in the video, which has {count} frames"
             )

@@ -28,7 +28,7 @@ def convert_proposals(path: Path, out: Path) -> None:
     boxes = read_boxes(path, Classes({}))[path]
     names = list(dict.fromkeys(box.video for box in boxes))
     number = {name: index for index, name in enumerate(names)}
-    score = np.array([float(box.last) for box in boxes])
+    score = np.array([float(box.score) for box in boxes])
     table = BoxTable(
         video_names=tuple(names),
         video=np.array([number[box.video] for box in boxes], np.int32),

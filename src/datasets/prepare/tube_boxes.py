@@ -25,6 +25,7 @@ def read_tubes(path: Path, content: Mapping, classes: Classes) -> Iterator[Box]:
                 size=annotations.sizes.get(tube.video),
                 units="pixels",
                 of_dataset=True,
+                is_whole=True,
             )
 
 

@@ -140,7 +140,28 @@ FORMATS = {
         (None, None, 31),
     ),
     "YOLO": ("one_31.txt", "0 0.25 0.5208333 0.25 0.625\n", (None, 30, 31)),
+    "YOLO polygon": ("one_31.txt", "0 0.125 0.5 0.25 0.2083333 0.375 0.5 0.25 0.8333333\n", (None, 30, 31)),
     "YOLO images": ("one_000031.txt", "0 0.25 0.5208333 0.25 0.625\n", (None, None, 31)),
+    "VIA 2 JSON": (
+        "w.json",
+        {
+            "one_000031.jpg9": {
+                "filename": "one_000031.jpg",
+                "regions": [
+                    {
+                        "shape_attributes": {"name": "rect", "x": 20, "y": 20, "width": 40, "height": 60},
+                        "region_attributes": {"action": "walk"},
+                    }
+                ],
+            }
+        },
+        (None, None, 31),
+    ),
+    "COCO of Roboflow": (
+        "rf.json",
+        COCO | {"images": [COCO["images"][0] | {"file_name": "one_000031_jpg.rf.0f3ad3a0.jpg"}]},
+        (None, None, 31),
+    ),
     "Pascal VOC": (
         "o.xml",
         "<annotation><filename>one_000031.jpg</filename><size><width>160</width><height>96</height></size><object>"
@@ -171,16 +192,18 @@ def test_label_studio_interpolates_until_a_track_is_switched_off(tmp_path: Path)
 
 def test_persons_of_detectors_have_scores_and_no_action(tmp_path: Path) -> None:
     mot = _read(_write(tmp_path / "one.txt", "31,-1,20,20,40,60,0.9,-1,-1,-1\n32,-1,20,20,40,60,0.8\n"))
-    assert [(box.video, box.frame, box.corners, box.classes, box.last) for box in mot] == [
+    assert [(box.video, box.frame, box.corners, box.classes, box.score) for box in mot] == [
         ("one", 30, CORNERS, (-1,), "0.9"),
         ("one", 31, CORNERS, (-1,), "0.8"),
     ]
+    (tracked,) = _read(_write(tmp_path / "one.txt", "31,7,20,20,40,60,0.9,-1,-1,-1\n"))
+    assert (tracked.last, tracked.score) == ("7", "0.9")
     (yolo,) = _read(_write(tmp_path / "one_31.txt", "0 0.25 0.5208333 0.25 0.625 0.7\n"))
-    assert (yolo.classes, yolo.last) == ((-1,), "0.7")
+    assert (yolo.classes, yolo.score) == ((-1,), "0.7")
     proposals = {"one,0902": np.array([[0.1, 0.2, 0.5, 0.9, 0.93]])}
     (pickled,) = _read(_write(tmp_path / "d.pkl", pickle.dumps(proposals)))
     assert (pickled.video, pickled.second, pickled.is_ava) == ("one", 902, True)
-    assert (pickled.corners, pickled.last) == ((0.1, 0.2, 0.5, 0.9), "0.93")
+    assert (pickled.corners, pickled.score) == ((0.1, 0.2, 0.5, 0.9), "0.93")
 
 
 def test_coco_results_refer_to_the_images_of_the_coco_file_before(tmp_path: Path) -> None:
@@ -188,7 +211,113 @@ def test_coco_results_refer_to_the_images_of_the_coco_file_before(tmp_path: Path
     _read(_write(tmp_path / "c.json", COCO), classes)
     results = [{"image_id": 1, "category_id": 1, "bbox": [20, 20, 40, 60], "score": 0.41}]
     (box,) = _read(_write(tmp_path / "r.json", results), classes)
-    assert (box.video, box.image, box.corners, box.last, box.size) == ("one", 31, CORNERS, "0.41", (160, 96))
+    assert (box.video, box.image, box.corners, box.score, box.size) == ("one", 31, CORNERS, "0.41", (160, 96))
+
+
+def test_images_of_one_number_are_told_apart_or_refused(tmp_path: Path) -> None:
+    """Numbers of COCO files are their own: two files of a folder may use the same ones for different images."""
+    other = COCO | {"images": [COCO["images"][0] | {"file_name": "two_000061.jpg"}]}
+    for name, content in (("a.json", COCO), ("b.json", other)):
+        _write(tmp_path / "coco" / name, content)
+    classes = Classes(CLASSES)
+    assert [(box.video, box.image) for box in _read(tmp_path / "coco", classes)] == [("one", 31), ("two", 61)]
+    results = [{"image_id": 1, "category_id": 1, "bbox": [20, 20, 40, 60], "score": 0.41}]
+    with pytest.raises(UserError, match="result 0: image '1' stands for several images in the COCO files"):
+        _read(_write(tmp_path / "r.json", results), classes)
+    twice = COCO | {"images": [*COCO["images"], *other["images"]]}
+    with pytest.raises(UserError, match=r"t\.json: image '1' is there twice, with different content"):
+        _read(_write(tmp_path / "t.json", twice))
+    with pytest.raises(UserError, match="annotation 1: there is no image '9'"):
+        _read(_write(tmp_path / "t.json", COCO | {"annotations": [COCO["annotations"][0] | {"image_id": 9}]}), classes)
+
+
+@pytest.mark.parametrize("name", ["classes.txt", "obj.names", "data.yaml"])
+def test_names_beside_yolos_files_say_which_class_is_meant(tmp_path: Path, capsys, name: str) -> None:
+    """Their order is often not that of the class list."""
+    _write(tmp_path / "labels/one_31.txt", FORMATS["YOLO"][1])
+    names = ["sit", "walk"]
+    _write(tmp_path / name, f"names: {names}" if name == "data.yaml" else "\n".join(names))
+    boxes = read_boxes(tmp_path, Classes(CLASSES))
+    assert [(file.name, box.classes) for file, found in boxes.items() for box in found] == [("one_31.txt", (3,))]
+    text = capsys.readouterr().out
+    assert f"classes of YOLO's files are those of {tmp_path / name}" in text and "passed over" not in text
+    _write(tmp_path / "labels/one_61.txt", FORMATS["YOLO"][1].replace("0", "2", 1))
+    with pytest.raises(UserError, match=r"one_61\.txt: row 1: class 2 is none of the 2 names beside the file"):
+        _read(tmp_path)
+
+
+def test_of_several_annotations_of_a_label_studio_task_the_ground_truth_counts(tmp_path: Path) -> None:
+    (task,) = json.loads(json.dumps(FORMATS["Label Studio image"][1]))
+    (annotation,) = task["annotations"]
+    other = json.loads(json.dumps(annotation))
+    other["result"][0]["value"]["x"] = 50
+    task["annotations"] = [annotation, other]
+    path = tmp_path / "l.json"
+    with pytest.raises(UserError, match="task 0: holds 2 annotations of the same persons; mark one as the"):
+        _read(_write(path, [task]))
+    other["ground_truth"] = True
+    assert [box.corners[0] for box in _read(_write(path, [task]))] == [0.5]
+    other |= {"ground_truth": False, "was_cancelled": True}
+    classes = Classes(CLASSES)
+    assert [box.corners[0] for box in _read(_write(path, [task]), classes)] == [0.125]
+    assert classes.unread["task that was skipped (Label Studio)"] == 1
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        "https://host/a/one_000031.jpg?X-Amz-Expires=9&v=1.2",
+        "s3://bucket/one_000031.jpg",
+        "/data/local-files/?d=one_000031.jpg",
+    ],
+)
+def test_label_studio_names_files_by_address(tmp_path: Path, source: str) -> None:
+    (task,) = json.loads(json.dumps(FORMATS["Label Studio image"][1]))
+    task["data"] = {"version": "7.5", "image": source}
+    (box,) = _read(_write(tmp_path / "l.json", [task]))
+    assert (box.video, box.image) == ("one", 31)
+
+
+def test_images_of_via_2_without_regions_are_counted(tmp_path: Path) -> None:
+    row = 'one_000001.jpg,9,"{}",0,0,"{}","{}"\n'
+    header, region = FORMATS["VIA 2 CSV"][1].splitlines(keepends=True)
+    classes = Classes(CLASSES)
+    assert len(_read(_write(tmp_path / "v.csv", header + row + region), classes)) == 1
+    assert classes.empty_rows == 1
+
+
+@pytest.mark.parametrize(
+    "shape",
+    [
+        {"name": "polygon", "all_points_x": [20, 60, 40], "all_points_y": [20, 50, 80]},
+        {"name": "circle", "cx": 40, "cy": 50, "r": 20},
+        {"name": "ellipse", "cx": 40, "cy": 50, "rx": 30, "ry": 20, "theta": np.pi / 2},
+    ],
+)
+def test_shapes_of_via_2_count_as_what_encloses_them(tmp_path: Path, shape: dict) -> None:
+    region = {"shape_attributes": shape, "region_attributes": {"action": {"walk": True, "sit": False}}}
+    project = {"_via_img_metadata": {"one_000031.jpg9": {"filename": "one_000031.jpg", "regions": [region]}}}
+    (box,) = _read(_write(tmp_path / "v.json", project))
+    height = 20 if shape["name"] == "circle" else 30
+    assert box.corners == pytest.approx((20, 50 - height, 60, 50 + height)) and box.classes == (1,)
+
+
+def test_names_that_look_the_same_are_the_same(tmp_path: Path) -> None:
+    """Composed and decomposed letters, and spaces of any kind."""
+    classes = Classes({1: "\u00e9tirer", 2: "stand up"})
+    assert classes.named("e\u0301tirer ", {}, "") == (1,)
+    assert classes.named(None, {"action": "stand\u00a0up"}, "") == (2,)
+    with pytest.raises(UserError, match="the classes 1 'stand up' and 2 'stand  up' look the same"):
+        Classes({1: "stand up", 2: "stand  up"})
+
+
+def test_mot_boxes_go_around_the_whole_person(tmp_path: Path) -> None:
+    row = "31,1,-20,20,60,60,1\n"
+    (box,) = _read(_write(tmp_path / "one.txt", row))
+    assert in_shares(box, "pixels", (160, 96), (160, 96)) == pytest.approx((0, 20 / 96, 0.25, 80 / 96))
+    _write(tmp_path / "one/seqinfo.ini", "[Sequence]\nimWidth=320\nimHeight=192\n")
+    (box,) = _read(_write(tmp_path / "one/gt/gt.txt", row))
+    assert in_shares(box, "pixels", (160, 96), (160, 96)) == pytest.approx((0, 20 / 192, 0.125, 80 / 192))
 
 
 def test_what_a_file_marks_as_no_person_is_known(tmp_path: Path) -> None:
@@ -213,7 +342,7 @@ def test_label_studio_puts_digits_before_names_and_knows_more_than_boxes(tmp_pat
     classes = Classes(CLASSES)
     boxes = _read(_write(tmp_path / "b.json", [task]), classes)
     assert {(box.video, box.other_names) for box in boxes} == {("0f3ad3a0-my clip.mp4", ("my clip.mp4",))}
-    assert dict(classes.unread) == {"'choices' (Label Studio)": 1}
+    assert +classes.unread == {"'choices' (Label Studio)": 1}
 
 
 def test_no_pickle_is_executed(tmp_path: Path) -> None:
@@ -231,11 +360,18 @@ def test_turned_boxes_and_other_shapes_count_as_what_encloses_them(tmp_path: Pat
         '<box label="walk" xtl="30" ytl="20" xbr="50" ybr="40" rotation="45"/>'
         '<ellipse label="walk" cx="40" cy="30" rx="20" ry="10" rotation="90"/>'
         '<mask label="walk" left="1" top="2" width="3" height="4" rle="1"/>'
+        '<skeleton label="walk"><points label="a" points="5,6"/><points label="b" points="9,8"/>'
+        '<points label="c" points="0,0" outside="1"/></skeleton>'
+        '<cuboid label="walk" xtl1="5" ytl1="6" xbl1="5" ybl1="8" xtr1="7" ytr1="6" xbr1="7" ybr1="8" '
+        'xtl2="6" ytl2="5" xbl2="6" ybl2="7" xtr2="9" ytr2="5" xbr2="9" ybr2="7"/><tag label="walk"/>'
     )
     image = f'<annotations><image name="one_000001.jpg" width="160" height="96">{shapes}</image></annotations>'
-    boxes = _read(_write(tmp_path / "a.xml", image))
+    classes = Classes(CLASSES)
+    boxes = _read(_write(tmp_path / "a.xml", image), classes)
     half = 10 * 2**0.5
     expected = [(40 - half, 30 - half, 40 + half, 30 + half), (30, 10, 50, 50), (1, 2, 4, 6)]
+    expected += [(5, 6, 9, 8), (5, 5, 9, 8)]
+    assert dict(classes.unread) == {"tag (CVAT)": 1}
     for box, corners in zip(boxes, expected, strict=True):
         assert box.corners == pytest.approx(corners)
 
@@ -363,8 +499,8 @@ def test_whatever_a_file_holds_it_is_read_or_refused_in_one_line(tmp_path_factor
         assert str(error).startswith(str(path)) and "\n" not in str(error)
 
 
-def _box(*corners: float, size: tuple[int, int] | None = None) -> Box:
-    return Box("a", corners, (1,), "", "b.csv: row 1", second=1, size=size)
+def _box(*corners: float, **changes: object) -> Box:
+    return Box("a", corners, (1,), "", "b.csv: row 1", second=1, **changes)
 
 
 def test_units_are_told_apart_or_asked_for() -> None:
@@ -379,7 +515,7 @@ def test_boxes_are_scaled_and_clipped_by_the_size_that_was_annotated() -> None:
     frame = (640, 480), (640, 480)
     assert in_shares(_box(32, 24, 320, 482), "pixels", *frame) == (0.05, 0.05, 0.5, 1.0)
     assert in_shares(_box(-0.01, 0.2, 0.5, 1.02), "shares", *frame) == (0.0, 0.2, 0.5, 1.0)
-    assert in_shares(_box(16, 12, 160, 400, size=(320, 240)), "pixels", *frame) == (0.05, 0.05, 0.5, 1.0)
+    assert in_shares(_box(16, 12, 160, 400, size=(320, 240), is_whole=True), "pixels", *frame) == (0.05, 0.05, 0.5, 1.0)
     assert in_shares(_box(1.01, 0.1, 1.04, 0.9), "shares", *frame) is None
     # As a player shows pixels that are not square.
     assert in_shares(_box(32, 24, 320, 240, size=(640, 480)), "pixels", (480, 480), (640, 480)) == (
@@ -396,6 +532,7 @@ def test_boxes_are_scaled_and_clipped_by_the_size_that_was_annotated() -> None:
         (_box(0.5, 0.1, 0.4, 0.9), "shares", "row 1: box 0.5 0.1 0.4 0.9, expected x1 < x2 and y1 < y2"),
         (_box(0.1, 0.1, 0.4, 0.9), "pixels", "is smaller than a pixel; the other boxes are in pixels"),
         (_box(10, 10, 800, 90), "pixels", "reaches beyond the frame of 640 x 480"),
+        (_box(10, 10, 400, 90, size=(320, 240)), "pixels", "reaches beyond the frame of 320 x 240"),
         (_box(10, 10, 80, 90, size=(480, 640)), "pixels", "frames are 640 x 480; annotate the video upright"),
         (_box(10, 10, 80, 90, size=(640, 360)), "pixels", "frames are 640 x 480; is it the video that was annotated?"),
     ],

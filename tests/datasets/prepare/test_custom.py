@@ -155,6 +155,24 @@ def test_detections_are_validated_on(videos: Path) -> None:
         _prepare(videos, boxes, val_share=0, detections_path=found)
 
 
+def test_the_person_of_a_box_is_not_taken_for_its_score(videos: Path) -> None:
+    """COCO and YOLO have scores or none; a tracker's MOT has both."""
+    boxes = _write(videos / "b.csv", "plain,1,0.1,0.1,0.5,0.5,1,0")
+    image = {"id": 1, "video": "plain.MP4", "second": 1}
+    box = {"image_id": 1, "category_id": 1, "bbox": [6, 5, 26, 19]}
+    coco = {"images": [image], "annotations": [box], "categories": [{"id": 1, "name": "walk"}]}
+    without_score = _write(videos / "d.json", json.dumps(coco))
+    with pytest.raises(UserError, match=r"d\.json: annotation 0: has no score, which boxes of a detector need"):
+        _prepare(videos, boxes, val_share=0, detections_path=without_score)
+    with pytest.raises(UserError, match=r"plain_11\.txt: row 1: has no score, which boxes of a detector need"):
+        _prepare(videos, boxes, val_share=0, detections_path=_write(videos / "plain_11.txt", "0 0.3 0.3 0.4 0.4"))
+    found = _write(videos / "plain.txt", "11,7,6.4,4.8,25.6,19.2,0.87,-1,-1,-1")
+    out = _prepare(videos, boxes, val_share=0, detections_path=found)
+    assert _rows(out / "ava_annotations/val_detections.csv") == [
+        ["plain", "0001", "0.1000", "0.1000", "0.5000", "0.5000", "-1", "0.87"]
+    ]
+
+
 @pytest.mark.parametrize(
     ("rows", "message"),
     [

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from src.datasets.prepare.box import Box, Classes
-from src.datasets.prepare.key_boxes import Account, KeyBox, Timing, lost_classes, report, select_key_boxes
+from src.datasets.prepare.key_boxes import Account, KeyBox, Timing, known_names, lost_classes, report, select_key_boxes
 from src.datasets.video import FrameTimes, VideoInfo
 from src.utils.errors import UserError
 
@@ -81,6 +81,9 @@ def test_a_track_to_the_last_frame_is_no_mistake() -> None:
     kept, account = _select([_box(frame=frame) for frame in range(90)], _info(Fraction(30), 3))
     assert [box.second for box in kept] == [0.0, 1.0, 2.0]
     assert account.left_out == {"between key frames": 87}
+    kept, account = _select([_box(second=second) for second in (1.0, 2.0, 2.967)], _info(Fraction(30), 3))
+    assert [box.second for box in kept] == [1.0, 2.0]
+    assert account.left_out == {"between key frames": 1}
 
 
 def test_denser_key_frames() -> None:
@@ -128,10 +131,26 @@ def test_what_the_file_marks_as_no_person_is_left_out_and_told() -> None:
     assert str(account) == ("2 boxes read: 1 taken, 0 merged, 1 left out (1 marked as a crowd or to be ignored)")
 
 
+def test_a_file_is_known_by_its_whole_name_before_others_without_suffix() -> None:
+    names = known_names({"a": Path("a.mp4"), "a.mp4": Path("a.mp4.mkv"), "_b_": Path(" b .mp4")})
+    assert names["a.mp4"] == names["a"] == "a"
+    assert names["a.mp4.mkv"] == "a.mp4"
+    assert names["b .mp4"] == names[" b .mp4"] == names["b"] == "_b_"
+
+
+@pytest.mark.parametrize("other", ["two/a.mp4", r"C:\two\a.mp4", "a/two/a.mp4"])
+def test_files_of_one_name_in_two_folders_are_not_taken_for_one_video(other: str) -> None:
+    boxes = [_box(video=name, second=1.0, where=f"row {row}") for row, name in enumerate(("one/a.mp4", "a.mp4", other))]
+    with pytest.raises(UserError) as error:
+        _select(boxes, _info(Fraction(30), 3))
+    assert f"row 2: {other!r}, and 'one/a.mp4' of row 0, would both be the video a.mp4" in str(error.value)
+    assert len(_select(boxes[:2], _info(Fraction(30), 3))[0]) == 1
+
+
 @pytest.mark.parametrize(
     ("box", "message"),
     [
-        (_box(video="b.mp4", second=1.0), "there is no video 'b.mp4' among the 1 videos"),
+        (_box(video="b.mp4", second=1.0), "there is no video 'b.mp4' among the 1 videos; the nearest is 'a.mp4'"),
         (_box(second=9.0), "lies at 9 s of the video a, which lasts 3 s; do seconds begin elsewhere (--first-second)?"),
         (_box(second=3.0), "second 3 is not in the video, which has 90 frames"),
         (_box(frame=200), "the video a.mp4 has 90 frames; is it the one that was annotated?"),

@@ -5,8 +5,8 @@ import select
 import sys
 from collections.abc import Callable
 
-# What a shell reports of a program that wrote to a closed pipe: 128 + SIGPIPE.
-_CLOSED_PIPE = 141
+# What a shell reports of a program that wrote to a closed pipe, and of one that was interrupted: 128 + the signal.
+_CLOSED_PIPE, _INTERRUPTED = 141, 130
 
 
 class UserError(Exception):
@@ -17,8 +17,8 @@ def run_main(main: Callable[[], int]) -> int:
     """Run an entry point and return its exit status; a `UserError` becomes one line and status 2.
 
     A terminal that lacks a letter shows it as an escape, and a reader that closes the pipe (`| head`) ends the program
-    without a word. Names of files are UTF-8, whatever the locale is. Any other exception passes through: a traceback is
-    for bugs.
+    without a word, Ctrl-C with one. Names of files are UTF-8, whatever the locale is. Any other exception passes
+    through: a traceback is for bugs.
     """
     if sys.getfilesystemencoding() != "utf-8":
         _start_again_in_utf8_mode()
@@ -29,6 +29,9 @@ def run_main(main: Callable[[], int]) -> int:
         status = main()
         sys.stdout.flush()
         return status
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        return _INTERRUPTED
     except (UserError, BrokenPipeError) as error:
         # Some take a closed pipe for a file that cannot be written.
         is_broken = isinstance(error, BrokenPipeError) or isinstance(error.__cause__, BrokenPipeError)

@@ -31,6 +31,11 @@ def test_a_mistake_of_the_user_is_one_line(repository):
     assert (done.returncode, done.stderr) == (2, b"error: a.csv: row 3\n")
 
 
+def test_an_interrupt_is_one_word(repository):
+    done = run("def main(): raise KeyboardInterrupt", repository)
+    assert (done.returncode, done.stderr) == (130, b"interrupted\n")
+
+
 def test_a_message_stays_one_line_whatever_a_file_holds(repository):
     done = run("def main(): raise UserError('a' + chr(10) + chr(27) + '[2J\\u2028é')", repository)
     assert (done.returncode, done.stderr.decode()) == (2, "error: a\\n\\x1b[2J\\u2028é\n")

@@ -241,6 +241,8 @@ def _extract(
     # Before the folder, so that a finished one always has its record.
     write_record(root, name, record)
     result = extract_frames(info, folder, fps, short_side=short_side, threads=threads_per_job(jobs))
+    if FileState.of(videos[name]) != record.source:
+        raise UserError(f"{videos[name]}: has changed while its frames were extracted; run the step again")
     found = {"frames": result.frames, "errors": result.errors, "damaged": result.damaged, "resized": result.resized}
     write_record(root, name, record.model_copy(update=found))
     text = f"{result.frames} frames"

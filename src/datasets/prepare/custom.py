@@ -18,6 +18,7 @@ from src.ava.rows import NO_ACTION
 from src.datasets.prepare import ava
 from src.datasets.prepare.box import Classes, number
 from src.datasets.prepare.boxes import read_boxes
+from src.datasets.prepare.frame_records import read_record
 from src.datasets.prepare.frames import count_frames
 from src.datasets.prepare.key_boxes import (
     KeyBox,
@@ -154,6 +155,8 @@ def prepare_custom(
     outputs.check_links_free(links)
     outputs.check_free([*_annotation_files(splits), *_RECIPES, _NAMES])
 
+    _check_frames_of_others(out, videos, infos, fps)
+
     ava.extract_all(out, videos, fps=fps, short_side=short_side, jobs=jobs, dry_run=False)
     counts = {name: count_frames(out / "frames" / name) for name in videos}
     has_links = outputs.link(links)
@@ -247,6 +250,19 @@ def _key_boxes(
             "denser with --key-every 0.2, say, or take the classes out of the list"
         )
     return boxes
+
+
+def _check_frames_of_others(out: Path, videos: Mapping[str, Path], infos: Mapping[str, VideoInfo], fps: int) -> None:
+    """Raise where frames that another program extracted are not those of their video."""
+    for name in videos:
+        folder = out / "frames" / name
+        if folder.is_dir() and read_record(out, name) is None:
+            found, expected = count_frames(folder), infos[name].times.count(fps)
+            if found != expected:
+                raise UserError(
+                    f"{folder}: is not ours, and holds {found} frames, but {videos[name].name} has {expected} at {fps} "
+                    "a second; move it, or choose another --out"
+                )
 
 
 def _check_same_dataset(outputs: Outputs, videos: Mapping[str, Path]) -> None:

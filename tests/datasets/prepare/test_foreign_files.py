@@ -8,7 +8,9 @@ from pathlib import Path
 
 import pytest
 
+from src.datasets.prepare import ava
 from src.datasets.prepare.__main__ import main
+from src.datasets.prepare.frames import Extraction, extract_frames
 from src.utils.errors import run_main
 
 NAMES = ("clip", "other")
@@ -239,6 +241,35 @@ def test_records_of_other_versions_or_damaged_ones_change_nothing(
         shutil.rmtree(out / "frames/clip")
         assert prepare(*_custom(data, out))[0] == 0
         assert prepare("verify", "--root", out)[0] == 0
+
+
+def test_a_video_that_changes_while_it_is_extracted_is_told(
+    data: Path, prepare: Callable, make_video: Callable, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As one whose copy has not ended."""
+    new, out = make_video(tmp_path / "new.mp4", frames=40), tmp_path / "out"
+
+    def extract(*arguments: object, **options: object) -> Extraction:
+        if new.exists():
+            new.replace(data / "videos/clip.mp4")
+        return extract_frames(*arguments, **options)
+
+    monkeypatch.setattr(ava, "extract_frames", extract)
+    status, text = prepare(*_custom(data, out))
+    assert status == 2 and "clip.mp4: has changed while its frames were extracted; run the step again" in text
+    assert not (out / "slowfast.yaml").exists()
+    assert prepare(*_custom(data, out))[0] == 0
+    assert len(list((out / "frames/clip").iterdir())) == 40
+    assert prepare("verify", "--root", out)[0] == 0
+
+
+def test_frames_of_others_must_be_those_of_the_video(data: Path, prepare: Callable, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    (out / "frames/clip").mkdir(parents=True)
+    (out / "frames/clip/clip_000001.jpg").write_bytes(b"mine")
+    status, text = prepare(*_custom(data, out))
+    assert status == 2 and "frames/clip: is not ours, and holds 1 frames, but clip.mp4 has 30 at 10 a second" in text
+    assert [path.name for path in out.rglob("*") if path.is_file()] == ["clip_000001.jpg"]
 
 
 def test_no_symbolic_links(data: Path, prepare: Callable, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -132,7 +132,7 @@ class Ranking:
         for some in pieces(count):
             which, at = expand(first[some], count[some])
             box, truth_box = found[some][which], by_frame[at]
-            iou = _iou(self.detections.boxes_norm[box], self.ground_truth.boxes_norm[truth_box])
+            iou = paired_iou(self.detections.boxes_norm[box], self.ground_truth.boxes_norm[truth_box])
             near = iou >= min_iou
             box, truth_box, iou = box[near], truth_box[near], iou[near]
             np.maximum.at(self.iou_of_any_class, box, iou)
@@ -162,7 +162,7 @@ def pieces(count: np.ndarray) -> list[slice]:
     return [slice(low, high) for low, high in pairwise(edges)] or [slice(0, 0)]
 
 
-def _iou(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+def paired_iou(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     """IoU of boxes (n, 4) with boxes (n, 4), row by row; the first has area."""
     a, b = a.T, b.T
     width = np.maximum(0, np.minimum(a[2], b[2]) - np.maximum(a[0], b[0]))

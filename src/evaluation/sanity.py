@@ -9,11 +9,14 @@ import numpy as np
 
 from src.ava.box_table import BoxTable, frame_keys, kept_boxes
 from src.ava.rows import format_second
+from src.evaluation.matching import paired_iou
 
 _PIXELS = 2.0
 """A coordinate above this is no rounding error of a box that leaves the frame: it is in pixels."""
 
 _EXAMPLES_IN_A_LINE = 3
+# Enough to tell whether boxes of two files have to do with each other.
+_FRAMES_LOOKED_AT = 1000
 # Odd, with bits all over: what Knuth's multiplicative hashing takes, the golden ratio's part of 2 to the 64.
 _HASH_FACTOR = np.uint64(0x9E3779B97F4A7C15)
 LEVELS = ("problem", "note", "ok")
@@ -83,6 +86,19 @@ def check_tables(
         1,
         "these files do not belong together: compare the names of videos and the seconds",
     )
+    some = common[:: max(1, len(common) // _FRAMES_LOOKED_AT)]
+    solid = {name: (table.boxes_norm[:, 2:] > table.boxes_norm[:, :2]).all(axis=1) for name, table in tables.items()}
+    pairs = _pairs(
+        {name: np.flatnonzero(kept[name] & solid[name] & np.isin(keys[name], some)) for name in tables}, keys
+    )
+    overlap = paired_iou(ground_truth.boxes_norm[pairs[0]], detections.boxes_norm[pairs[1]])
+    add(
+        "no detection overlaps a true box by half",
+        pairs[1][:1] if overlap.max(initial=0) < 0.5 else [],
+        partial(_box_name, detections),
+        1,
+        "are corners x1 y1 x2 y2 in both files, and of the same frames?",
+    )
     suffixed = _names_apart_by_suffix(videos["ground truth"], videos["detections"])
     add(
         "video names that differ by a suffix only",
@@ -110,8 +126,7 @@ def check_tables(
         add(f"boxes of the {name} in pixels", pixels, describe, total, "coordinates must lie in [0, 1]")
         meaning = "coordinates must lie in [0, 1]; the metric takes them as they are"
         add(f"boxes of the {name} outside [0, 1]", outside, describe, total, meaning)
-        size = table.boxes_norm[:, 2:] - table.boxes_norm[:, :2]
-        flat = np.flatnonzero(kept[name] & (size <= 0).any(axis=1))
+        flat = np.flatnonzero(kept[name] & ~solid[name])
         meaning = "they cannot be found" if name == "ground truth" else "the metric drops them"
         add(f"boxes of the {name} without area", flat, describe, total, meaning)
         rows = slice(None) if kept[name].all() else kept[name][table.row_box]
@@ -132,14 +147,13 @@ def check_tables(
     in_range = scores.min(initial=0) >= 0 and scores.max(initial=1) <= 1
     beyond = scores[:0] if in_range else scores[(scores < 0) | (scores > 1)]
     add("scores outside [0, 1]", beyond, "{:g}".format, len(scores), "the metric only needs their order", "note")
-    repeated = _repeated_rows(ground_truth, keys["ground truth"], kept["ground truth"])
-    add(
-        "rows of the ground truth that repeat a box and class",
-        repeated,
-        partial(_row_name, ground_truth),
-        ground_truth.num_rows,
-        "only one of them can be found",
-    )
+    for name, meaning in (
+        ("ground truth", "only one of them can be found"),
+        ("detections", "all but the best count as false"),
+    ):
+        repeated = _repeated_rows(tables[name], keys[name], kept[name])
+        describe = partial(_row_name, tables[name])
+        add(f"rows of the {name} that repeat a box and class", repeated, describe, tables[name].num_rows, meaning)
     return checks
 
 
@@ -153,6 +167,17 @@ def warning_lines(checks: Sequence[Check]) -> list[str]:
                 examples = ", ".join(check.examples[:_EXAMPLES_IN_A_LINE]) + more
                 lines.append(f"{word}: {check.title}: {check.count:,} of {check.total:,} ({examples}); {check.meaning}")
     return lines
+
+
+def _pairs(boxes: Mapping[str, np.ndarray], keys: Mapping[str, np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
+    """Return all pairs of a true box and a detection of one frame: their indices, twice int64 (pairs,)."""
+    truth, found = boxes["ground truth"], boxes["detections"]
+    truth = truth[np.argsort(keys["ground truth"][truth], kind="stable")]
+    sorted_keys, wanted = keys["ground truth"][truth], keys["detections"][found]
+    low = np.searchsorted(sorted_keys, wanted)
+    counts = np.searchsorted(sorted_keys, wanted, side="right") - low
+    within = np.arange(counts.sum()) - np.repeat(np.cumsum(counts) - counts, counts)
+    return truth[np.repeat(low, counts) + within], np.repeat(found, counts)
 
 
 def _names_apart_by_suffix(truth: set[str], found: set[str]) -> list[str]:
@@ -187,14 +212,13 @@ def _row_name(table: BoxTable, row: int) -> str:
 
 def _repeated_rows(table: BoxTable, keys: np.ndarray, kept: np.ndarray) -> np.ndarray:
     """Rows that say again what an earlier row said."""
-    rows = np.flatnonzero(kept[table.row_box])
-    # Rows that are equal have equal hashes; few others have, so that little is left to be sorted by all columns.
-    hashes = _hashes(table, keys)[rows]
-    order = np.argsort(hashes)
-    same = hashes[order][1:] == hashes[order][:-1]
-    suspects = np.zeros(len(rows), dtype=bool)
-    suspects[order[1:][same]] = suspects[order[:-1][same]] = True
-    rows = rows[suspects]
+    # Few boxes stand in several places of a file, and most files have the classes of a box in order: little is left to
+    # be sorted by all columns.
+    suspects = _equal_to_another(_hashes(table.boxes_norm, keys))
+    same_box = table.row_box[1:] == table.row_box[:-1]
+    suspects[table.row_box[1:][same_box & (table.row_class[1:] <= table.row_class[:-1])]] = True
+    suspects &= kept
+    rows = np.flatnonzero(suspects[table.row_box]) if suspects.any() else np.empty(0, np.int64)
 
     box = table.row_box[rows]
     columns = [*table.boxes_norm[box].T, keys[box], table.row_class[rows]]
@@ -205,10 +229,19 @@ def _repeated_rows(table: BoxTable, keys: np.ndarray, kept: np.ndarray) -> np.nd
     return np.sort(rows[order][1:][same])
 
 
-def _hashes(table: BoxTable, keys: np.ndarray) -> np.ndarray:
-    """Return a number for each row that is equal for equal frame, box and class: (rows,) uint64."""
+def _equal_to_another(values: np.ndarray) -> np.ndarray:
+    """Which values are there more than once: bool, as many."""
+    order = np.argsort(values)
+    same = values[order][1:] == values[order][:-1]
+    result = np.zeros(len(values), dtype=bool)
+    result[order[1:][same]] = result[order[:-1][same]] = True
+    return result
+
+
+def _hashes(boxes: np.ndarray, keys: np.ndarray) -> np.ndarray:
+    """Return a number for each box that is equal for equal frames and corners: (boxes,) uint64."""
     result = keys.astype(np.uint64)
-    for column in table.boxes_norm.T:
+    for column in boxes.T:
         # Adding 0 turns -0.0, which equals 0.0, into it.
         result = result * _HASH_FACTOR + (column + 0.0).view(np.uint64)
-    return result[table.row_box] * _HASH_FACTOR + table.row_class.astype(np.uint64)
+    return result

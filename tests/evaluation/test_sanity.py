@@ -14,7 +14,7 @@ FOUND = [(*row, 0.5) for row in TRUTH]
 def found_by_checks(truth=TRUTH, found=FOUND, **options) -> dict[str, Check]:
     """The checks that found something, by title."""
     checks = check_tables(table(truth), table(found, True), LABELS, **options)
-    assert len(checks) == 16
+    assert len(checks) == 18
     return {check.title: check for check in checks if check.level != "ok"}
 
 
@@ -51,6 +51,23 @@ def test_boxes_that_cannot_be(box, title):
     assert list(checks) == [title]
     assert (checks[title].count, checks[title].total, checks[title].level) == (1, 4, "problem")
     assert checks[title].examples == [f"a,0902: {' '.join(f'{x:g}' for x in box)}"]
+
+
+def test_boxes_that_have_nothing_to_do_with_each_other():
+    """As those of x and y swapped, or of another second."""
+    truth = [("a", 902, 0.1, 0.3, 0.4, 0.9, 1), ("b", 902, *RIGHT, 7)]
+    checks = found_by_checks(truth, [("a", 902, 0.3, 0.1, 0.9, 0.4, 1, 0.5), ("b", 902, *LEFT, 7, 0.5)])
+    check = checks.pop("no detection overlaps a true box by half")
+    assert (check.count, check.total, check.level, checks) == (1, 1, "problem", {})
+    assert check.examples == ["a,0902: 0.3 0.1 0.9 0.4"]
+    assert found_by_checks(truth, [("a", 902, 0.3, 0.1, 0.9, 0.4, 1, 0.5), ("b", 902, *RIGHT, 7, 0.5)]) == {}
+
+
+def test_detections_that_are_there_twice():
+    checks = found_by_checks(found=[*FOUND, (*TRUTH[0], 0.7)])
+    check = checks.pop("rows of the detections that repeat a box and class")
+    assert (check.count, check.total, check.level, checks) == (1, 4, "problem", {})
+    assert check.examples == ["a,0902: class id 1"]
 
 
 def test_class_ids_that_the_label_map_lacks():

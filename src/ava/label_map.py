@@ -19,7 +19,14 @@ from src.utils.files import write_atomic
 _NUMBERED = re.compile(r"(\d+)\s*:\s*(\S.*)")
 _COUNTED = re.compile(r"(\d+)[\s,;]\s*(\S.*)")
 # What a line of another format looks like; names of classes do not.
-_OTHER_FORMAT = re.compile(r"""[{}\[\]]|^\s*["'].*:|^\s*-\s|^\s*\d+\s*[,;\t]|[,;\t]\s*\d+\s*$|^\w+:\s*$""")
+_OTHER_FORMAT = re.compile(
+    r"""[{}\[\]]|^\s*["'].*:|^\s*-\s|^\s*\d+\s*[,;\t]|[,;\t]\s*\d+\s*$|^\w+:\s*$"""
+    # Comments, rows of a table, quoted names, and `1.` or `(1)` before a name.
+    r"""|^\#|[,;]$|^["'].*["']$|^\(?\d+[.)]\s"""
+)
+# What the first line of a table says.
+_HEADERS = {f"{word}{ending}" for word in ("name", "class", "label", "action", "category") for ending in ("", "s")}
+_HEADERS |= {"class name", "class_name", "categories"}
 _MAX_NAME = 1000
 # Characters of a parser's message that are passed on.
 _SHOWN = 120
@@ -98,7 +105,7 @@ def read_class_list(path: str | os.PathLike) -> ClassList:
         return ClassList(read_label_map(path))
     text = read_text(path, "list of classes")
     if suffix == ".json":
-        return _from_structure(path, _parsed(path, "JSON", json.loads, text))
+        return _from_structure(path, _parsed(path, "JSON", _load_json, text))
     if suffix in (".yaml", ".yml"):
         return _from_structure(path, _parsed(path, "YAML", _load_yaml, text))
     return _from_lines(path, text)
@@ -129,12 +136,32 @@ def _parsed(path: Path, kind: str, parse: Callable[[str], object], text: str) ->
         raise UserError(f"{path}: not {kind}: {' '.join(str(error).split())[:_SHOWN]}") from error
 
 
+def _load_json(text: str) -> object:
+    return json.loads(text, object_pairs_hook=_without_repeats)
+
+
+def _without_repeats(pairs: Iterable[tuple[object, object]]) -> dict:
+    """Make a dictionary; raise ValueError if a key is there twice, of which parsers take the last without a word."""
+    result = {}
+    for key, value in pairs:
+        if key in result:
+            raise ValueError(f"{key!r} is there twice")
+        result[key] = value
+    return result
+
+
 def _load_yaml(text: str) -> object:
     # Imported here because whoever reads a label map does not need it.
     import yaml
 
+    class Loader(yaml.SafeLoader):
+        def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict:
+            names = [(key.value, None) for key, _ in node.value if isinstance(key, yaml.ScalarNode)]
+            _without_repeats(names)
+            return super().construct_mapping(node, deep)
+
     try:
-        return yaml.safe_load(text)
+        return yaml.load(text, Loader)
     except yaml.YAMLError as error:
         raise ValueError(error) from error
 
@@ -173,7 +200,8 @@ def _from_lines(path: Path, text: str) -> ClassList:
             raise UserError(f"{path}: a class id has more than nine digits")
         return _counted_from_one(path, [(int(match[1]), match[2].strip()) for match in numbered])
     for (row, line), match in zip(lines, numbered, strict=True):
-        if match or _OTHER_FORMAT.search(line):
+        is_header = row == lines[0][0] and len(lines) > 1 and line.casefold() in _HEADERS
+        if match or is_header or _OTHER_FORMAT.search(line):
             raise UserError(
                 f"{path}: row {row}: {line[:60]!r} is not the name of a class; "
                 "expected one name a line, or `14: walk` in every line"

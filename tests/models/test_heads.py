@@ -82,6 +82,22 @@ def test_pooling_each_pathway_is_pooling_frames_repeated_to_the_longer(layers, p
     np.testing.assert_allclose(network(*tensors(slow, fast, BOXES, MASK)).asnumpy(), expected, atol=1e-5)
 
 
+@pytest.mark.parametrize("layers", LAYERS)
+def test_the_gradient_of_the_maximum_over_time_goes_to_the_largest_frame(layers):
+    layers = layers(EPSILON, MOMENTUM)
+    _, clip = clips()
+    factors = np.random.default_rng(3).normal(size=(N, FAST, H, W)).astype(np.float32)
+    weights = ms.Tensor(factors)
+
+    def weighted(frames: ms.Tensor) -> ms.Tensor:
+        return (layers.max_over_time(frames, T_FAST) * weights).sum()
+
+    folded, expected = (
+        layers.fold(ms.Tensor(array)) for array in (clip, (clip == clip.max(2, keepdims=True)) * factors[:, :, None])
+    )
+    np.testing.assert_array_equal(ms.grad(weighted)(folded).asnumpy(), expected.asnumpy())
+
+
 def adaptive_mean(maps: np.ndarray, bins: int) -> np.ndarray:
     height, width = maps.shape[2:]
     result = np.empty((*maps.shape[:2], bins, bins), np.float32)

@@ -21,7 +21,9 @@ find_python
 "$python" -m src.datasets.sample "$folder/sample_data"
 started=$SECONDS
 "$python" train.py --cfg "$cfg" DATA.PATH_TO_DATA_DIR "$folder/sample_data" OUTPUT_DIR "$folder"
-checkpoint="$(find "$folder/checkpoints" -name 'slowfast-[0-9]*.ckpt' -printf '%T@ %p\n' | sort -n | tail -n 1 | cut -d ' ' -f 2-)"
+# The last that this run wrote: others may lie there.
+written='import json, sys; print(json.load(open(sys.argv[1]))["checkpoints"][-1]["name"])'
+checkpoint="$folder/checkpoints/$("$python" -c "$written" "$folder/checkpoints/run.json")"
 scores="$("$python" eval.py --cfg "$cfg" DATA.PATH_TO_DATA_DIR "$folder/sample_data" OUTPUT_DIR "$folder" \
     TEST.CHECKPOINT_FILE_PATH "$checkpoint" | tee /dev/stderr)"
 "$python" -m src.evaluation --groundtruth "$folder/groundtruth_test.csv" --detections "$folder/detections_test.csv" \

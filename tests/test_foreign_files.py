@@ -14,6 +14,7 @@ from fvcore.common.config import CfgNode
 import convert_ckpt_caffe2ms
 import eval as evaluation
 import train
+from src.checkpoint import average
 from src.checkpoint.mindspore_format import save_checkpoint
 from src.evaluation.__main__ import main as score
 from src.models.build import plain_layers
@@ -59,7 +60,8 @@ def inputs(sample: Path, configure: Callable[..., CfgNode], tmp_path: Path) -> P
     folder = tmp_path / "inputs"
     folder.mkdir()
     rng = np.random.default_rng(0)
-    for name, network in (("tiny", TinyNetwork(configure())), ("slowfast", _slowfast(configure()))):
+    networks = {"tiny": TinyNetwork(configure()), "slowfast": _slowfast(configure()), "other": _slowfast(configure())}
+    for name, network in networks.items():
         shapes = {parameter.name: parameter.shape for parameter in network.get_parameters()}
         weights = {parameter: rng.uniform(0.1, 0.3, shape).astype(np.float32) for parameter, shape in shapes.items()}
         save_checkpoint(weights, folder / f"{name}.ckpt")
@@ -100,6 +102,9 @@ def commands(
             convert, "--src", inputs / "slowfast.ckpt", "--dst", out / "new.safetensors", "--to",
             "safetensors", "--cfg", recipe_file,
         ),
+        "average": lambda out: run(
+            average.main, inputs / "slowfast.ckpt", inputs / "other.ckpt", "--dst", out / "mean.ckpt"
+        ),
         "predict": lambda out: run(
             lambda: predict(
                 Options(out, recipe_file, overrides, boxes=sample / "ava_annotations/ava_val_predicted_boxes.csv"),
@@ -118,6 +123,7 @@ RESULTS = {
     "score": {"scores.json", "report/index.html", "report/dap.png"},
     "draw": {"pictures/sample_val_01_0001.jpg"},
     "convert": {"new.safetensors"},
+    "average": {"mean.ckpt"},
     "predict": {"index.html", "detections.csv"},
 }
 

@@ -4,6 +4,7 @@ import json
 import os
 import shutil
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -362,6 +363,20 @@ def test_without_mindspore_the_launcher_says_how_to_get_it(place, tmp_path):
     done = place.run("run_export.sh", *place.standard[::2])
     assert done.returncode == 2
     assert "no python here has MindSpore; run bash scripts/setup.sh" in done.stderr
+
+
+def test_the_quickstart_goes_on_with_the_checkpoint_that_its_run_wrote(place):
+    """Whatever else lies beside it, and however new that is."""
+    folder = place.work / "quick start"
+    (folder / "checkpoints").mkdir(parents=True)
+    (folder / "checkpoints" / "slowfast-9_9.ckpt").write_text("mine")
+    (folder / "checkpoints" / "run.json").write_text('{"checkpoints": [{"name": "slowfast-1_7.ckpt"}]}')
+    stand_in = STAND_IN.replace("exit 0", f'exec "{sys.executable}" "$@"', 1)
+    (place.root / "bin" / "python").write_text(stand_in)
+    done = place.run("run_quickstart.sh", str(folder), PYTHON=str(place.root / "bin" / "python"))
+    assert done.returncode == 0, done.stderr
+    named = [word for call, _ in place.calls() for word in call if word.endswith(".ckpt")]
+    assert named == [str(folder / "checkpoints" / "slowfast-1_7.ckpt")] * 2
 
 
 def test_scripts_pass_shellcheck(repository):

@@ -18,7 +18,7 @@ from src.ava.rows import NO_ACTION
 from src.datasets.prepare import ava
 from src.datasets.prepare.box import Classes, number
 from src.datasets.prepare.boxes import read_boxes
-from src.datasets.prepare.frame_records import read_record
+from src.datasets.prepare.frame_records import FileState, read_record
 from src.datasets.prepare.frames import count_frames
 from src.datasets.prepare.key_boxes import (
     KeyBox,
@@ -266,9 +266,12 @@ def _check_frames_of_others(out: Path, videos: Mapping[str, Path], infos: Mappin
 
 
 def _check_same_dataset(outputs: Outputs, videos: Mapping[str, Path]) -> None:
-    """Raise if the folder holds what was made of other videos."""
+    """Raise if the folder holds what was made of other videos; the same ones may have moved."""
     files = {str(path.resolve()) for path in videos.values()}
-    if outputs.videos and not files & set(outputs.videos.values()):
+    if not outputs.videos or files & set(outputs.videos.values()):
+        return
+    records = {name: read_record(outputs.root, name) for name in videos}
+    if not any(record and record.source == FileState.of(videos[name]) for name, record in records.items()):
         names = ", ".join(list(outputs.videos)[:3])
         raise UserError(f"{outputs.root}: holds the dataset of other videos ({names}); choose another --out")
 

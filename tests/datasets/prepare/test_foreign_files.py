@@ -198,6 +198,17 @@ def test_the_dataset_of_other_videos_is_refused(
     assert _state(out) == before
 
 
+def test_videos_may_move(data: Path, prepare: Callable, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    assert prepare(*_custom(data, out))[0] == 0
+    data = data.rename(tmp_path / "moved")
+    status, text = prepare("verify", "--root", out)
+    assert status == 0 and "the link leads nowhere" in text
+    status, text = prepare(*_custom(data, out))
+    assert (status, "extracted anew" in text) == (0, False)
+    assert (out / "videos/clip.mp4").resolve() == data / "videos/clip.mp4"
+
+
 def test_a_replaced_video_is_extracted_anew_and_its_folder_must_be_ours(
     data: Path, prepare: Callable, make_video: Callable, tmp_path: Path
 ) -> None:

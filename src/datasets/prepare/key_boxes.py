@@ -265,21 +265,31 @@ def _image_rate(named: Sequence[tuple[Path, Box, str]], infos: Mapping[str, Vide
     Without `--annotation-fps` it is the rate of extraction, unless images are numbered without gaps and their numbers
     run through the videos at a lower one.
     """
-    if timing.annotation_fps:
-        return timing.annotation_fps
     images = defaultdict(set)
     for _, box, name in named:
         if box.image is not None and box.frame is None and infos[name].first_image is None:
             images[name].add(box.image)
+    rate = timing.annotation_fps or _told_rate(images, infos, timing.fps)
+    if images and rate < timing.fps:
+        print(
+            f"custom: image N is taken for the frame at (N - 1) / {float(rate):g} s, as ffmpeg's filter "
+            f"fps={float(rate):g}:start_time=0:round=up extracts them; without round=up they show "
+            f"what comes {float(1 / rate / 2):g} s later"
+        )
+    return rate
+
+
+def _told_rate(images: Mapping[str, set[int]], infos: Mapping[str, VideoInfo], fps: int) -> Fraction:
+    """Tell the rate of extracted images from their numbers, by video; it is `fps` where they do not."""
     rates = set()
     for name, found in images.items():
         duration, highest = infos[name].duration, max(found)
         rate = round(highest / duration) if duration else 0
         is_gapless = len(found) >= 3 and len(found) >= 0.9 * highest
         is_through = rate and abs(highest - rate * duration) <= 1
-        rates.add(rate if is_gapless and is_through else timing.fps)
-    if len(rates) != 1 or max(rates) >= timing.fps:
-        return Fraction(timing.fps)
+        rates.add(rate if is_gapless and is_through else fps)
+    if len(rates) != 1 or max(rates) >= fps:
+        return Fraction(fps)
     (rate,) = rates
     print(
         f"custom: images are numbered without gaps, and at {rate} a second they run through the videos: so they are "

@@ -2,6 +2,7 @@
 
 import csv
 import json
+import re
 from collections.abc import Callable
 from fractions import Fraction
 from pathlib import Path
@@ -274,6 +275,16 @@ def test_folders_of_images_are_videos(make_video: Callable, run_ffmpeg: Callable
     (tmp_path / "videos/b.2/img_00059.png").unlink()
     cfg.DATA.SOURCE = "frames"
     assert [finding.what for finding in verify(cfg, 1)] == ["has changed since its frames were extracted"]
+
+
+def test_images_extracted_as_documented_show_whole_seconds(
+    repository: Path, make_video: Callable, run_ffmpeg: Callable, tmp_path: Path, frame_numbers: Callable
+) -> None:
+    (options,) = re.findall(r'ffmpeg -i "my clip.mp4" (-vf \S+) ', (repository / "docs/own_data.md").read_text())
+    (tmp_path / "images").mkdir()
+    video = make_video(tmp_path / "clip.mp4", frames=60, fps=10)
+    run_ffmpeg("-i", video, *options.split(), tmp_path / "images" / "clip_%06d.jpg")
+    assert frame_numbers(tmp_path / "images") == [0, 10, 20, 30, 40, 50]
 
 
 def test_a_bare_stream_is_told(make_video: Callable, run_ffmpeg: Callable, tmp_path: Path, capsys) -> None:

@@ -103,11 +103,18 @@ def test_the_rate_of_images_is_told_from_their_numbers_or_stated(capsys) -> None
     boxes = [_box(image=number) for number in range(1, 10)]
     kept, _ = _select(boxes, _info(Fraction(30), 9))
     assert [box.second for box in kept] == list(range(9))
-    assert "at 1 a second they run through the videos: so they are taken" in capsys.readouterr().out
+    text = capsys.readouterr().out
+    assert "at 1 a second they run through the videos: so they are taken" in text
+    assert (
+        "image N is taken for the frame at (N - 1) / 1 s, as ffmpeg's filter fps=1:start_time=0:round=up extracts "
+        "them; without round=up they show what comes 0.5 s later" in text
+    )
     kept, _ = _select(boxes, _info(Fraction(30), 9), Timing(30, annotation_fps=Fraction(2)))
     assert [box.second for box in kept] == [0.0, 1.0, 2.0, 3.0, 4.0]
+    capsys.readouterr()
     kept, _ = _select([_box(image=31), _box(image=61)], _info(Fraction(30), 9))
     assert [box.second for box in kept] == [1.0, 2.0]
+    assert capsys.readouterr().out == ""
 
 
 def test_frames_that_a_tool_counted_at_its_own_rate() -> None:

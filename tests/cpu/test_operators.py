@@ -56,7 +56,7 @@ def assert_close(actual: np.ndarray, expected: np.ndarray, dtype: type, factor: 
 
 @st.composite
 def convolutions(draw):
-    """Shapes, steps and a seed of a convolution."""
+    """Shapes, steps and a seed of a convolution, narrower than those that go through Winograd's transforms."""
     kernel = draw(st.sampled_from([(1, 1, 1), (1, 3, 3), (3, 1, 1), (5, 1, 1), (7, 1, 1), (5, 7, 7), (3, 3, 3)]))
     spatial = kernel[1] > 1
     stride_t = draw(st.sampled_from([1, 1, 2, 4])) if not spatial else 1
@@ -65,7 +65,7 @@ def convolutions(draw):
         "samples": draw(st.integers(1, 3)),
         "frames": draw(st.sampled_from([1, 2, 4, 5, 8])),
         "size": (draw(st.integers(1, 12)), draw(st.integers(1, 12))),
-        "channels": (draw(st.sampled_from([1, 2, 3, 8, 17, 32])), draw(st.sampled_from([1, 2, 8, 16, 19, 64]))),
+        "channels": (draw(st.sampled_from([1, 2, 3, 8, 17, 24])), draw(st.sampled_from([1, 2, 8, 16, 19, 64]))),
         "kernel": kernel,
         "stride": (stride_t, step, step),
         "dilation": draw(st.sampled_from([1, 2])) if spatial and step == 1 else 1,
@@ -142,6 +142,52 @@ def test_convolution_with_batch_norm_residual_and_relu(shape, dtype, has_bias, h
 
 
 @st.composite
+def winograd_convolutions(draw):
+    """A convolution of three points without steps, wide enough for Winograd's transforms."""
+    over_time = draw(st.booleans())
+    return {
+        "samples": draw(st.integers(1, 3)),
+        "frames": draw(st.integers(4, 10)) if over_time else draw(st.integers(1, 3)),
+        "size": (draw(st.integers(1, 11)), draw(st.integers(1, 19))),
+        "channels": (draw(st.sampled_from([32, 48, 80])), draw(st.sampled_from([32, 64, 112]))),
+        "kernel": (3, 1, 1) if over_time else (1, 3, 3),
+        "dilation": 1 if over_time else draw(st.integers(1, 3)),
+        "seed": draw(st.integers(0, 2**32 - 1)),
+    }
+
+
+@examples
+@given(winograd_convolutions(), st.booleans(), st.booleans())
+def test_winograd_convolution_and_its_gradient(shape, has_residual, relu):
+    """Transforms add and subtract what does not cancel to the last bit: 2^-20 of the terms of a sum, not 2^-22."""
+    rng = np.random.default_rng(shape["seed"])
+    (ic, oc), t, (h, w) = shape["channels"], shape["frames"], shape["size"]
+    x = rng.normal(size=(shape["samples"] * t, h, w, ic)).astype(np.float32)
+    weight = rng.normal(size=(oc, ic, *shape["kernel"])).astype(np.float32)
+    scale, shift, residual = (rng.normal(size=size).astype(np.float32) for size in (oc, oc, (*x.shape[:3], oc)))
+    geometry, at_last = (t, (1, 1, 1), shape["dilation"]), settings(t, 1, 1, 1, shape["dilation"])
+    terms = conv3d(np.abs(wide(x)), np.abs(weight.astype(np.float64)), *geometry)
+
+    convolved, y = np.empty_like(residual), np.empty_like(residual)
+    expected = conv3d(wide(x), weight.astype(np.float64), *geometry)
+    assert call("Conv3d", x, weight, at_last, convolved) == 0
+    assert np.abs(convolved - expected).max() <= 2.0**-20 * terms.max()
+
+    normalized = expected * scale + shift + (residual if has_residual else 0.0)
+    statistics = np.zeros(oc, np.float32), np.ones(oc, np.float32)
+    inputs = [x, weight, scale, shift, *statistics, *[residual] * has_residual]
+    assert call("Conv3dBatchNorm", *inputs, settings(*at_last, 0, relu, 0), y) == 0
+    error = np.abs(y - (np.maximum(normalized, 0.0) if relu else normalized))
+    assert error.max() <= 2.0**-20 * max((terms * np.abs(scale)).max(), 1.0)
+
+    dy, dx = residual, np.empty_like(x)
+    expected_dx, _ = conv3d_gradients(wide(dy), wide(x), weight.astype(np.float64), *geometry)
+    terms, _ = conv3d_gradients(np.abs(wide(dy)), wide(x), np.abs(weight.astype(np.float64)), *geometry)
+    assert call("Conv3dGradInput", dy, x, weight, at_last, dx) == 0
+    assert np.abs(dx - expected_dx).max() <= 2.0**-20 * terms.max()
+
+
+@st.composite
 def stems(draw):
     """A convolution as a pathway's stem: few input channels, steps of two in width, frames wider than a vector."""
     step = draw(st.sampled_from([1, 2]))
@@ -177,14 +223,15 @@ def test_stem_is_convolved_with_float32_weights(shape, dtype, relu):
     assert_close(y, np.maximum(expected, 0.0) if relu else expected, dtype, factor=4.0 * max(np.abs(scale).max(), 1.0))
 
 
-def test_evaluation_sees_every_change_of_weights():
+@pytest.mark.parametrize("channels", [16, 32])  # the second goes through Winograd's transforms
+def test_evaluation_sees_every_change_of_weights(channels):
     """Packed weights are kept from call to call: as long as the plain ones and the batch norm stay what they were."""
     rng = np.random.default_rng(0)
-    weight = rng.normal(size=(32, 16, 1, 3, 3)).astype(np.float32)
+    weight = rng.normal(size=(32, channels, 1, 3, 3)).astype(np.float32)
     gamma, beta, mean, variance = (rng.uniform(0.5, 2.0, 32).astype(np.float32) for _ in range(4))
 
     def check(size: int) -> None:
-        x = rng.normal(size=(2, size, size, 16)).astype(np.float32)
+        x = rng.normal(size=(2, size, size, channels)).astype(np.float32)
         scale = gamma / np.sqrt(variance)
         expected = conv3d(x.astype(np.float64), weight * scale.reshape(-1, 1, 1, 1, 1), 2, (1, 1, 1), 1)
         expected += beta - mean * scale
@@ -195,7 +242,7 @@ def test_evaluation_sees_every_change_of_weights():
 
     check(6)
     check(40)  # may be packed otherwise
-    weight[31, 15, 0, 2, 2] += 1
+    weight[31, channels - 1, 0, 2, 2] += 1
     check(40)
     weight[[0, 1]] = weight[[1, 0]]  # the same numbers elsewhere
     check(40)
@@ -372,6 +419,11 @@ def test_what_is_not_a_number_stays_so(dtype):
     pooled, index = np.empty((1, 2, 2, 8), dtype), np.empty((1, 2, 2, 8), np.uint8)
     assert call("MaxPool3d", x, settings(1, 1, 3, 3, 1, 2, 2, 0, 1, 1), pooled, index) == 0
     assert np.isnan(to_float(pooled)).all()
+    x, weight = np.zeros((1, 9, 9, 32), np.float32), np.ones((32, 32, 1, 3, 3), np.float32)
+    x[0, 4, 4, 7] = np.nan
+    y = np.empty_like(x)
+    assert call("Conv3d", x, weight, settings(1, 1, 1, 1, 1), y) == 0
+    assert np.isnan(y[0, 3:6, 3:6]).all()
 
 
 def test_an_error_is_one_line_and_a_status(capfd):

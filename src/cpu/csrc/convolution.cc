@@ -12,6 +12,8 @@
 #include "loops.h"
 #include "stem.h"
 #include "threads.h"
+#include "weights.h"
+#include "winograd.h"
 
 namespace slowfast {
 namespace {
@@ -190,40 +192,6 @@ const memory& pack(const Convolution& convolution, const float* weight, const fl
   return packed;
 }
 
-// The packed weights of one tensor, kept from call to call in evaluation, where the plain ones rarely change: reading
-// them to see that takes less time than packing them.
-struct KeptWeight {
-  uint64_t checksum = 0;
-  memory packed;  // its own memory
-};
-
-uint64_t checksum(const float* x, int64_t size) {
-  constexpr int64_t kPart = 1 << 14;
-  const int64_t parts = (size + kPart - 1) / kPart;
-  std::vector<uint64_t> sums(parts);
-  parallel(parts, [&](int64_t begin, int64_t end, int) {
-    for (int64_t i = begin; i < end; i++)
-      sums[i] = loops<float>().checksum(x + i * kPart, std::min(kPart, size - i * kPart));
-  });
-  uint64_t result = size;
-  for (const uint64_t sum : sums) result = 0x9e3779b97f4a7c15u * (result ^ sum);
-  return result;
-}
-
-// Returns the weights scaled and packed. Of each tensor the last layout is kept, as long as the process lives.
-memory kept_weight(const ConvolutionShape& shape, const Problem& problem, const Convolution& convolution,
-                   const float* weight, const float* scale) {
-  static auto* all = new std::unordered_map<const float*, KeptWeight>();
-  auto& kept = (*all)[weight];
-  const uint64_t sum = checksum(weight, shape.weight_size()) ^ (checksum(scale, shape.out_channels) << 1);
-  if (kept.packed && kept.checksum == sum && kept.packed.get_desc() == convolution.weight) return kept.packed;
-  if (!kept.packed || kept.packed.get_desc() != convolution.weight)
-    kept.packed = memory(convolution.weight, cpu_engine());
-  pack(convolution, weight + problem.skipped, scale, kept.packed);
-  kept.checksum = sum;
-  return kept.packed;
-}
-
 // product (out, in) = dy (rows, out) transposed times x (rows, in); added to what is there, or in its place.
 void transposed_product(Type type, int64_t rows, int64_t in, int64_t out, const void* dy, const void* x, float* product,
                         bool add) {
@@ -314,6 +282,12 @@ void convolve(const ConvolutionShape& shape, const T* x, const float* weight, co
     convolve_stem(shape, x, weight, epilogue, y);
     return;
   }
+  if constexpr (std::is_same_v<T, float>) {
+    if (is_winograd(shape)) {
+      convolve_winograd(shape, x, weight, epilogue, y);
+      return;
+    }
+  }
   if (is_widened<T>(shape)) {
     Epilogue wide = epilogue;
     if (wide.residual)
@@ -328,9 +302,12 @@ void convolve(const ConvolutionShape& shape, const T* x, const float* weight, co
   const bool affine = epilogue.scale != nullptr, residual = epilogue.residual != nullptr;
   const auto& convolution = cached(key_of(problem, Pass::kForward, type, affine + 2 * residual + 4 * epilogue.relu),
                                    [&] { return make_forward(problem, type, affine, residual, epilogue.relu); });
-  const memory packed = epilogue.evaluates
-                            ? kept_weight(shape, problem, convolution, weight, epilogue.scale)
-                            : pack(convolution, weight + problem.skipped, epilogue.scale, packed_weight(convolution));
+  const auto pack_into = [&](const memory& packed) {
+    return pack(convolution, weight + problem.skipped, epilogue.scale, packed);
+  };
+  const memory packed = epilogue.evaluates ? kept_weight(weight, shape.weight_size(), epilogue.scale,
+                                                         shape.out_channels, convolution.weight, pack_into)
+                                           : pack_into(packed_weight(convolution));
   std::unordered_map<int, memory> arguments{{DNNL_ARG_SRC, as_memory(convolution.input, x)},
                                             {DNNL_ARG_WEIGHTS, packed},
                                             {DNNL_ARG_DST, as_memory(convolution.output, y)}};
@@ -343,6 +320,12 @@ void convolve(const ConvolutionShape& shape, const T* x, const float* weight, co
 
 template <typename T>
 void convolve_gradient_input(const ConvolutionShape& shape, const T* dy, const float* weight, T* dx) {
+  if constexpr (std::is_same_v<T, float>) {
+    if (is_winograd(shape)) {
+      convolve_winograd_gradient_input(shape, dy, weight, dx);
+      return;
+    }
+  }
   if (is_widened<T>(shape)) {
     auto* result = static_cast<float*>(scratch(Scratch::kInput, shape.input_size() * sizeof(float)));
     convolve_gradient_input(shape, widened(dy, shape.output_size(), Scratch::kOutput), weight, result);

@@ -65,16 +65,35 @@ struct Loops {
   void (*add)(const T* a, const T* b, int64_t size, T* y);
 };
 
+// Transforms of Winograd's minimal filtering of three points, F(4, 3) along one axis or two, by float32 vectors.
+constexpr int64_t kWinogradOutputs = 4, kWinogradInputs = 6, kWinogradMost = kWinogradInputs * kWinogradInputs;
+constexpr int64_t kWinogradLanes = 16;  // numbers of channels are multiples of it
+struct WinogradLoops {
+  // The `size` numbers at each of a tile's points, 6 along one axis or 36 of two, to as many transformed arrays that
+  // are `stride` apart.
+  void (*input)(const float* const* points, int axes, int64_t size, int64_t stride, float* y);
+  // Such arrays, (pixels, channels) each, to the tile's 4 or 16 outputs: + shift (+ residual), not below `low`. Outputs
+  // outside of the frame are null.
+  void (*output)(const float* x, int axes, int64_t stride, int64_t pixels, int64_t channels, const float* shift,
+                 const float* const* residual, float low, float* const* y);
+  // A line of `size` weights with 3 or 9 points each, times `factor`, to 6 or 36 lines that are `stride` apart;
+  // `reversed` turns the kernel around.
+  void (*weight)(const float* weight, int axes, int64_t size, float factor, bool reversed, int64_t stride, float* y);
+};
+const WinogradLoops& winograd_loops();
+
 // The loops for this processor, or for the one that ONEDNN_MAX_CPU_ISA holds the process to.
 template <typename T>
 const Loops<T>& loops();
 
 // The same, of one instruction set.
 namespace avx2 {
+extern const WinogradLoops winograd_loops;
 extern const Loops<float> float_loops;
 extern const Loops<bfloat16> bfloat16_loops;
 }  // namespace avx2
 namespace avx512 {
+extern const WinogradLoops winograd_loops;
 extern const Loops<float> float_loops;
 extern const Loops<bfloat16> bfloat16_loops;
 }  // namespace avx512

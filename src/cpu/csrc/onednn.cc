@@ -27,7 +27,7 @@ dnnl::memory as_memory(const dnnl::memory::desc& description, const void* data) 
 
 void* scratch(Scratch purpose, size_t bytes) {
   constexpr size_t kPage = 2 << 20;
-  static std::pair<void*, size_t> pieces[6];
+  static std::pair<void*, size_t> pieces[7];
   auto& [data, capacity] = pieces[static_cast<int>(purpose)];
   if (capacity < bytes) {
     std::free(data);
@@ -61,5 +61,7 @@ template <>
 const Loops<bfloat16>& loops() {
   return has_avx512() ? avx512::bfloat16_loops : avx2::bfloat16_loops;
 }
+
+const WinogradLoops& winograd_loops() { return has_avx512() ? avx512::winograd_loops : avx2::winograd_loops; }
 
 }  // namespace slowfast

@@ -30,7 +30,7 @@ constexpr dnnl::memory::data_type data_type_of<bfloat16>() {
 }
 
 // Scratch memory that grows and is kept, one piece for each purpose. One operator runs at a time, so they share it.
-enum class Scratch { kWeights, kSums, kPrimitive, kInput, kOutput, kResidual };
+enum class Scratch { kWeights, kTransformed, kSums, kPrimitive, kInput, kOutput, kResidual };
 void* scratch(Scratch purpose, size_t bytes);
 
 }  // namespace slowfast

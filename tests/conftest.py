@@ -11,6 +11,10 @@ from fvcore.common.config import CfgNode
 
 # Networks of MindSpore's own operators and of the kernels for CPUs run side by side here: at AVX2 both are fast.
 os.environ.setdefault("ONEDNN_MAX_CPU_ISA", "AVX2")
+# Processes of one run of the tests share the cores: threads that wait for work in a loop would take them from others.
+if "PYTEST_XDIST_WORKER_COUNT" in os.environ:
+    share = len(os.sched_getaffinity(0)) // int(os.environ["PYTEST_XDIST_WORKER_COUNT"])
+    os.environ.setdefault("OMP_NUM_THREADS", str(max(1, share)))
 
 from src.config.custom_config import load_config
 from src.utils.device import set_up_device

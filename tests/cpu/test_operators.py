@@ -204,7 +204,7 @@ def stems(draw):
 
 @examples
 @given(stems(), types(), st.booleans())
-def test_stem_is_convolved_with_float32_weights(shape, dtype, relu):
+def test_stem_is_convolved_with_float32_weights_and_its_gradient(shape, dtype, relu):
     rng = np.random.default_rng(shape["seed"])
     (ic, oc), t = shape["channels"], shape["frames"]
     x = activations(rng, dtype, shape["samples"] * t, *shape["size"], ic)
@@ -221,6 +221,10 @@ def test_stem_is_convolved_with_float32_weights(shape, dtype, relu):
     # Rounding of the sum goes by the size of its terms.
     assert_close(in_training, plain, dtype, factor=4.0)
     assert_close(y, np.maximum(expected, 0.0) if relu else expected, dtype, factor=4.0 * max(np.abs(scale).max(), 1.0))
+    dy, dweight = activations(rng, dtype, *expected.shape), np.empty_like(weight)
+    _, expected_dweight = conv3d_gradients(wide(dy), wide(x), weight.astype(np.float64), t, shape["stride"], 1)
+    assert call("Conv3dGradWeight", dy, x, weight, settings(*geometry), dweight) == 0
+    assert_close(dweight, expected_dweight, np.float32)
 
 
 @pytest.mark.parametrize("channels", [16, 32])  # the second goes through Winograd's transforms

@@ -350,6 +350,10 @@ void convolve_gradient_weight(const ConvolutionShape& shape, const T* dy, const 
     products_gradient_weight(shape, dy, x, dweight);
     return;
   }
+  if (is_stem(shape)) {
+    convolve_stem_gradient_weight(shape, dy, x, dweight);
+    return;
+  }
   if (is_widened<T>(shape)) {
     const float* wide_dy = widened(dy, shape.output_size(), Scratch::kOutput);
     convolve_gradient_weight(shape, wide_dy, widened(x, shape.input_size(), Scratch::kInput), dweight);

@@ -245,7 +245,7 @@ void stem(const StemTap* taps, int64_t count, int64_t kernel_w, int64_t half, in
   for (int64_t begin = 0; begin < width; begin += kLanes) {
     Widest::Floats sums[kStemChannels] = {};
     for (int64_t tap = 0; tap < count; tap++) {
-      const float *row = taps[tap].row + begin, *weight = taps[tap].weight;
+      const float *row = taps[tap].row + begin, *weight = taps[tap].factors;
       for (int64_t k = 0; k < kernel_w; k++, weight += kStemChannels) {
         const auto value = Widest::load(row + k % 2 * half + k / 2);
         for (int64_t c = 0; c < kStemChannels; c++) sums[c] += value * weight[c];
@@ -258,6 +258,41 @@ void stem(const StemTap* taps, int64_t count, int64_t kernel_w, int64_t half, in
         store(y + (begin + i) * channels + c, value < low ? low : value);
       }
   }
+}
+
+// Of `kPoints` neighboring columns of the kernel at once, which share what is loaded of the factors.
+template <int kPoints>
+void stem_gradient_of(const StemTap* taps, int64_t count, int64_t k, int64_t half, int64_t width,
+                      float* __restrict sums) {
+  Widest::Floats sum[kPoints][kStemChannels] = {};
+  for (int64_t tap = 0; tap < count; tap++) {
+    const float *row = taps[tap].row, *factors = taps[tap].factors;
+    for (int64_t i = 0; i < width; i += Widest::kSize) {
+      Widest::Floats values[kPoints];
+      for (int64_t p = 0; p < kPoints; p++) values[p] = Widest::load(row + (k + p) % 2 * half + (k + p) / 2 + i);
+      for (int64_t c = 0; c < kStemChannels; c++) {
+        auto factor = Widest::load(factors + c * width + i);
+        __asm__("" : "+x"(factor));  // g++ would load it for each product again, and loads are what bounds this loop
+        for (int p = 0; p < kPoints; p++) sum[p][c] += values[p] * factor;
+      }
+    }
+  }
+  for (int64_t p = 0; p < kPoints; p++)
+    for (int64_t c = 0; c < kStemChannels; c++)
+      for (int lane = 0; lane < Widest::kSize; lane++)
+        sums[((k + p) * kStemChannels + c) * kMostLanes + lane] += sum[p][c][lane];
+}
+
+void stem_gradient(const StemTap* taps, int64_t count, int64_t kernel_w, int64_t half, int64_t width, float* sums) {
+  int64_t k = 0;
+  for (; k + 2 <= kernel_w; k += 2) stem_gradient_of<2>(taps, count, k, half, width, sums);
+  for (; k < kernel_w; k++) stem_gradient_of<1>(taps, count, k, half, width, sums);
+}
+
+template <typename T>
+void transpose(const T* __restrict x, int64_t channels, int64_t pixels, int64_t stride, float* __restrict y) {
+  for (int64_t c = 0; c < channels; c++)
+    for (int64_t i = 0; i < pixels; i++) y[c * stride + i] = load(x + i * channels + c);
 }
 
 template <typename T>
@@ -429,13 +464,13 @@ void winograd_weight(const float* weight, int axes, int64_t size, float factor, 
 template <typename T>
 constexpr Loops<T> all() {
   return {moments<T>,  normalize<T>, gradient_moments<T>, gradient_input<T>, max_pool<T>, max_pool_gradient<T>,
-          separate<T>, stem<T>,      interleave<T>,       mean<T>,           checksum<T>, scale<T>,
-          add<T>};
+          separate<T>, stem<T>,      interleave<T>,       transpose<T>,      mean<T>,     checksum<T>,
+          scale<T>,    add<T>};
 }
 
 }  // namespace
 
-const WinogradLoops winograd_loops = {winograd_input, winograd_output, winograd_weight};
+const FloatLoops only_float_loops = {winograd_input, winograd_output, winograd_weight, stem_gradient};
 const Loops<float> float_loops = all<float>();
 const Loops<bfloat16> bfloat16_loops = all<bfloat16>();
 

@@ -23,9 +23,9 @@ struct Window {
   int64_t kernel[3], stride[3], padding[3], output[3];
 };
 
-// A row of one input channel as `separate` makes it, and the weights (kernel_w, kStemChannels) that it meets.
+// A row of one input channel as `separate` makes it, and what it is multiplied with: weights (kernel_w, kStemChannels).
 struct StemTap {
-  const float *row, *weight;
+  const float *row, *factors;
 };
 constexpr int64_t kStemChannels = 8;
 
@@ -55,6 +55,8 @@ struct Loops {
                float low, int64_t channels, T* y);
   // (channels, pixels), `stride` numbers from channel to channel, to (pixels, channels)
   void (*interleave)(const float* x, int64_t stride, int64_t channels, int64_t pixels, T* y);
+  // (pixels, channels) to (channels, pixels), `stride` numbers from channel to channel
+  void (*transpose)(const T* x, int64_t channels, int64_t pixels, int64_t stride, float* y);
   // y = mean of `frames` arrays, `size` numbers apart, over [begin, end)
   void (*mean)(const T* x, int64_t frames, int64_t size, int64_t begin, int64_t end, float* y);
   // A checksum of `size` numbers (Fletcher's): sums of their bits, and of these sums.
@@ -65,22 +67,29 @@ struct Loops {
   void (*add)(const T* a, const T* b, int64_t size, T* y);
 };
 
-// Transforms of Winograd's minimal filtering of three points, F(4, 3) along one axis or two, by float32 vectors.
+// Of Winograd's minimal filtering of three points, F(4, 3) along one axis or two.
 constexpr int64_t kWinogradOutputs = 4, kWinogradInputs = 6, kWinogradMost = kWinogradInputs * kWinogradInputs;
 constexpr int64_t kWinogradLanes = 16;  // numbers of channels are multiples of it
-struct WinogradLoops {
+constexpr int64_t kMostLanes = 16;      // float32 numbers of the widest vector
+
+// Loops over float32 alone.
+struct FloatLoops {
   // The `size` numbers at each of a tile's points, 6 along one axis or 36 of two, to as many transformed arrays that
   // are `stride` apart.
-  void (*input)(const float* const* points, int axes, int64_t size, int64_t stride, float* y);
+  void (*winograd_input)(const float* const* points, int axes, int64_t size, int64_t stride, float* y);
   // Such arrays, (pixels, channels) each, to the tile's 4 or 16 outputs: + shift (+ residual), not below `low`. Outputs
   // outside of the frame are null.
-  void (*output)(const float* x, int axes, int64_t stride, int64_t pixels, int64_t channels, const float* shift,
-                 const float* const* residual, float low, float* const* y);
+  void (*winograd_output)(const float* x, int axes, int64_t stride, int64_t pixels, int64_t channels,
+                          const float* shift, const float* const* residual, float low, float* const* y);
   // A line of `size` weights with 3 or 9 points each, times `factor`, to 6 or 36 lines that are `stride` apart;
   // `reversed` turns the kernel around.
-  void (*weight)(const float* weight, int axes, int64_t size, float factor, bool reversed, int64_t stride, float* y);
+  void (*winograd_weight)(const float* weight, int axes, int64_t size, float factor, bool reversed, int64_t stride,
+                          float* y);
+  // sums (kernel_w, kStemChannels, kMostLanes) += over taps and columns row * factor, where a tap's factors are
+  // (kStemChannels, width), width a multiple of kMostLanes
+  void (*stem_gradient)(const StemTap* taps, int64_t count, int64_t kernel_w, int64_t half, int64_t width, float* sums);
 };
-const WinogradLoops& winograd_loops();
+const FloatLoops& float_loops();
 
 // The loops for this processor, or for the one that ONEDNN_MAX_CPU_ISA holds the process to.
 template <typename T>
@@ -88,12 +97,12 @@ const Loops<T>& loops();
 
 // The same, of one instruction set.
 namespace avx2 {
-extern const WinogradLoops winograd_loops;
+extern const FloatLoops only_float_loops;
 extern const Loops<float> float_loops;
 extern const Loops<bfloat16> bfloat16_loops;
 }  // namespace avx2
 namespace avx512 {
-extern const WinogradLoops winograd_loops;
+extern const FloatLoops only_float_loops;
 extern const Loops<float> float_loops;
 extern const Loops<bfloat16> bfloat16_loops;
 }  // namespace avx512

@@ -62,6 +62,6 @@ const Loops<bfloat16>& loops() {
   return has_avx512() ? avx512::bfloat16_loops : avx2::bfloat16_loops;
 }
 
-const WinogradLoops& winograd_loops() { return has_avx512() ? avx512::winograd_loops : avx2::winograd_loops; }
+const FloatLoops& float_loops() { return has_avx512() ? avx512::only_float_loops : avx2::only_float_loops; }
 
 }  // namespace slowfast

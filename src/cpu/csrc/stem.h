@@ -15,4 +15,8 @@ bool is_stem(const ConvolutionShape& shape);
 template <typename T>
 void convolve_stem(const ConvolutionShape& shape, const T* x, const float* weight, const Epilogue& epilogue, T* y);
 
+// As `convolve_gradient_weight`.
+template <typename T>
+void convolve_stem_gradient_weight(const ConvolutionShape& shape, const T* dy, const T* x, float* dweight);
+
 }  // namespace slowfast

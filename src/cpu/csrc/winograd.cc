@@ -102,8 +102,8 @@ float* transformed_weight(const ConvolutionShape& s, const float* weight, const 
   auto* y = static_cast<float*>(scratch(Scratch::kTransformed, size));
   parallel(s.out_channels, [&](int64_t begin, int64_t end, int) {
     for (int64_t out = begin; out < end; out++)
-      winograd_loops().weight(weight + out * s.in_channels * points, axes, s.in_channels, scale ? scale[out] : 1.f,
-                              reversed, matrix, y + out * s.in_channels);
+      float_loops().winograd_weight(weight + out * s.in_channels * points, axes, s.in_channels,
+                                    scale ? scale[out] : 1.f, reversed, matrix, y + out * s.in_channels);
   });
   return y;
 }
@@ -153,7 +153,7 @@ void filter(const ConvolutionShape& shape, const float* x, const PackedFor& pack
       for (int64_t i = begin; i < end; i++) {
         tiling.offsets(first + i, 1, kWinogradInputs, offsets);
         for (int64_t j = 0; j < tiling.inputs; j++) from[j] = offsets[j] < 0 ? zeros.data() : x + offsets[j] * in;
-        winograd_loops().input(from, axes, tiling.pixels * in, lines * in, points + i * tiling.pixels * in);
+        float_loops().winograd_input(from, axes, tiling.pixels * in, lines * in, points + i * tiling.pixels * in);
       }
     });
     multiply.compute.execute(
@@ -172,8 +172,8 @@ void filter(const ConvolutionShape& shape, const float* x, const PackedFor& pack
           to[j] = offsets[j] < 0 ? nullptr : y + offsets[j] * out;
           others[j] = residual ? residual + offsets[j] * out : nullptr;
         }
-        winograd_loops().output(products + i * tiling.pixels * out, axes, lines * out, tiling.pixels, out, shift,
-                                residual ? others : nullptr, low, to);
+        float_loops().winograd_output(products + i * tiling.pixels * out, axes, lines * out, tiling.pixels, out, shift,
+                                      residual ? others : nullptr, low, to);
       }
     });
   }
@@ -184,8 +184,9 @@ void filter(const ConvolutionShape& shape, const float* x, const PackedFor& pack
 bool is_winograd(const ConvolutionShape& s) {
   const bool over_time = s.kernel_t == 3 && s.kernel_h * s.kernel_w == 1 && s.frames >= kWinogradOutputs;
   const bool over_pixels = s.kernel_t == 1 && s.kernel_h == 3 && s.kernel_w == 3;
-  return (over_time || over_pixels) && s.stride_t * s.stride_h * s.stride_w == 1 && s.in_channels % 16 == 0 &&
-         s.out_channels % 16 == 0 && std::min(s.in_channels, s.out_channels) >= 32;
+  return (over_time || over_pixels) && s.stride_t * s.stride_h * s.stride_w == 1 &&
+         s.in_channels % kWinogradLanes == 0 && s.out_channels % kWinogradLanes == 0 &&
+         std::min(s.in_channels, s.out_channels) >= 32;
 }
 
 void convolve_winograd(const ConvolutionShape& shape, const float* x, const float* weight, const Epilogue& epilogue,

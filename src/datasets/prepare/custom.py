@@ -4,7 +4,7 @@ import collections
 import functools
 import math
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from fractions import Fraction
 from pathlib import Path
 
@@ -15,6 +15,7 @@ from src.ava.box_csv import box_row
 from src.ava.frame_list import write_frame_list
 from src.ava.label_map import read_class_list, write_label_map
 from src.ava.rows import NO_ACTION
+from src.config.custom_config import load_config
 from src.datasets.prepare import ava
 from src.datasets.prepare.box import Classes, number
 from src.datasets.prepare.boxes import read_boxes
@@ -162,8 +163,9 @@ def prepare_custom(
     has_links = outputs.link(links)
     if not has_links:
         print("custom: this file system has no symbolic links; the config names the folder of the videos instead")
+    trained = _key_frames(boxes, splits.get("train", ()))
     recipe = _recipe(
-        out, class_names, boxes, fps, first_second, None if has_links else videos_folder.resolve(), "train" in splits
+        out, class_names, boxes, fps, first_second, None if has_links else videos_folder.resolve(), len(trained)
     )
     writers = _list_writers(boxes, detections, splits, counts)
     writers |= {
@@ -174,9 +176,13 @@ def prepare_custom(
     }
     outputs.write(writers, videos)
     for split, names in splits.items():
-        keys = {(box.name, box.second) for box in boxes if box.name in names}
-        print(f"custom: {split}: {len(names)} videos, {len(keys)} key frames")
+        print(f"custom: {split}: {len(names)} videos, {len(_key_frames(boxes, names))} key frames")
     print(f"custom: configs: {out / _RECIPES[0]} and, for a CPU, {out / _RECIPES[1]}")
+
+
+def _key_frames(boxes: Sequence[KeyBox], names: Collection[str]) -> set[tuple[str, float]]:
+    """Return the key frames, as name and second, of some videos."""
+    return {(box.name, box.second) for box in boxes if box.name in names}
 
 
 def _infos(videos: Mapping[str, Path], image_rate: int) -> tuple[dict[str, VideoInfo], dict[str, UserError]]:
@@ -428,19 +434,34 @@ def _recipe(
     fps: int,
     first_second: int,
     videos: Path | None,
-    has_training: bool,
+    trained: int,
 ) -> str:
-    """Return the config; `videos` is the folder to take in the place of links."""
+    """Return the config.
+
+    Args:
+        out: the data root.
+        class_names: by id.
+        boxes: of all splits.
+        fps: frames a second.
+        first_second: the second of a video's first frame.
+        videos: the folder to take in the place of links; None: there are links.
+        trained: key frames to train on; 0: none.
+    """
     seconds = [box.second for box in boxes]
+    training: dict[str, int] = {"EVAL_PERIOD": 5}
+    batch_size = load_config(None).TRAIN.BATCH_SIZE
+    if 0 < trained < batch_size:
+        print(f"custom: the config takes {trained} clips a step, as many as there are key frames, not {batch_size}")
+        training["BATCH_SIZE"] = trained
     settings = {
         "OUTPUT_DIR": str(out / "output"),
-        "TRAIN": {"EVAL_PERIOD": 5},
+        "TRAIN": training,
         "MODEL": {"NUM_CLASSES": max(class_names)},
         "DATA": {"PATH_TO_DATA_DIR": str(out)},
         "AVA": {
             "VIDEO_DIR": str(videos or _LINKS),
-            "TRAIN_LISTS": ["train.csv"] if has_training else [],
-            "TRAIN_GT_BOX_LISTS": ["train_boxes.csv"] if has_training else [],
+            "TRAIN_LISTS": ["train.csv"] if trained else [],
+            "TRAIN_GT_BOX_LISTS": ["train_boxes.csv"] if trained else [],
             "TEST_PREDICT_BOX_LISTS": ["val_detections.csv"],
             "DETECTION_SCORE_THRESH": _SCORE_THRESHOLD,
             "GROUNDTRUTH_FILE": "val_boxes.csv",

@@ -70,6 +70,8 @@ def test_ava_columns_in_pixels_with_awkward_names(videos: Path) -> None:
     cfg = load_config(out / "slowfast_small.yaml")
     assert verify(cfg, jobs=1) == []
     assert (cfg.AVA.FPS, cfg.AVA.VALID_SECONDS, cfg.MODEL.NUM_CLASSES) == (10, [1, 2], 2)
+    # Four key frames, fewer than the eight clips of a step by default.
+    assert cfg.TRAIN.BATCH_SIZE == len({tuple(row[:2]) for row in _rows(out / "ava_annotations/train_boxes.csv")}) == 4
     names = {row[0]: row[2] for row in _rows(out / "videos.csv")[1:]}
     assert names == {"my_clip": "my clip.mp4", "plain": "plain.MP4", "été": "été.mp4"}
     annotations = out / "ava_annotations"

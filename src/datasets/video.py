@@ -516,7 +516,10 @@ def _usual_rate(times: FrameTimes, stated: Fraction) -> Fraction:
     mean = len(steps) / span
     if stated and abs(mean / stated - 1) < Fraction(1, 200):
         return stated
-    return 1 / (max(int(np.median(steps)), 1) * times.unit)
+    # Whole ticks of a constant rate differ by one.
+    usual = np.median(steps)
+    near = steps[np.abs(steps - usual) <= max(1, usual / 10)]
+    return Fraction(len(near), max(int(near.sum()), 1)) / times.unit
 
 
 def at_rate(frames: Iterable[VideoFrame], fps: int, end: Fraction | None = None) -> Iterator[tuple[int, VideoFrame]]:

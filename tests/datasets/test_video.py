@@ -250,6 +250,12 @@ def test_damage_is_counted_and_decoding_goes_on(tmp_path: Path, source: Path) ->
     assert result.fault.startswith(f"{result.errors} packets cannot be decoded, {result.damaged} frames are damaged")
 
 
+def test_the_rate_is_that_of_most_frames(tmp_path: Path) -> None:
+    """In thousandths of a second, 30 a second is 33, 33, 34; then comes one at a tenth of a second."""
+    ticks = [round(1000 * frame / 30) for frame in range(60)] + [2000 + 100 * frame for frame in range(40)]
+    assert probe(write_video(tmp_path / "v.mkv", ticks, Fraction(1, 1000))).rate == 30
+
+
 def test_the_rules_of_rounding() -> None:
     times = FrameTimes(np.array([0, 50, 150, 151, 260]), 300, Fraction(1, 1000))
     assert times.slots(10).tolist() == [0, 1, 2, 2, 3]

@@ -1,0 +1,74 @@
+"""What readers of box files share: names of images, sizes, rows and checks of types."""
+
+import csv
+import io
+import re
+from collections.abc import Iterator, Sequence
+from pathlib import Path, PureWindowsPath
+
+from src.datasets.prepare.box import whole_number
+from src.utils.errors import UserError
+
+IMAGE_NAME = re.compile(r"(?:(?P<video>.+)_|[^_]*?)(?P<number>\d{1,12})")
+"""NAME_000031; in a folder that is named after the video also 000031 or img000031."""
+
+
+def image_time(file_name: str, where: str, folders: Sequence[str] = ()) -> dict[str, object]:
+    """Read video and number off the name of an image, NAME_000031.jpg or NAME/000031.jpg; NAME may be of `folders`.
+
+    Returns:
+        The fields of `Box` that say so.
+
+    Raises:
+        UserError: the name does not say.
+    """
+    path = PureWindowsPath(file_name)
+    match = IMAGE_NAME.fullmatch(image_stem(path.name))
+    folders = tuple(filter(None, (path.parent.name, *folders)))
+    if not match or not (match["video"] or folders):
+        raise UserError(f"{where}: cannot tell video and time from {file_name!r}, expected a name as NAME_000031.jpg")
+    return {"video": match["video"] or "", "image": int(match["number"]), "other_names": folders}
+
+
+def image_stem(name: str) -> str:
+    """Return an image's name without suffix, and without what Roboflow adds: NAME_000031_jpg.rf.0a1b2c.jpg."""
+    return re.sub(r"_(jpe?g|png|bmp|webp)\.rf\.\w+$", "", PureWindowsPath(name).stem)
+
+
+def stated_size(width: str | None, height: str | None, where: str) -> tuple[int, int] | None:
+    """Return a stated width and height; VOC writes 0 where it does not know.
+
+    Raises:
+        UserError: they are no numbers.
+    """
+    if not width or not height:
+        return None
+    size = whole_number(width, where, "width"), whole_number(height, where, "height")
+    return size if min(size) > 0 else None
+
+
+def typed(value: object, kind: type, where: str) -> object:
+    """Return a value that must be an object, a list or text (dict, list, str).
+
+    Raises:
+        UserError: it is something else.
+    """
+    if not isinstance(value, kind):
+        words = {dict: "an object", list: "a list", str: "text"}
+        raise UserError(f"{where}: expected {words[kind]}, found {str(value)[:40]!r}")
+    return value
+
+
+def table_rows(path: Path, content: str) -> Iterator[tuple[int, list[str]]]:
+    """Yield line number and fields of the rows of CSV text that are not empty.
+
+    Raises:
+        UserError: a row is none.
+    """
+    rows = csv.reader(io.StringIO(content))
+    try:
+        for row in rows:
+            if row:
+                yield rows.line_num, row
+    except csv.Error as error:
+        raise UserError(f"{path}: row {rows.line_num}: not a CSV row: {error}") from error

@@ -1,0 +1,129 @@
+"""Boxes of Label Studio's exports."""
+
+import re
+from collections.abc import Iterator
+from pathlib import Path, PureWindowsPath
+from urllib.parse import parse_qs, unquote, urlsplit
+
+from src.ava.rows import NO_ACTION
+from src.datasets.prepare.box import Box, Classes, number, whole_number
+from src.datasets.prepare.box_parts import image_time, typed
+from src.utils.errors import UserError
+
+# An hour at 30 frames a second: what lies farther apart in a track is a slip of the pen.
+_MOST_FRAMES_BETWEEN = 108_000
+
+
+def read_label_studio(path: Path, content: list, classes: Classes) -> Iterator[Box]:
+    """Yield the boxes of Label Studio's rectangles: of images, and of videos, between key frames by interpolation.
+
+    Raises:
+        UserError: naming the place, for what is not as this program writes it.
+    """
+    for index, task in enumerate(content):
+        where = f"{path}: task {index}"
+        data = typed(task, dict, where).get("data")
+        names = filter(None, map(_label_studio_file, typed(data, dict, f"{where}: data").values()))
+        name = next(names, None)
+        if name is None:
+            raise UserError(f"{where}: data names no file")
+        # What was uploaded has eight digits before its name.
+        plain_name = re.sub(r"^[0-9a-f]{8}-", "", name)
+        annotation = _label_studio_annotation(task, classes, where)
+        regions = typed(annotation.get("result"), list, f"{where}: result")
+        for person, region in enumerate(regions):
+            kind, place = typed(region, dict, where).get("type"), f"{where}: {person}"
+            if kind == "videorectangle":
+                yield from _label_studio_track(region, (name, plain_name), str(person), classes, place)
+            elif kind in ("rectanglelabels", "rectangle"):
+                yield _label_studio_box(region, (name, plain_name), str(person), classes, place)
+            else:
+                classes.unread[f"{str(kind)[:40]!r} (Label Studio)"] += 1
+
+
+def _label_studio_file(value: object) -> str | None:
+    """Return the name of the file that a path or an address leads to; None: it is neither."""
+    if not isinstance(value, str):
+        return None
+    try:
+        address = urlsplit(value)
+    except ValueError:
+        return None
+    # Files of the server's own disk are /data/local-files/?d=FOLDER/NAME.
+    path = parse_qs(address.query).get("d", [unquote(address.path)])[0]
+    name = PureWindowsPath(path).name
+    return name if re.search(r"\.[A-Za-z]\w*$", name) else None
+
+
+def _label_studio_annotation(task: dict, classes: Classes, where: str) -> dict:
+    """Return the annotation of a task that counts: of several, the one that is marked as the ground truth.
+
+    Raises:
+        UserError: several people annotated it, and none or more than one is marked.
+    """
+    every = [typed(entry, dict, where) for entry in typed(task.get("annotations"), list, f"{where}: annotations")]
+    finished = [entry for entry in every if not entry.get("was_cancelled")]
+    classes.unread["task that was skipped (Label Studio)"] += len(every) - len(finished)
+    chosen = finished if len(finished) < 2 else [entry for entry in finished if entry.get("ground_truth")]
+    if finished and len(chosen) != 1:
+        raise UserError(
+            f"{where}: holds {len(finished)} annotations of the same persons; mark one as the ground truth "
+            "(Label Studio's star), or remove the others"
+        )
+    return chosen[0] if chosen else {"result": []}
+
+
+def _label_studio_classes(value: dict, key: str, classes: Classes, where: str) -> tuple[int, ...]:
+    labels = [str(label) for label in typed(value.get(key, []), list, f"{where}: labels")]
+    return tuple(sorted({class_id for label in labels for class_id in classes.named(label, {}, where)})) or (NO_ACTION,)
+
+
+def _label_studio_box(region: dict, names: tuple[str, str], person: str, classes: Classes, where: str) -> Box:
+    """Return the rectangle of an extracted image; coordinates are in percent."""
+    value = typed(region.get("value"), dict, where)
+    if number(value.get("rotation", 0), where, "rotation"):
+        raise UserError(f"{where}: a turned rectangle in shares of the frame cannot be read; draw it upright")
+    x, y, width, height = (number(value.get(key), where, key) / 100 for key in ("x", "y", "width", "height"))
+    time = image_time(names[1], where)
+    named = _label_studio_classes(value, "rectanglelabels", classes, where)
+    return Box(corners=(x, y, x + width, y + height), classes=named, last=person, where=where, units="shares", **time)
+
+
+def _label_studio_track(
+    region: dict, names: tuple[str, str], person: str, classes: Classes, where: str
+) -> Iterator[Box]:
+    value = typed(region.get("value"), dict, where)
+    named = _label_studio_classes(value, "labels", classes, where)
+    frames = value.get("framesCount")
+    frames = None if frames is None else whole_number(frames, where, "framesCount")
+    steps = [
+        (
+            whole_number(step.get("frame"), where, "frame") - 1,
+            tuple(number(step.get(key), where, key) / 100 for key in ("x", "y", "width", "height")),
+            step.get("enabled", True) is True,
+            number(step.get("rotation", 0), where, "rotation"),
+        )
+        for step in (typed(step, dict, where) for step in typed(value.get("sequence"), list, f"{where}: sequence"))
+    ]
+    if any(angle for *_, angle in steps):
+        raise UserError(f"{where}: a turned rectangle in shares of the frame cannot be read; draw it upright")
+    steps.sort(key=lambda step: step[0])
+    for (frame, shape, is_on, _), following in zip(steps, [*steps[1:], None], strict=True):
+        end = following[0] if following and is_on else frame + 1
+        if end - frame > _MOST_FRAMES_BETWEEN:
+            raise UserError(f"{where}: frames {frame + 1} and {end + 1} of its sequence lie too far apart")
+        for at in range(frame, max(end, frame + 1)):
+            part = (at - frame) / (end - frame) if following and is_on and end > frame else 0.0
+            target = following[1] if following else shape
+            x, y, width, height = (a + (b - a) * part for a, b in zip(shape, target, strict=True))
+            yield Box(
+                names[0],
+                (x, y, x + width, y + height),
+                named,
+                person,
+                f"{where}, frame {at}",
+                frame=at,
+                other_names=names[1:],
+                frames=frames,
+                units="shares",
+            )

@@ -74,6 +74,17 @@ def main():
     assert (done.returncode, done.stderr) == (141, b"")
 
 
+@pytest.mark.parametrize("body", ["print('x'); return 0", "raise UserError('mistake')"])
+def test_a_closed_output_does_not_matter(repository, tmp_path, body):
+    program = tmp_path / "program.py"
+    program.write_text(PROGRAM.format(body=f"def main(): {body}"))
+    environment = {**os.environ, "PYTHONPATH": str(repository)}
+    command = f'"{sys.executable}" "{program}" >&- 2>"{tmp_path}/errors"'
+    done = subprocess.run(command, shell=True, env=environment, check=False)
+    expected = (0, "") if "print" in body else (2, "error: mistake\n")
+    assert (done.returncode, (tmp_path / "errors").read_text()) == expected
+
+
 def test_names_of_files_are_utf8_in_any_locale(repository, tmp_path):
     """As in a locale of ISO 8859-1; output stays in the terminal's encoding."""
     (tmp_path / "clip ä 動.mp4").touch()

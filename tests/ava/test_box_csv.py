@@ -142,6 +142,7 @@ def test_folder_and_absent_file_are_refused(tmp_path, read):
 def test_excluded_timestamps(tmp_path):
     assert read_excluded(written(tmp_path, "v,0902\nw,1038\n")) == {("v", 902), ("w", 1038)}
     assert read_excluded(written(tmp_path, "")) == set()
+    assert read_excluded(written(tmp_path, "\ufeffv,0902\r\n")) == {("v", 902)}
     with pytest.raises(UserError, match="row 2: 1 column, expected 2"):
         read_excluded(written(tmp_path, "v,0902\nw\n"))
     with pytest.raises(UserError, match="row 1: second is 'x'"):

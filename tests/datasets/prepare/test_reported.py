@@ -27,10 +27,17 @@ def _each_person(name: str, seconds: range, corners: str) -> list[str]:
     return [row for second in seconds for row in _at(name, [second], corners, 1, second - seconds[0])]
 
 
+def _moved(second: int) -> str:
+    """Corners of a box of 40 x 60 pixels that moves by five pixels a second."""
+    left = 5 + 5 * second
+    return f"{left / 160:.4f},0.2083,{(left + 40) / 160:.4f},0.8333"
+
+
 # Report, box file, options, and the rows that are written.
 BOXES = [
     ("01", "short.csv", [], _at("phone", [1, 2], "0.1042,0.1250,0.6250,0.5625")),
     ("01", "tall.csv", [], _at("phone", [1, 2], "0.1042,0.6250,0.6250,0.9375")),
+    ("02", "boxes_to_the_end.csv", [], [_at("webcam", [s], WHOLE, 1 + s % 2)[0] for s in range(1, 6)]),
     ("03", "boxes", [], _at("vfr", [0, 1, 2, 3, 4, 5], DRAWN)),
     ("06", "boxes.csv", [], _at("film", [1, 2, 3], WHOLE)),
     ("08", "boxes.csv", [], _at("screen_mkv", [1, 2, 5], WHOLE) + _at("screen_mp4", [1, 2, 5], WHOLE)),
@@ -49,6 +56,7 @@ BOXES = [
     ("21", "class_1_0.csv", [], _at("one", [2], WHOLE)),
     ("21", "spaces.csv", [], _at("one", [2], WHOLE)),
     ("21", "windows_path.csv", [], _at("one", [2], WHOLE)),
+    ("31", "boxes.json", [], [_at("one", [s], _moved(s), (s + 1) % 3 + 1, s)[0] for s in range(9)]),
     ("40", "boxes", ["--fps", 5, "--short-side", 16], _at("tv", list(range(160)), DRAWN)),
     ("42", "boxes.csv", [], [row for name in ("00001", "blu", "dvd", "phone") for row in _at(name, [1], WHOLE)]),
     ("43", "boxes.csv", [], _at("one", [1], WHOLE)),

@@ -6,8 +6,9 @@ from mindspore import nn
 
 from src.engine.batch_norm import batch_norms
 from src.models.ascend_layers import AscendBatchNorm, AscendMaxPool
-from src.models.common import MaxPool
+from src.models.common import BlockMaxPool, MaxPool
 from src.models.roi_align import RoIAlign
+from src.utils.device import ascend_has_bfloat16
 from src.utils.errors import UserError
 
 
@@ -25,7 +26,7 @@ def to_mixed_precision(network: nn.Cell, level: str, target: str) -> nn.Cell:
 
     Raises:
         UserError: another level than O0 on a GPU. MindSpore has no addition in bfloat16 there, and in float16 no
-            gradient of the dilated convolutions of res5 and no border of the pooling.
+            gradient of the dilated convolutions of res5 and no border of the pooling. bf16 on an Ascend without it.
     """
     if level == "O0" or (target == "CPU" and level == "bf16"):
         return network
@@ -34,6 +35,8 @@ def to_mixed_precision(network: nn.Cell, level: str, target: str) -> nn.Cell:
             f"AMP_LEVEL {level}: MindSpore has not all of SlowFast's operators in half precision on a GPU; take O0, "
             "which is faster with ALLOW_TF32 True"
         )
+    if level == "bf16" and target == "Ascend" and not ascend_has_bfloat16():
+        raise UserError("AMP_LEVEL bf16: this Ascend does not compute in bfloat16; Atlas A2 and A3 do; take O2")
     dtype = ms.bfloat16 if level == "bf16" else ms.float16
     # Not the network as a whole, which would cast the boxes.
     for cell in network.cells():
@@ -48,7 +51,7 @@ def to_mixed_precision(network: nn.Cell, level: str, target: str) -> nn.Cell:
     if level == "bf16":
         # The gradient of Ascend's pooling does not know bfloat16 on every card.
         for _, cell in network.cells_and_names():
-            if isinstance(cell, (MaxPool, AscendMaxPool)):
+            if isinstance(cell, (MaxPool, AscendMaxPool, BlockMaxPool)):
                 cell.to_float(ms.float32)
     return network
 

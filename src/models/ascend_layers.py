@@ -10,7 +10,7 @@ from collections.abc import Sequence
 import mindspore as ms
 from mindspore import mint, nn
 
-from src.models.common import BlockMaxPool, Conv3d, ConvBn, Layers
+from src.models.common import BlockMaxPool, Conv3d, Layers
 
 
 class AscendConv3d(Conv3d):
@@ -110,8 +110,8 @@ class AscendLayers(Layers):
     mean_over_time = staticmethod(mean_over_time)
     split = staticmethod(mint.split)
 
-    def __init__(self, epsilon: float, momentum: float):
-        super().__init__(epsilon, momentum)
+    def __init__(self, epsilon: float, momentum: float, devices: int = 1):
+        super().__init__(epsilon, momentum, devices)
         self.fork = Fork()
 
     def batch_norm(self, channels: int, zero: bool = False) -> nn.BatchNorm2d:
@@ -123,7 +123,7 @@ class AscendLayers(Layers):
         self, conv: Conv3d, norm: nn.BatchNorm2d | None = None, relu: bool = True, residual: bool = False
     ) -> nn.Cell:
         """Return a cell that computes as `ConvBn`."""
-        return ConvBn(AscendConv3d(conv), norm, relu)
+        return super().conv_bn(AscendConv3d(conv), norm, relu, residual)
 
     def dense(self, in_channels: int, out_channels: int, **initial: object) -> nn.Dense:
         """Return a linear layer; arguments as of `nn.Dense`."""

@@ -30,7 +30,7 @@ def plain_layers(cfg: CfgNode) -> Layers:
 def device_layers(cfg: CfgNode, amp_level: str = "O0", devices: int = 1) -> Layers:
     """Return the operators for this device: Ascend's, on a CPU those of `src.cpu` where they can be used, or the plain.
 
-    With BN.SYNC, several devices get MindSpore's own, whose statistics are those of all of them.
+    With BN.SYNC, batch norm takes its statistics from all of several devices; CPUs then get MindSpore's own operators.
 
     Args:
         cfg: the configuration.
@@ -42,14 +42,15 @@ def device_layers(cfg: CfgNode, amp_level: str = "O0", devices: int = 1) -> Laye
         UserError: bfloat16 or SLOWFAST_CPU_KERNELS=on is wanted where it cannot be.
     """
     target = ms.get_context("device_target")
-    if cfg.BN.SYNC and devices > 1:
+    synchronized = devices if cfg.BN.SYNC else 1
+    if target == "Ascend":
+        return AscendLayers(cfg.BN.EPSILON, cfg.BN.MOMENTUM, synchronized)
+    if synchronized > 1:
         if target == "CPU":
             if amp_level == "bf16":
                 raise UserError("AMP_LEVEL bf16 on a CPU needs the kernels for CPUs, which have no BN.SYNC")
             library.hold_to_avx2()
-        return Layers(cfg.BN.EPSILON, cfg.BN.MOMENTUM, devices)
-    if target == "Ascend":
-        return AscendLayers(cfg.BN.EPSILON, cfg.BN.MOMENTUM)
+        return Layers(cfg.BN.EPSILON, cfg.BN.MOMENTUM, synchronized)
     if target != "CPU":
         return plain_layers(cfg)
     if amp_level in ("O2", "O3"):

@@ -15,6 +15,9 @@ _ACCELERATORS = {
     "GPU": ("nvidia[0-9]*", "CUDA 11.1 or 11.6 with cuDNN 8 on LD_LIBRARY_PATH, and CUDA_HOME with bin/nvcc"),
 }
 
+# As CANN names the chips of Atlas training cards (910A) and inference cards (310, 310P).
+_WITHOUT_BFLOAT16 = ("ascend910", "ascend310", "ascend310p")
+
 
 def set_up_device(target: str | None, seed: int, allow_tf32: bool = False) -> str:
     """Choose the device and compile graphs for it; MindSpore is imported here.
@@ -53,6 +56,13 @@ def set_up_device(target: str | None, seed: int, allow_tf32: bool = False) -> st
     return target
 
 
+def ascend_has_bfloat16() -> bool:
+    """Return whether the Ascend that was set up computes in bfloat16: Atlas training and inference cards do not."""
+    from mindspore._c_expression import MSContext
+
+    return MSContext.get_instance().get_ascend_soc_version() not in _WITHOUT_BFLOAT16
+
+
 def _best_target() -> str:
     """Return the first accelerator that can be used, else CPU; say why one that is there cannot."""
     for target in filter(_has_device, _ACCELERATORS):
@@ -83,12 +93,14 @@ def _missing(target: str) -> str:
 
 def _set_precision(target: str, allow_tf32: bool) -> None:
     from mindspore import device_context
+    from mindspore._c_expression import MSContext, ms_ctx_param
 
     # Both devices round by default.
     if target == "GPU":
-        precision = device_context.gpu.op_precision
-        precision.conv_allow_tf32(allow_tf32)
-        precision.matmul_allow_tf32(allow_tf32)
+        # GPUs' kernels read the context, and what device_context.gpu.op_precision sets does not get there.
+        context = MSContext.get_instance()
+        context.set_param(ms_ctx_param.conv_allow_tf32, allow_tf32)
+        context.set_param(ms_ctx_param.matmul_allow_tf32, allow_tf32)
     elif target == "Ascend":
         precision = device_context.ascend.op_precision
         precision.conv_allow_hf32(allow_tf32)

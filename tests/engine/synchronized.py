@@ -1,5 +1,7 @@
 """Two updates of a small network with batch norm over all devices, the first of one batch, the second of two.
 
+Then a third, with a dynamic loss scale, from gradients of which the last device's are infinite.
+
 python tests/engine/synchronized.py OUT
 
 test_synchronized.py runs it, alone and by msrun.
@@ -16,7 +18,7 @@ from mindspore import nn
 
 from src.config.custom_config import load_config
 from src.cpu import library
-from src.engine.train_step import INPUTS, AccumulatedStep, NetworkWithLoss, TrainStep
+from src.engine.train_step import INPUTS, AccumulatedStep, NetworkWithLoss, TrainStep, Update
 from src.models.common import Conv3d, Layers
 from src.models.head_helper import RoIHead
 from src.models.optimizer import build_optimizer
@@ -24,7 +26,7 @@ from src.models.roi_align import RoIAlign
 from src.utils.device import set_up_device
 from src.utils.distributed import init_process_group
 
-CLIPS, BOXES, CLASSES, STEPS = 4, 3, 5, 2
+CLIPS, BOXES, CLASSES, STEPS = 4, 3, 5, 3
 
 
 class Network(nn.Cell):
@@ -76,9 +78,20 @@ def main() -> None:
         return tuple(ms.Tensor(np.array_split(batch_of(seed)[name], group.size)[group.rank]) for name in INPUTS)
 
     losses = [step(*mine(0)), AccumulatedStep(step)([mine(1), mine(2)])]
+    arrays = {f"loss{number}": loss.asnumpy() for number, loss in enumerate(losses)}
+    arrays |= {name: one.asnumpy().copy() for name, one in network.parameters_dict().items()}
+    scaler = ms.amp.DynamicLossScaler(1024.0, 2, 100)
+    update = Update(step.update.optimizer, scaler, world_size=group.size)
+    spoilt = tuple(
+        ms.Tensor(np.full(weight.shape, np.inf if group.rank == group.size - 1 else 1.0, np.float32))
+        for weight in update.optimizer.parameters
+    )
+    update(losses[0], spoilt)
+    arrays["scale"] = scaler.scale_value.asnumpy()
+    weights = {weight.name: weight.asnumpy() for weight in network.trainable_params()}
+    arrays["moved"] = np.array([name for name, weight in weights.items() if (weight != arrays[name]).any()], str)
     if group.is_main:
-        arrays = {f"loss{number}": loss.asnumpy() for number, loss in enumerate(losses)}
-        np.savez(sys.argv[1], **arrays, **{name: one.asnumpy() for name, one in network.parameters_dict().items()})
+        np.savez(sys.argv[1], **arrays)
 
 
 if __name__ == "__main__":

@@ -5,8 +5,11 @@ import numpy as np
 import pytest
 from mindspore import mint, nn, ops
 
-from src.models.ascend_layers import AscendLayers
-from src.models.common import Conv3d, Layers
+from src.config.custom_config import load_config
+from src.engine.mixed_precision import to_mixed_precision
+from src.models.ascend_layers import AscendConv3d, AscendLayers, AscendMaxPool
+from src.models.build import build_model
+from src.models.common import BlockMaxPool, Conv3d, Layers, SyncConvBn
 
 pytestmark = pytest.mark.usefixtures("eager")
 
@@ -111,3 +114,19 @@ class Forked(nn.Cell):
 
 def test_a_fork_adds_the_gradients_of_its_readers():
     assert ms.grad(Forked())(ms.Tensor(5.0)).asnumpy() == 13.0
+
+
+def test_several_devices_may_share_the_statistics_of_batch_norm():
+    layers = AscendLayers(1e-5, 0.1, devices=8)
+    cell = layers.conv_bn(Conv3d(3, 4, (1, 1, 1), FRAMES), layers.batch_norm(4))
+    assert isinstance(cell, SyncConvBn)
+    assert isinstance(cell.conv, AscendConv3d)
+
+
+def test_under_bfloat16_all_pooling_is_in_float32():
+    location = "[[[], []], [[], []], [[1], []], [[], []]]"
+    cfg = load_config(None, ["RESNET.WIDTH_PER_GROUP", 8, "NONLOCAL.LOCATION", location])
+    network = to_mixed_precision(build_model(cfg, AscendLayers(1e-5, 0.1)), "bf16", "Ascend")
+    pools = [cell for _, cell in network.cells_and_names() if isinstance(cell, (AscendMaxPool, BlockMaxPool))]
+    types = [{name for name, on in pool.get_flags().items() if on} for pool in pools]
+    assert types == [{"fp32"}] * 3

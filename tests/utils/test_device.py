@@ -53,3 +53,11 @@ def test_an_accelerator_that_mindspore_can_use_is_taken(machine, monkeypatch):
     machine("GPU", "Ascend")
     monkeypatch.setattr(MSContext, "is_pkg_support_device", lambda self, target: target == "GPU")
     assert device._best_target() == "GPU"
+
+
+@pytest.mark.parametrize(
+    ("chip", "has"), [("ascend910", False), ("ascend310p", False), ("ascend910b", True), ("ascend910_93", True)]
+)
+def test_which_ascend_computes_in_bfloat16(monkeypatch, chip, has):
+    monkeypatch.setattr(MSContext, "get_ascend_soc_version", lambda self: chip)
+    assert device.ascend_has_bfloat16() == has

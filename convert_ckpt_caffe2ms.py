@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
-from src.checkpoint.coverage import compare
+from src.checkpoint.coverage import check_finite, compare
 from src.checkpoint.mindspore_format import check_name
 from src.checkpoint.names import NAMINGS, WRAPPERS, convert, prefix_of, recognize
 from src.checkpoint.safe_pickle import as_array
@@ -85,6 +85,7 @@ def main() -> int:
     converted = convert(arrays, kind, source, prefix)
     coverage = compare(converted, network_shapes(args.cfg), source, fresh_head=True)
     weights = {name: np.asarray(as_array(converted[name], source), np.float32) for name in coverage.loaded}
+    check_finite(weights, source)
     with outputs.replacing(args.dst.name) as temporary:
         write_weights(weights, temporary, args.to)
     if args.report:

@@ -10,6 +10,7 @@ import struct
 import subprocess
 import sys
 import zlib
+from collections import deque
 from pathlib import Path
 
 import numpy as np
@@ -277,6 +278,14 @@ def test_a_backbone_that_does_not_fit_writes_nothing(run, shared_dir, reference,
 def test_parameters_are_found_under_the_usual_keys(run, key, capsys):
     blobs = {"conv1_w": np.zeros((64, 3, 1, 7, 7), np.float32)}
     Path("a.pkl").write_bytes(pickle.dumps({key: blobs, "epoch": 3} if key else blobs))
+    assert run("--src", "a.pkl", "--cfg", "tiny.yaml") == 2
+    assert "a.pkl: 549 parameters of the network are not in it" in capsys.readouterr().err
+
+
+def test_other_arrays_beside_the_parameters_are_passed_over(run, capsys):
+    blobs = {"conv1_w": np.zeros((64, 3, 1, 7, 7), np.float32)}
+    content = {"random_state": np.zeros(9, np.uint8), "log": deque([1]), "run": {"losses": np.zeros(3)}, "blobs": blobs}
+    Path("a.pkl").write_bytes(pickle.dumps(content))
     assert run("--src", "a.pkl", "--cfg", "tiny.yaml") == 2
     assert "a.pkl: 549 parameters of the network are not in it" in capsys.readouterr().err
 

@@ -3,6 +3,8 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+import numpy as np
+
 from src.checkpoint.names import HEAD, is_parameter
 from src.checkpoint.safe_pickle import LazyArray
 from src.utils.errors import UserError
@@ -86,3 +88,14 @@ def compare(arrays: Mapping[str, LazyArray], shapes: Mapping[str, Shape], source
         missing=missing,
         unexpected={name: array.shape for name, array in arrays.items() if name not in shapes},
     )
+
+
+def check_finite(weights: Mapping[str, np.ndarray], source: str) -> None:
+    """Check that no weight is infinite or not a number, as after a training that diverged or in half precision.
+
+    Raises:
+        UserError: one is.
+    """
+    for name, array in weights.items():
+        if not np.isfinite(array).all():
+            raise UserError(f"{source}: {name} holds values that are not finite: the weights are of no use")

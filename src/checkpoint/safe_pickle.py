@@ -123,6 +123,11 @@ def _inert_dict(*_arguments: object) -> dict:
     return {}
 
 
+def _inert_list(*_arguments: object) -> list:
+    """An object that pickles fill by appending."""
+    return []
+
+
 def _reconstruct(kind: Name, _shape: tuple, _code: object) -> PickledArray:
     if kind != Name("numpy", "ndarray"):
         raise Refused(f"an array of {_describe(kind)}")
@@ -202,6 +207,7 @@ _INERT_DICTS = {
     Name("addict.addict", "Dict"),
     Name("easydict", "EasyDict"),
 }
+_INERT_LISTS = {Name("collections", "deque")}
 # Types that are arguments of the above, or values: types, and PyTorch's element types.
 _TYPES = {
     *(Name(module, name) for module in _BUILTINS for name in ("dict", "list", "tuple", "int", "float", "str", "bool")),
@@ -229,6 +235,7 @@ class _Machine:
 
     def __init__(self, builders: Mapping[Name, Builder], arguments: set[Name], persistent: Builder | None):
         kinds = dict.fromkeys(_INERT, _inert) | dict.fromkeys(_INERT_DICTS, _inert_dict)
+        kinds |= dict.fromkeys(_INERT_LISTS, _inert_list)
         self.kinds = kinds
         self.builders = kinds | PLAIN | dict(builders)
         self.known = set(self.builders) | arguments | _TYPES | _GETATTR | _RECONSTRUCTOR

@@ -83,16 +83,21 @@ def read_weights(path: Path, sha256: str | None = None) -> tuple[str, dict[str, 
 
 
 def _find_parameters(content: object) -> dict | None:
-    """Return the dictionary that holds arrays: the content itself, or one below it, by the usual keys first."""
-    level = [content]
+    """Return the dictionary that holds parameters: the content itself, or one below it, by the usual keys first.
+
+    Others hold arrays, too, as the state of a random generator beside the parameters: they count where there are no
+    names of parameters at all.
+    """
+    level, arrays = [content], []
     for _ in range(_DEEPEST):
         level = [entry for entry in level if isinstance(entry, dict)]
         found = [entry for entry in level if any(isinstance(value, _ARRAYS) for value in entry.values())]
-        named = [entry for entry in found if _is_recognized(entry)]
-        if named or found:
-            return (named or found)[0]
+        named = next(filter(_is_recognized, found), None)
+        if named is not None:
+            return named
+        arrays += found
         level = [entry[key] for entry in level for key in sorted(entry, key=_order)]
-    return content if isinstance(content, dict) else None
+    return next(iter(arrays), content if isinstance(content, dict) else None)
 
 
 def _is_recognized(arrays: dict) -> bool:

@@ -68,6 +68,12 @@ def test_ordered_dictionaries_are_read_as_dictionaries(protocol):
 
 
 @pytest.mark.parametrize("protocol", PROTOCOLS)
+def test_queues_are_read_as_lists(protocol):
+    """Losses of the last steps, say."""
+    assert read_pickle(pickle.dumps({"a": collections.deque([1, 2], maxlen=3)}, protocol), "a.pkl") == {"a": [1, 2]}
+
+
+@pytest.mark.parametrize("protocol", PROTOCOLS)
 @pytest.mark.parametrize(
     "harmless",
     [

@@ -282,11 +282,9 @@ void convolve(const ConvolutionShape& shape, const T* x, const float* weight, co
     convolve_stem(shape, x, weight, epilogue, y);
     return;
   }
-  if constexpr (std::is_same_v<T, float>) {
-    if (is_winograd(shape)) {
-      convolve_winograd(shape, x, weight, epilogue, y);
-      return;
-    }
+  if (is_winograd(shape)) {
+    convolve_winograd(shape, x, weight, epilogue, y);
+    return;
   }
   if (is_widened<T>(shape)) {
     Epilogue wide = epilogue;
@@ -320,11 +318,10 @@ void convolve(const ConvolutionShape& shape, const T* x, const float* weight, co
 
 template <typename T>
 void convolve_gradient_input(const ConvolutionShape& shape, const T* dy, const float* weight, T* dx) {
-  if constexpr (std::is_same_v<T, float>) {
-    if (is_winograd(shape)) {
-      convolve_winograd_gradient_input(shape, dy, weight, dx);
-      return;
-    }
+  // Rounded over two axes, a gradient would gain little time for what it loses.
+  if (is_winograd(shape) && (std::is_same_v<T, float> || shape.kernel_t > 1)) {
+    convolve_winograd_gradient_input(shape, dy, weight, dx);
+    return;
   }
   if (is_widened<T>(shape)) {
     auto* result = static_cast<float*>(scratch(Scratch::kInput, shape.input_size() * sizeof(float)));

@@ -113,6 +113,15 @@ struct Vector {
     __builtin_memcpy(&halves, p, sizeof(halves));
     return reinterpret_cast<Floats>(__builtin_convertvector(halves, BitVector) << 16);
   }
+  static void store(float* p, Floats value) { __builtin_memcpy(p, &value, sizeof(value)); }
+  // As `store` of one number.
+  static void store(bfloat16* p, Floats value) {
+    const auto bits = reinterpret_cast<BitVector>(value);
+    auto rounded = (bits + 0x7fff + ((bits >> 16) & 1)) >> 16;
+    rounded = value != value ? BitVector{} + 0x7fc0 : rounded;
+    const auto halves = __builtin_convertvector(rounded, HalfVector);
+    __builtin_memcpy(p, &halves, sizeof(halves));
+  }
 };
 
 typedef float Float8 __attribute__((vector_size(32)));
@@ -143,10 +152,8 @@ inline void max_of_points(const T* __restrict x, const int64_t* offsets, const i
     best = larger ? value : best;
     point = larger ? typename V::Ints{} + numbers[i] : point;
   }
-  for (int i = 0; i < V::kSize; i++) {
-    store(y + i, best[i]);
-    index[i] = static_cast<uint8_t>(point[i]);
-  }
+  V::store(y, best);
+  for (int i = 0; i < V::kSize; i++) index[i] = static_cast<uint8_t>(point[i]);
 }
 
 template <typename T>
@@ -388,8 +395,8 @@ inline void winograd_weight_axis(const F* g, int step, F* y, int y_step) {
   y[5 * y_step] = g2;
 }
 
-template <int axes>
-void winograd_input_of(const float* const* points, int64_t size, int64_t stride, float* __restrict y) {
+template <int axes, typename T>
+void winograd_input_of(const T* const* points, int64_t size, int64_t stride, T* __restrict y) {
   constexpr int kPoints = axes == 1 ? 6 : 36;
   for (int64_t i = 0; i < size; i += Widest::kSize) {
     Widest::Floats d[kPoints];
@@ -397,13 +404,13 @@ void winograd_input_of(const float* const* points, int64_t size, int64_t stride,
     if (axes == 2)
       for (int column = 0; column < 6; column++) winograd_input_axis(d + column, 6);
     for (int row = 0; row < kPoints / 6; row++) winograd_input_axis(d + 6 * row, 1);
-    for (int point = 0; point < kPoints; point++) __builtin_memcpy(y + point * stride + i, &d[point], sizeof(d[point]));
+    for (int point = 0; point < kPoints; point++) Widest::store(y + point * stride + i, d[point]);
   }
 }
 
-template <int axes>
+template <int axes, typename T>
 void winograd_output_of(const float* x, int64_t stride, int64_t pixels, int64_t channels, const float* shift,
-                        const float* const* residual, float low, float* const* y) {
+                        const T* const* residual, float low, T* const* y) {
   constexpr int kPoints = axes == 1 ? 6 : 36;
   const auto lowest = Widest::Floats{} + low;
   for (int64_t pixel = 0; pixel < pixels; pixel++)
@@ -421,19 +428,21 @@ void winograd_output_of(const float* x, int64_t stride, int64_t pixels, int64_t 
           if (y[output] == nullptr) continue;
           auto value = m[6 * row + column] + shifts;
           if (residual) value += Widest::load(residual[output] + i);
-          value = value < lowest ? lowest : value;  // keeps NaN
-          __builtin_memcpy(y[output] + i, &value, sizeof(value));
+          Widest::store(y[output] + i, value < lowest ? lowest : value);  // keeps NaN
         }
     }
 }
 
-void winograd_input(const float* const* points, int axes, int64_t size, int64_t stride, float* y) {
-  (axes == 1 ? winograd_input_of<1> : winograd_input_of<2>)(points, size, stride, y);
+template <typename T>
+void winograd_input(const T* const* points, int axes, int64_t size, int64_t stride, T* y) {
+  (axes == 1 ? winograd_input_of<1, T> : winograd_input_of<2, T>)(points, size, stride, y);
 }
 
+template <typename T>
 void winograd_output(const float* x, int axes, int64_t stride, int64_t pixels, int64_t channels, const float* shift,
-                     const float* const* residual, float low, float* const* y) {
-  (axes == 1 ? winograd_output_of<1> : winograd_output_of<2>)(x, stride, pixels, channels, shift, residual, low, y);
+                     const T* const* residual, float low, T* const* y) {
+  (axes == 1 ? winograd_output_of<1, T> : winograd_output_of<2, T>)(x, stride, pixels, channels, shift, residual, low,
+                                                                    y);
 }
 
 template <int axes>
@@ -463,14 +472,27 @@ void winograd_weight(const float* weight, int axes, int64_t size, float factor, 
 
 template <typename T>
 constexpr Loops<T> all() {
-  return {moments<T>,  normalize<T>, gradient_moments<T>, gradient_input<T>, max_pool<T>, max_pool_gradient<T>,
-          separate<T>, stem<T>,      interleave<T>,       transpose<T>,      mean<T>,     checksum<T>,
-          scale<T>,    add<T>};
+  return {moments<T>,
+          normalize<T>,
+          gradient_moments<T>,
+          gradient_input<T>,
+          max_pool<T>,
+          max_pool_gradient<T>,
+          separate<T>,
+          stem<T>,
+          winograd_input<T>,
+          winograd_output<T>,
+          interleave<T>,
+          transpose<T>,
+          mean<T>,
+          checksum<T>,
+          scale<T>,
+          add<T>};
 }
 
 }  // namespace
 
-const FloatLoops only_float_loops = {winograd_input, winograd_output, winograd_weight, stem_gradient};
+const FloatLoops only_float_loops = {winograd_weight, stem_gradient};
 const Loops<float> float_loops = all<float>();
 const Loops<bfloat16> bfloat16_loops = all<bfloat16>();
 

@@ -53,6 +53,13 @@ struct Loops {
   // y = sum over taps of weight * row + shift, not below `low`
   void (*stem)(const StemTap* taps, int64_t count, int64_t kernel_w, int64_t half, int64_t width, const float* shift,
                float low, int64_t channels, T* y);
+  // Winograd's minimal filtering: the `size` numbers at each of a tile's points, 6 along one axis or 36 of two, to as
+  // many transformed arrays that are `stride` apart.
+  void (*winograd_input)(const T* const* points, int axes, int64_t size, int64_t stride, T* y);
+  // Products of such arrays, (pixels, channels) each, to the tile's 4 or 16 outputs: + shift (+ residual), not below
+  // `low`. Outputs outside of the frame are null.
+  void (*winograd_output)(const float* x, int axes, int64_t stride, int64_t pixels, int64_t channels,
+                          const float* shift, const T* const* residual, float low, T* const* y);
   // (channels, pixels), `stride` numbers from channel to channel, to (pixels, channels)
   void (*interleave)(const float* x, int64_t stride, int64_t channels, int64_t pixels, T* y);
   // (pixels, channels) to (channels, pixels), `stride` numbers from channel to channel
@@ -74,14 +81,8 @@ constexpr int64_t kMostLanes = 16;      // float32 numbers of the widest vector
 
 // Loops over float32 alone.
 struct FloatLoops {
-  // The `size` numbers at each of a tile's points, 6 along one axis or 36 of two, to as many transformed arrays that
-  // are `stride` apart.
-  void (*winograd_input)(const float* const* points, int axes, int64_t size, int64_t stride, float* y);
-  // Such arrays, (pixels, channels) each, to the tile's 4 or 16 outputs: + shift (+ residual), not below `low`. Outputs
-  // outside of the frame are null.
-  void (*winograd_output)(const float* x, int axes, int64_t stride, int64_t pixels, int64_t channels,
-                          const float* shift, const float* const* residual, float low, float* const* y);
-  // A line of `size` weights with 3 or 9 points each, times `factor`, to 6 or 36 lines that are `stride` apart;
+  // A line of `size` weights with 3 or 9 points each, times `factor`, to 6 or 36 transformed lines that are `stride`
+  // apart;
   // `reversed` turns the kernel around.
   void (*winograd_weight)(const float* weight, int axes, int64_t size, float factor, bool reversed, int64_t stride,
                           float* y);

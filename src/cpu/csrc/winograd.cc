@@ -76,15 +76,15 @@ struct Product {
   memory::desc lines, packed, result, scratchpad;
 };
 
-const Product& product(int64_t points, int64_t lines, int64_t in, int64_t out) {
+const Product& product(Type type, int64_t points, int64_t lines, int64_t in, int64_t out) {
   static auto* products = new std::map<std::vector<int64_t>, Product>();
-  const std::vector<int64_t> key{points, lines, in, out};
+  const std::vector<int64_t> key{static_cast<int64_t>(type), points, lines, in, out};
   auto found = products->find(key);
   if (found == products->end()) {
     dnnl::primitive_attr attributes;
     attributes.set_scratchpad_mode(dnnl::scratchpad_mode::user);
-    const dnnl::matmul::primitive_desc description(cpu_engine(), memory::desc({points, lines, in}, Type::f32, Tag::abc),
-                                                   memory::desc({points, in, out}, Type::f32, Tag::any),
+    const dnnl::matmul::primitive_desc description(cpu_engine(), memory::desc({points, lines, in}, type, Tag::abc),
+                                                   memory::desc({points, in, out}, type, Tag::any),
                                                    memory::desc({points, lines, out}, Type::f32, Tag::abc), attributes);
     found = products
                 ->emplace(key, Product{dnnl::matmul(description), description.src_desc(), description.weights_desc(),
@@ -129,31 +129,31 @@ int64_t group_size(const Tiling& tiling) {
 }
 
 // y = x, of shape.in_channels, convolved to shape.out_channels with the weight that `packed_for` gives.
-template <typename PackedFor>
-void filter(const ConvolutionShape& shape, const float* x, const PackedFor& packed_for, const Epilogue& epilogue,
-            float* y) {
+template <typename T, typename PackedFor>
+void filter(const ConvolutionShape& shape, const T* x, const PackedFor& packed_for, const Epilogue& epilogue, T* y) {
   const Tiling tiling(shape);
   const int axes = tiling.over_time ? 1 : 2;
   const int64_t in = shape.in_channels, out = shape.out_channels;
   const int64_t group = group_size(tiling), lines = group * tiling.pixels;
-  const auto& multiply = product(tiling.inputs, lines, in, out);
+  const auto& multiply = product(data_type_of<T>(), tiling.inputs, lines, in, out);
   const memory packed = packed_for(multiply.packed);
-  auto* points = static_cast<float*>(scratch(Scratch::kInput, multiply.lines.get_size()));
+  auto* points = static_cast<T*>(scratch(Scratch::kInput, multiply.lines.get_size()));
   auto* products = static_cast<float*>(scratch(Scratch::kOutput, multiply.result.get_size()));
-  const std::vector<float> zeros(std::max(tiling.pixels * in, out));
-  const float* shift = epilogue.shift ? epilogue.shift : zeros.data();
-  const auto* residual = static_cast<const float*>(epilogue.residual);
+  const std::vector<T> zeros(tiling.pixels * in);
+  const std::vector<float> no_shift(out);
+  const float* shift = epilogue.shift ? epilogue.shift : no_shift.data();
+  const auto* residual = static_cast<const T*>(epilogue.residual);
   const float low = epilogue.relu ? 0.f : -std::numeric_limits<float>::infinity();
 
   for (int64_t first = 0; first < tiling.count; first += group) {
     const int64_t tiles = std::min(group, tiling.count - first);
     parallel(tiles, [&](int64_t begin, int64_t end, int) {
       int64_t offsets[kWinogradMost];
-      const float* from[kWinogradMost];
+      const T* from[kWinogradMost];
       for (int64_t i = begin; i < end; i++) {
         tiling.offsets(first + i, 1, kWinogradInputs, offsets);
         for (int64_t j = 0; j < tiling.inputs; j++) from[j] = offsets[j] < 0 ? zeros.data() : x + offsets[j] * in;
-        float_loops().winograd_input(from, axes, tiling.pixels * in, lines * in, points + i * tiling.pixels * in);
+        loops<T>().winograd_input(from, axes, tiling.pixels * in, lines * in, points + i * tiling.pixels * in);
       }
     });
     multiply.compute.execute(
@@ -164,16 +164,16 @@ void filter(const ConvolutionShape& shape, const float* x, const PackedFor& pack
                         as_memory(multiply.scratchpad, scratch(Scratch::kPrimitive, multiply.scratchpad.get_size()))}});
     parallel(tiles, [&](int64_t begin, int64_t end, int) {
       int64_t offsets[kWinogradMost];
-      const float* others[kWinogradMost];
-      float* to[kWinogradMost];
+      const T* others[kWinogradMost];
+      T* to[kWinogradMost];
       for (int64_t i = begin; i < end; i++) {
         tiling.offsets(first + i, 0, kWinogradOutputs, offsets);
         for (int64_t j = 0; j < tiling.outputs; j++) {
           to[j] = offsets[j] < 0 ? nullptr : y + offsets[j] * out;
           others[j] = residual ? residual + offsets[j] * out : nullptr;
         }
-        float_loops().winograd_output(products + i * tiling.pixels * out, axes, lines * out, tiling.pixels, out, shift,
-                                      residual ? others : nullptr, low, to);
+        loops<T>().winograd_output(products + i * tiling.pixels * out, axes, lines * out, tiling.pixels, out, shift,
+                                   residual ? others : nullptr, low, to);
       }
     });
   }
@@ -189,8 +189,8 @@ bool is_winograd(const ConvolutionShape& s) {
          std::min(s.in_channels, s.out_channels) >= 32;
 }
 
-void convolve_winograd(const ConvolutionShape& shape, const float* x, const float* weight, const Epilogue& epilogue,
-                       float* y) {
+template <typename T>
+void convolve_winograd(const ConvolutionShape& shape, const T* x, const float* weight, const Epilogue& epilogue, T* y) {
   const int64_t in = shape.in_channels, out = shape.out_channels;
   const memory::desc plain({Tiling(shape).inputs, in, out}, Type::f32, memory::dims{in * out, 1, in});
   const auto packed_for = [&](const memory::desc& layout) {
@@ -205,7 +205,8 @@ void convolve_winograd(const ConvolutionShape& shape, const float* x, const floa
   filter(shape, x, packed_for, epilogue, y);
 }
 
-void convolve_winograd_gradient_input(const ConvolutionShape& shape, const float* dy, const float* weight, float* dx) {
+template <typename T>
+void convolve_winograd_gradient_input(const ConvolutionShape& shape, const T* dy, const float* weight, T* dx) {
   const int64_t in = shape.in_channels, out = shape.out_channels;
   const memory::desc plain({Tiling(shape).inputs, out, in}, Type::f32, Tag::abc);
   const auto packed_for = [&](const memory::desc& layout) {
@@ -217,5 +218,10 @@ void convolve_winograd_gradient_input(const ConvolutionShape& shape, const float
   std::swap(turned.in_channels, turned.out_channels);
   filter(turned, dy, packed_for, Epilogue{}, dx);
 }
+
+template void convolve_winograd(const ConvolutionShape&, const float*, const float*, const Epilogue&, float*);
+template void convolve_winograd(const ConvolutionShape&, const bfloat16*, const float*, const Epilogue&, bfloat16*);
+template void convolve_winograd_gradient_input(const ConvolutionShape&, const float*, const float*, float*);
+template void convolve_winograd_gradient_input(const ConvolutionShape&, const bfloat16*, const float*, bfloat16*);
 
 }  // namespace slowfast

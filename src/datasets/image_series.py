@@ -77,11 +77,16 @@ def image_series(folder: Path) -> ImageSeries:
     return result
 
 
+def is_image(path: Path) -> bool:
+    """Return whether a file has a suffix of images."""
+    return path.suffix.lower() in _SUFFIXES
+
+
 def _series(folder: Path) -> dict[tuple[str, str], list[str]]:
     """Return the numbers of images by what stands before and behind the number; optical flow is passed over."""
     series = defaultdict(list)
     for path in folder.iterdir():
         match = _NUMBERED.fullmatch(path.stem)
-        if match and path.suffix.lower() in _SUFFIXES and not path.name.startswith("."):
+        if match and is_image(path) and not path.name.startswith("."):
             series[match["prefix"], path.suffix].append(match["number"])
     return {key: numbers for key, numbers in sorted(series.items()) if not _FLOW.match(key[0])} or dict(series)

@@ -699,7 +699,7 @@ def find_videos(folder: Path, *, image_folders: bool = False) -> dict[str, Path]
             f"{folder}: holds no videos; expected files as clip.mp4, clip.mkv or clip.avi"
             + (", or a folder of numbered images for each video" if image_folders else "")
             + next(
-                (f"; {path} is one level too deep" for path in sorted(folder.glob("*/*")) if _is_named_as_video(path)),
+                (f"; {path} is one level too deep" for path in sorted(folder.glob("*/*")) if is_named_as_video(path)),
                 "",
             )
         )
@@ -710,7 +710,7 @@ def is_video(path: Path) -> bool:
     """Whether a file is a video by its suffix, or holds one."""
     if not path.is_file():
         return False
-    if _is_named_as_video(path):
+    if is_named_as_video(path):
         return True
     try:
         with av.open(str(path)) as container:
@@ -722,7 +722,8 @@ def is_video(path: Path) -> bool:
         return False
 
 
-def _is_named_as_video(path: Path) -> bool:
+def is_named_as_video(path: Path) -> bool:
+    """Return whether a file has a suffix of videos."""
     return path.suffix.lower() in _VIDEO_SUFFIXES
 
 

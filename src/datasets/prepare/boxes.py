@@ -13,6 +13,7 @@ from src.ava.rows import NO_ACTION, FrameRow, RowRule
 from src.ava.text_files import read_text
 from src.ava.tube_files import holds_tube_annotations
 from src.checkpoint.safe_pickle import PickledArray, as_array, read_pickle
+from src.datasets.image_series import is_image
 from src.datasets.prepare.box import Box, Classes, enclosing, number, whole_number
 from src.datasets.prepare.box_parts import IMAGE_NAME, image_stem, image_time, stated_size, table_rows
 from src.datasets.prepare.coco_boxes import read_coco, read_coco_results
@@ -20,6 +21,7 @@ from src.datasets.prepare.cvat_boxes import read_cvat
 from src.datasets.prepare.label_studio_boxes import read_label_studio
 from src.datasets.prepare.tube_boxes import read_tubes
 from src.datasets.prepare.via_boxes import is_via2, is_via_csv, read_via2, read_via_csv, read_via_project
+from src.datasets.video import is_named_as_video
 from src.utils.errors import UserError
 
 _SHOWN_BYTES = 200
@@ -66,17 +68,20 @@ def read_boxes(path: Path, classes: Classes) -> dict[Path, list[Box]]:
 
 
 def _box_files(folder: Path) -> list[Path]:
-    """Return the box files of a folder; texts that are no boxes are told and passed over."""
-    files = []
+    """Return the box files of a folder; what else lies there, but images and videos, is told and passed over."""
+    files, others = [], []
     for path in sorted(folder.rglob("*")):
-        if path.suffix.lower() not in _SUFFIXES or path.name.startswith(".") or not path.is_file():
+        if path.name.startswith(".") or path.name in _YOLO_NAMES or not path.is_file():
             continue
-        if path.name in _YOLO_NAMES:
+        if path.suffix.lower() not in _SUFFIXES:
+            others += [] if is_image(path) or is_named_as_video(path) else [path.name]
             continue
         if path.suffix.lower() == ".txt" and not _is_box_text(path):
             print(f"custom: note: {path} is passed over: neither its name nor its content is that of a box file")
             continue
         files.append(path)
+    if others:
+        print(f"custom: note: {len(others)} files of other kinds are passed over: {', '.join(others[:3])}")
     if not files:
         raise UserError(f"{folder}: holds no box files; {_TAKEN}")
     return files

@@ -411,13 +411,17 @@ def test_a_folder_of_files_is_read_whole_and_what_is_not_read_is_told(tmp_path: 
         _write(tmp_path / "boxes" / FORMATS[name][0], FORMATS[name][1])
     _write(tmp_path / "boxes/below/one_31.txt", FORMATS["YOLO"][1])
     _write(tmp_path / "boxes/notes.txt", "not boxes")
+    for name in ("task 2.zip", "images/one_000031.jpg", "one.mp4", ".hidden"):
+        _write(tmp_path / "boxes" / name, "")
     assert [file.name for file in read_boxes(tmp_path / "boxes", Classes(CLASSES))] == [
         "one_31.txt",
         "c.json",
         "one.csv",
         "one.xml",
     ]
-    assert "notes.txt is passed over" in capsys.readouterr().out
+    text = capsys.readouterr().out
+    assert "notes.txt is passed over" in text
+    assert "1 files of other kinds are passed over: task 2.zip" in text
 
 
 @pytest.mark.parametrize(

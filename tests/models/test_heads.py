@@ -213,3 +213,29 @@ def test_padding_takes_no_part_in_training_an_actor_relation(layers):
     for name, gradient in found.items():
         np.testing.assert_allclose(same[name], gradient, atol=2e-5 * np.abs(gradient).max(), err_msg=name)
     assert np.abs(found["head.acrn.conv1.weight"]).max() > 1e-3
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("layers", LAYERS)
+def test_the_gradient_of_an_actor_relation_is_the_slope_of_its_loss(layers):
+    network = head_of(layers(EPSILON, MOMENTUM), acrn_channels=OUT)
+    arrays = (*clips(), BOXES, MASK)
+    _, found = gradients(network, arrays)
+    loss = Loss(network).set_train(True)
+    parameters = [(parameter, parameter.asnumpy().copy()) for parameter in network.trainable_params()]
+    rng = np.random.default_rng(4)
+    for name in (
+        "head.acrn.conv1.weight",
+        "head.acrn.conv2.weight",
+        "head.acrn.conv1_bn.gamma",
+        "head.acrn.conv2_bn.beta",
+    ):
+        (parameter, start) = next(pair for pair in parameters if pair[0].name == name)
+        direction = rng.normal(size=start.shape).astype(np.float32) + np.sign(found[name])
+        step, values = 3e-4, []  # small against the kinks of ReLU and maximum
+        for sign in (1, -1):
+            parameter.set_data(ms.Tensor(start + sign * step * direction))
+            values.append(float(loss(*tensors(*arrays))[0]))
+        parameter.set_data(ms.Tensor(start))
+        slope = (values[0] - values[1]) / (2 * step)
+        assert slope == pytest.approx(float((found[name] * direction).sum()), rel=0.01), name

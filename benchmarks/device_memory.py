@@ -18,7 +18,7 @@ RECIPE = ROOT / "configs" / "AVA" / "SLOWFAST_32x2_R50_SHORT.yaml"
 _PEAK = re.compile(r"Used peak memory usage \(without fragments\): (\d+)M")
 
 
-def planned_megabytes(stand_ins: Path, depth: int, batch: int, level: str, overrides: list[str]) -> int:
+def planned_mebibytes(stand_ins: Path, folder: str, depth: int, batch: int, level: str, overrides: list[str]) -> int:
     """Return the planned peak of a training step, in MiB."""
     from tests.devices import dry_run
 
@@ -26,7 +26,9 @@ def planned_megabytes(stand_ins: Path, depth: int, batch: int, level: str, overr
     keys = ["RESNET.DEPTH", depth, "TRAIN.BATCH_SIZE", batch, "TRAIN.AMP_LEVEL", level, *overrides]
     command = [sys.executable, dry_run.__file__, "910B", step, "Ascend", "train", RECIPE, *keys]
     environment = dry_run.environment(stand_ins, "910B")
-    done = subprocess.run(list(map(str, command)), env=environment, capture_output=True, text=True, check=True)
+    done = subprocess.run(list(map(str, command)), cwd=folder, env=environment, capture_output=True, text=True)
+    if done.returncode:
+        sys.exit(f"the dry run of R{depth} {level} batch {batch} ended with:\n{done.stderr[-2000:]}")
     return max(int(found) for found in _PEAK.findall(done.stdout + done.stderr))
 
 
@@ -45,7 +47,7 @@ def main() -> None:
         for depth in args.depth:
             for level in args.level:
                 for batch in args.batch:
-                    peak = planned_megabytes(stand_ins, depth, batch, level, overrides)
+                    peak = planned_mebibytes(stand_ins, folder, depth, batch, level, overrides)
                     print(f"R{depth} {level} batch {batch:2}: {peak / 1024:5.1f} GiB", flush=True)
 
 

@@ -23,10 +23,12 @@ class Case:
     Attributes:
         device: one of `dry_run.DEVICES`.
         commands: the arguments of each.
+        devices: how many of them there are; the run is that of the first.
     """
 
     device: str
     commands: tuple[tuple[str, ...], ...]
+    devices: int = 1
 
 
 CASES = {
@@ -41,6 +43,14 @@ CASES = {
                 *("DATA.TEST_SCALE_HEIGHT", "32", "DATA.TEST_SCALE_WIDTH", "48"),
             ),
         ),
+    ),
+    "910B bf16": Case(
+        "910B", ((*_STEP, "Ascend", "train", "{recipe}", "TRAIN.AMP_LEVEL", "bf16", "SOLVER.CLIP_GRAD_VAL", "1.0"),)
+    ),
+    "8 x 910B O3": Case(
+        "910B",
+        ((*_STEP, "Ascend", "train", "{recipe}", "TRAIN.AMP_LEVEL", "O3", "BN.FREEZE_STATISTICS", "True"),),
+        devices=8,
     ),
     "GPU": Case(
         "GPU",
@@ -86,6 +96,8 @@ def run_case(case: Case, stand_ins: Path, folder: Path, values: Mapping[str, obj
     interpreter.write_text(f'#!/bin/sh\nexec "{sys.executable}" "{dry_run.__file__}" {case.device} "$@"\n')
     interpreter.chmod(0o755)
     environment = dry_run.environment(stand_ins, case.device) | {"PYTHON": str(interpreter), "FOREGROUND": "1"}
+    if case.devices > 1:
+        environment |= {"RANK_SIZE": str(case.devices), "RANK_ID": "0"}
     statuses, outputs = [], []
     for command in case.commands:
         filled = [part.format(interpreter=interpreter, **values) for part in command]

@@ -59,9 +59,25 @@ def set_chip(device: str) -> None:
         raise RuntimeError(f"the chip is {context.get_ascend_soc_version()!r}, expected {version}")
 
 
+def rounds_float32(device: str) -> str:
+    """Return whether convolutions and matrix products may be computed in TF32 or HF32, as MindSpore was told."""
+    if DEVICES[device][0] == "GPU":
+        import mindspore as ms
+
+        return f"{ms.get_context('conv_allow_tf32')} {ms.get_context('matmul_allow_tf32')}"
+    from mindspore._c_expression import AscendOpPrecisionConf
+
+    told = AscendOpPrecisionConf.get_instance()
+    return f"{told.conv_allow_hf32() == '1'} {told.matmul_allow_hf32() == '1'}"
+
+
 if __name__ == "__main__":
     import src  # noqa: F401  (it sets the environment that MindSpore reads)
 
-    set_chip(sys.argv[1])
+    device = sys.argv[1]
+    set_chip(device)
     sys.argv = sys.argv[2:]
-    runpy.run_path(sys.argv[0], run_name="__main__")
+    try:
+        runpy.run_path(sys.argv[0], run_name="__main__")
+    finally:
+        print("rounds float32:", rounds_float32(device))

@@ -3,8 +3,13 @@
 MindSpore compiles for them and runs the graphs, with results of zero. An operator that only the CPU has ends a run.
 """
 
+import re
+import subprocess
+import sys
+
 import pytest
 
+from tests.devices import dry_run
 from tests.devices.cases import Finished
 
 pytestmark = pytest.mark.slow
@@ -17,6 +22,8 @@ OLD_INTERFACE = {
 }
 # What stands for it: were none of these there, the log would not have been read.
 NEW_INTERFACE = {"BatchNormExt", "Conv2DExt", "MaxPoolWithMask"}
+
+ROUNDS = re.compile("rounds float32: (.*)")
 
 
 def of(case: str) -> pytest.MarkDecorator:
@@ -46,6 +53,21 @@ def test_the_launchers_train_score_and_export_on_an_atlas_a2(finished):
     assert_on_new_interface(finished, 1, set())
 
 
+@of("910B bf16")
+def test_bfloat16_and_clipping_by_value_on_an_atlas_a2(finished):
+    assert_ended_well(finished, 1)
+    assert "on the first of 1" in finished.outputs[0]
+    assert_on_new_interface(finished, 0, OLD_INTERFACE)
+
+
+@of("8 x 910B O3")
+def test_the_first_of_eight_devices_in_float16_with_frozen_statistics(finished):
+    assert_ended_well(finished, 1)
+    assert "on the first of 8" in finished.outputs[0]
+    assert finished.operators(0, "hccl") == {"AllReduce"}
+    assert_on_new_interface(finished, 0, OLD_INTERFACE)
+
+
 @of("GPU")
 def test_graphs_for_a_gpu_in_float32_and_a_line_for_half_precision(finished):
     assert finished.statuses[:2] == (0, 0), finished.outputs[-1][-5000:]
@@ -58,3 +80,16 @@ def test_graphs_for_a_gpu_in_float32_and_a_line_for_half_precision(finished):
 def test_inference_on_an_atlas_inference_card(finished):
     assert_ended_well(finished, 1)
     assert_on_new_interface(finished, 0, set())
+
+
+@pytest.mark.parametrize("allowed", [True, False])
+@pytest.mark.parametrize("device", ["910B", "GPU"])
+def test_the_key_for_tf32_and_hf32_reaches_mindspore(stand_ins, tmp_path, device, allowed):
+    program = tmp_path / "program.py"
+    target = dry_run.DEVICES[device][0]
+    program.write_text(f"from src.utils.device import set_up_device\nset_up_device('{target}', 0, {allowed})\n")
+    command = [sys.executable, dry_run.__file__, device, str(program)]
+    environment = dry_run.environment(stand_ins, device)
+    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert ROUNDS.findall(done.stdout) == [f"{allowed} {allowed}"]

@@ -1,12 +1,14 @@
 """What predict.py takes for a video, part by part, beside the same job with PyTorch; and its memory over a long one.
 
-    python benchmarks/predict.py speed VIDEO --model slowfast.onnx [--labels FILE] [--peer_python FILE]
+    python benchmarks/predict.py speed VIDEO --model slowfast.onnx [--cfg FILE --checkpoint FILE] [--labels FILE]
+        [--peer_python FILE]
     python benchmarks/predict.py memory VIDEO --model slowfast.onnx [--labels FILE] [--hours 1]
 
 speed: the whole of predict.py in float32, and in bfloat16 where the processor has it (a process each, everything
-included: decoding, detection, scores, the video with labels, the page); then each part by itself, over the same
-seconds; then pytorchvideo's slowfast_r50_detection on the boxes that predict found, each clip decoded and prepared as
-in its tutorial. The last needs an interpreter with torch and pytorchvideo, named by --peer_python.
+included: decoding, detection, scores, the video with labels, the page), on OpenVINO, and on MindSpore where --cfg and
+--checkpoint name the network that was exported; then each part by itself on OpenVINO, over the same seconds; then
+pytorchvideo's slowfast_r50_detection on the boxes that predict found, each clip decoded and prepared as in its
+tutorial. The last needs an interpreter with torch and pytorchvideo, named by --peer_python.
 
 memory: predict.py on the video, repeated until it is long enough; the resident memory of its process as time goes on.
 """
@@ -30,10 +32,10 @@ _SHORT_SIDE = 224
 _FRAMES, _RATE, _ALPHA, _FPS = 32, 2, 4, 30
 
 
-def run_predict(args: argparse.Namespace, out: Path, *more: str) -> tuple[float, float]:
-    """Run predict.py; return the seconds of the video and those that it took."""
-    command = [sys.executable, str(REPOSITORY / "predict.py"), "--model", args.model, "--video", args.video]
-    command += ["--out", out, *(["--labels", args.labels] if args.labels else []), *more]
+def run_predict(args: argparse.Namespace, out: Path, *network: object) -> tuple[float, float]:
+    """Run predict.py with these options for the network; return the video's seconds and those that it took."""
+    command = [sys.executable, REPOSITORY / "predict.py", *network, "--video", args.video, "--out", out]
+    command += ["--labels", args.labels] if args.labels else []
     start = time.perf_counter()
     done = subprocess.run(list(map(str, command)), capture_output=True, text=True, check=False)
     if done.returncode:
@@ -152,18 +154,23 @@ def speed(args: argparse.Namespace) -> None:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         for precision in precisions:
-            seconds, took = run_predict(args, folder / precision, "--precision", precision)
-            print(
-                f"predict.py, {precision}: {took:.1f} s for {seconds:.0f} s, {seconds / took:.2f} times as it plays",
-                flush=True,
-            )
+            networks = {"OpenVINO": ["--model", args.model, "--precision", precision]}
+            if args.checkpoint:
+                level = {"float32": "O0", "bfloat16": "bf16"}[precision]
+                overrides = ["TEST.CHECKPOINT_FILE_PATH", args.checkpoint, "TEST.AMP_LEVEL", level]
+                networks["MindSpore"] = ["--cfg", args.cfg, *overrides]
+            for engine, network in networks.items():
+                seconds, took = run_predict(args, folder / f"{engine}-{precision}", *network)
+                times = f"{took:.1f} s for {seconds:.0f} s, {seconds / took:.2f} times as fast as it plays"
+                print(f"predict.py, {engine}, {precision}: {times}", flush=True)
         for precision in precisions:
             print(f"part by part, {precision}, in s for a second of video:")
             for part, took in time_parts(args, {"float32": "f32", "bfloat16": "bf16"}[precision]):
                 whole = part.startswith("loading")
                 print(f"  {part}: {took if whole else took / seconds:.3f}{' s, once' if whole else ''}", flush=True)
         if args.peer_python:
-            command = [args.peer_python, __file__, "peer", args.video, folder / "float32/tracks.csv", str(args.clips)]
+            tracks = folder / "OpenVINO-float32/tracks.csv"
+            command = [args.peer_python, __file__, "peer", args.video, tracks, args.clips]
             done = subprocess.run(list(map(str, command)), capture_output=True, text=True, check=False)
             if done.returncode:
                 sys.exit(done.stderr)
@@ -222,6 +229,8 @@ def main() -> int:
         mode.add_argument("--model", type=Path, required=True, help="slowfast.onnx")
         mode.add_argument("--labels", help="label map, where the model brings none")
     modes.choices["speed"].add_argument("--peer_python", help="an interpreter with torch and pytorchvideo")
+    modes.choices["speed"].add_argument("--cfg", help="the exported network's configuration, for MindSpore")
+    modes.choices["speed"].add_argument("--checkpoint", help="its weights")
     modes.choices["speed"].add_argument("--clips", type=int, default=5, help="key frames for the peer (default: 5)")
     modes.choices["memory"].add_argument("--hours", type=float, default=1.0)
     hidden = modes.add_parser("peer")

@@ -11,6 +11,7 @@ from tests.devices import dry_run
 
 _SELECTED = re.compile(r"\] (\w+) select (\w+) kernel")
 _TRAIN = ("bash", "{root}/scripts/run_standalone_train_ascend.sh", "{recipe}", "{sample}", "", "SOLVER.MAX_EPOCH", "1")
+_DISTRIBUTE = ("bash", "{root}/scripts/run_distribute_train_ascend.sh", *_TRAIN[2:], "TRAIN.BATCH_SIZE", "1")
 _EVAL = ("bash", "{root}/scripts/run_standalone_eval_ascend.sh", "{recipe}", "{sample}")
 _EXPORT = ("bash", "{root}/scripts/run_export.sh", "{recipe}")
 _STEP = ("{interpreter}", "{root}/tests/devices/compile_step.py")
@@ -31,32 +32,47 @@ class Case:
     devices: int = 1
 
 
+_CLIPPED = ("SOLVER.CLIP_GRAD_L2NORM", "1.0", "TRAIN.EMA_DECAY", "0.9")
+_DYNAMIC_SCALE = ("TRAIN.LOSS_SCALE_WINDOW", "2")
+_ALL = (*_CLIPPED, *_DYNAMIC_SCALE, "TRAIN.ACCUMULATE_STEPS", "2", "BN.FREEZE_STATISTICS", "True")
+_BFLOAT16 = ("TRAIN.AMP_LEVEL", "bf16")
+_ROUNDED = ("ALLOW_TF32", "True")
+
+
 CASES = {
     # The longest first, so that the two at a time end together.
     "910B": Case(
         "910B",
         (
-            (*_TRAIN, "TRAIN.EVAL_PERIOD", "1", "SOLVER.CLIP_GRAD_L2NORM", "1.0", "TRAIN.EMA_DECAY", "0.9"),
+            (*_TRAIN, "TRAIN.EVAL_PERIOD", "1", *_CLIPPED, *_ROUNDED),
             (*_EVAL, "output/checkpoints/slowfast-1_7.ckpt", "0", "TEST.USE_EMA", "True"),
             (
                 *(*_EXPORT, "output/checkpoints/slowfast-1_7.ckpt", "DATA.PATH_TO_DATA_DIR", "{sample}"),
-                *("DATA.TEST_SCALE_HEIGHT", "32", "DATA.TEST_SCALE_WIDTH", "48"),
+                *("DATA.TEST_SCALE_HEIGHT", "32", "DATA.TEST_SCALE_WIDTH", "48", *_ROUNDED),
             ),
         ),
     ),
-    "910B bf16": Case(
-        "910B", ((*_STEP, "Ascend", "train", "{recipe}", "TRAIN.AMP_LEVEL", "bf16", "SOLVER.CLIP_GRAD_VAL", "1.0"),)
+    "910A O2": Case(
+        "910A",
+        (
+            (*_STEP, "Ascend", "train", "{recipe}", "TRAIN.AMP_LEVEL", "O2", *_DYNAMIC_SCALE),
+            (*_STEP, "Ascend", "train", "{recipe}", *_BFLOAT16),  # refused, so the last
+        ),
     ),
+    "910B bf16": Case("910B", ((*_STEP, "Ascend", "train", "{recipe}", *_BFLOAT16, "SOLVER.CLIP_GRAD_VAL", "1.0"),)),
     "8 x 910B O3": Case(
         "910B",
         ((*_STEP, "Ascend", "train", "{recipe}", "TRAIN.AMP_LEVEL", "O3", "BN.FREEZE_STATISTICS", "True"),),
         devices=8,
     ),
+    # By -m long.
+    "910A O2 by its launcher": Case("910A", ((*_TRAIN, "TRAIN.AMP_LEVEL", "O2", *_ALL),)),
+    "8 x 910B O3 by their launcher": Case("910B", ((*_DISTRIBUTE, "TRAIN.AMP_LEVEL", "O3", *_ALL),), devices=8),
     "GPU": Case(
         "GPU",
         (
             (*_STEP, "GPU", "infer", "{recipe}"),
-            (*_STEP, "GPU", "train", "{recipe}"),
+            (*_STEP, "GPU", "train", "{recipe}", *_ROUNDED),
             (*_STEP, "GPU", "train", "{recipe}", "TRAIN.AMP_LEVEL", "O2"),  # refused, so the last
         ),
     ),
@@ -97,7 +113,9 @@ def run_case(case: Case, stand_ins: Path, folder: Path, values: Mapping[str, obj
     interpreter.chmod(0o755)
     environment = dry_run.environment(stand_ins, case.device) | {"PYTHON": str(interpreter), "FOREGROUND": "1"}
     if case.devices > 1:
-        environment |= {"RANK_SIZE": str(case.devices), "RANK_ID": "0"}
+        (folder / "msrun").symlink_to(Path(sys.executable).parent / "msrun")
+        # DEVICE_NUM is the launcher's, the rest that of a process; with RANK_ID msrun starts this process alone.
+        environment |= dict.fromkeys(("DEVICE_NUM", "RANK_SIZE"), str(case.devices)) | {"RANK_ID": "0"}
     statuses, outputs = [], []
     for command in case.commands:
         filled = [part.format(interpreter=interpreter, **values) for part in command]

@@ -51,6 +51,17 @@ def test_the_launchers_train_score_and_export_on_an_atlas_a2(finished):
     assert (finished.folder / "output/slowfast.mindir").stat().st_size > 1e6
     assert_on_new_interface(finished, 0, OLD_INTERFACE)
     assert_on_new_interface(finished, 1, set())
+    # ALLOW_TF32 was given to training and export; export compares in full float32 all the same.
+    assert [ROUNDS.findall(output) for output in finished.outputs] == [["True True"], ["False False"], ["False False"]]
+
+
+@of("910A O2")
+def test_float16_on_an_atlas_training_card_and_a_line_for_bfloat16(finished):
+    """With a dynamic loss scale."""
+    assert finished.statuses[0] == 0, finished.outputs[0][-5000:]
+    assert_on_new_interface(finished, 0, OLD_INTERFACE)
+    assert finished.statuses[1] != 0
+    assert "AMP_LEVEL bf16: this Ascend does not compute in bfloat16" in finished.outputs[1]
 
 
 @of("910B bf16")
@@ -68,11 +79,21 @@ def test_the_first_of_eight_devices_in_float16_with_frozen_statistics(finished):
     assert_on_new_interface(finished, 0, OLD_INTERFACE)
 
 
+@pytest.mark.long
+@pytest.mark.parametrize("finished", ["910A O2 by its launcher", "8 x 910B O3 by their launcher"], indirect=True)
+def test_the_launchers_train_in_float16_with_all_that_changes_gradients_and_averages(finished):
+    """Clipping by norm, averages, a dynamic loss scale, accumulation and frozen statistics."""
+    assert_ended_well(finished, 1)
+    assert "epoch 1/1, loss 0.0000" in finished.outputs[0]
+    assert_on_new_interface(finished, 0, OLD_INTERFACE)
+
+
 @of("GPU")
 def test_graphs_for_a_gpu_in_float32_and_a_line_for_half_precision(finished):
     assert finished.statuses[:2] == (0, 0), finished.outputs[-1][-5000:]
     assert all("compiled" in output for output in finished.outputs[:2])
     assert finished.statuses[2] != 0
+    assert [ROUNDS.findall(output) for output in finished.outputs] == [["False False"], ["True True"], ["False False"]]
     assert "AMP_LEVEL O2: MindSpore has not all of SlowFast's operators in half precision" in finished.outputs[2]
 
 

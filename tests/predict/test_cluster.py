@@ -1,6 +1,7 @@
 """Two workers of a Dask cluster on this machine, one of which is killed: the result is a single process's."""
 
 import os
+import re
 import signal
 import time
 from collections.abc import Callable, Iterator
@@ -16,7 +17,8 @@ from src.utils.errors import UserError
 
 distributed = pytest.importorskip("distributed", reason="Dask is not installed (tests/requirements.txt)")
 pytestmark = pytest.mark.slow
-TABLES = ("detections.csv", "tracks.csv", "actions.json", "index.html")
+# What a file rounds its scores to; MindSpore's sums differ in the last bit by how many threads had time.
+ROUNDING = {"detections.csv": 1e-6, "tracks.csv": 1e-6, "actions.json": 1e-6, "index.html": 1e-3}
 
 
 @pytest.fixture(scope="module")
@@ -26,6 +28,12 @@ def cluster(repository: Path) -> Iterator[distributed.LocalCluster]:
         n_workers=2, threads_per_worker=1, dashboard_address=None, preload=[str(repository / "tests/tiny.py")]
     ) as local:
         yield local
+
+
+def text_and_numbers(path: Path) -> tuple[list[str], list[float]]:
+    """Take the numbers with decimals out of a text."""
+    pieces = re.split(r"(\d+\.\d+(?:e-\d+)?)", path.read_text())
+    return pieces[::2], list(map(float, pieces[1::2]))
 
 
 @pytest.mark.usefixtures("tiny_network")
@@ -48,8 +56,11 @@ def test_a_killed_worker_changes_nothing(
             killed = pool.submit(kill_one)
             assert predict(shared, held_out, cluster=cluster.scheduler_address) == 0
             killed.result(timeout=60)
-    for name in TABLES:
-        assert (tmp_path / "shared" / name).read_bytes() == (tmp_path / "alone" / name).read_bytes(), name
+    for name, rounding in ROUNDING.items():
+        text, numbers = text_and_numbers(tmp_path / "shared" / name)
+        expected_text, expected_numbers = text_and_numbers(tmp_path / "alone" / name)
+        assert text == expected_text, name
+        assert numbers == pytest.approx(expected_numbers, rel=0, abs=rounding), name
     # Nothing is left half-written.
     assert all(path.name.startswith("0") for path in (shared.out / ".predict/parts").rglob("*") if path.is_file())
 

@@ -15,7 +15,8 @@ _ACCELERATORS = {
     "GPU": ("nvidia[0-9]*", "CUDA 11.1 or 11.6 with cuDNN 8 on LD_LIBRARY_PATH, and CUDA_HOME with bin/nvcc"),
 }
 
-# As CANN names the chips of Atlas training cards (910A) and inference cards (310, 310P).
+# As CANN names the chips of Atlas training cards (910A) and inference cards (310, 310P); CANN 8.5 lists who computes in
+# bfloat16 under ToBfloat16.
 _WITHOUT_BFLOAT16 = ("ascend910", "ascend310", "ascend310p")
 
 

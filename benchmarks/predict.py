@@ -34,8 +34,8 @@ _FRAMES, _RATE, _ALPHA, _FPS = 32, 2, 4, 30
 
 def run_predict(args: argparse.Namespace, out: Path, *network: object) -> tuple[float, float]:
     """Run predict.py with these options for the network; return the video's seconds and those that it took."""
-    command = [sys.executable, REPOSITORY / "predict.py", *network, "--video", args.video, "--out", out]
-    command += ["--labels", args.labels] if args.labels else []
+    command = [sys.executable, REPOSITORY / "predict.py", "--video", args.video, "--out", out]
+    command += [*(["--labels", args.labels] if args.labels else []), *network]
     start = time.perf_counter()
     done = subprocess.run(list(map(str, command)), capture_output=True, text=True, check=False)
     if done.returncode:

@@ -148,6 +148,11 @@ distribute_by_msrun() {
     if [[ -z $port && ${NODES:-1} == 1 ]]; then port=$(free_port); fi
     if [[ $name == eval ]]; then log=log_distributed_eval; fi
     set_entry "$name" "$target" "$@"
+    # Workers on CPUs share the cores.
+    if [[ $target == CPU && -z ${OMP_NUM_THREADS:-} ]]; then
+        OMP_NUM_THREADS=$(($(nproc) > workers ? $(nproc) / workers : 1))
+        export OMP_NUM_THREADS
+    fi
     start "${log}_${target,,}" bash "$root/scripts/msrun.sh" "--worker_num=$((workers * ${NODES:-1}))" \
         "--local_worker_num=$workers" "--master_addr=${MASTER_ADDR:-127.0.0.1}" "--master_port=${port:-8118}" \
         "--node_rank=${NODE_RANK:-0}" "--log_dir=${name}_parallel" --join=True "${entry[@]}"

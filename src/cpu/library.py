@@ -54,7 +54,9 @@ def obstacle() -> str | None:
 
 
 def set_environment() -> None:
-    """Set what oneDNN reads at its first use, a value that the user set being kept.
+    """Set what oneDNN and the operators' threads read at their first use, a value that the user set being kept.
+
+    MindSpore sets OMP_NUM_THREADS to 1 as it is imported, where there is none; the operators would take one thread.
 
     MindSpore's oneDNN has no AVX-512 kernel for the plain data layout that MindSpore asks for, and takes its reference
     loops instead: a SlowFast R50 clip takes two minutes. Held to AVX2 it takes one to two seconds. With the operators
@@ -62,6 +64,8 @@ def set_environment() -> None:
     """
     if (os.environ.get(VARIABLE) or "auto") == "off" or obstacle() is not None:
         hold_to_avx2()
+    else:
+        os.environ.setdefault("OMP_NUM_THREADS", str(len(os.sched_getaffinity(0))))
 
 
 def hold_to_avx2() -> None:

@@ -39,6 +39,20 @@ def test_onednn_is_held_to_avx2_only_without_the_kernels(repository, environment
     assert run(repository, [sys.executable, "-c", SHOW_ENVIRONMENT], **environment).stdout == f"{expected}\n"
 
 
+def test_operators_have_all_processors_though_mindspore_says_one(repository):
+    code = (
+        "import src, mindspore, ctypes; get = ctypes.CDLL(None).getenv; get.restype = ctypes.c_char_p; "
+        "print(get(b'OMP_NUM_THREADS'))"
+    )
+    processors = str(len(os.sched_getaffinity(0)))
+    for given, expected in (({}, processors), ({"OMP_NUM_THREADS": "1"}, "1")):
+        clean = {name: value for name, value in os.environ.items() if name != "OMP_NUM_THREADS"}
+        done = subprocess.run(
+            [sys.executable, "-c", code], cwd=repository, env=clean | given, text=True, capture_output=True
+        )
+        assert done.stdout.strip() == repr(expected.encode())
+
+
 @pytest.mark.parametrize(("limit", "meanwhile"), [("AVX2", None), ("SSE41", "SSE41"), (None, None)])
 def test_other_libraries_are_not_held_to_avx2(monkeypatch, limit, meanwhile):
     if limit is None:

@@ -238,6 +238,8 @@ def main() -> int:
     hidden.add_argument("tracks")
     hidden.add_argument("clips", type=int)
     args = parser.parse_args()
+    if args.mode == "speed" and (args.cfg is None) != (args.checkpoint is None):
+        parser.error("--cfg and --checkpoint go together")
     if args.mode == "peer":
         peer(args.video, args.tracks, args.clips)
     else:

@@ -36,6 +36,11 @@ def parse_record(content: bytes, kind: type[_Kind]) -> _Kind:
     try:
         return pydantic.TypeAdapter(kind).validate_json(content)
     except pydantic.ValidationError as error:
-        first = error.errors()[0]
-        field = ".".join(map(str, first["loc"]))
-        raise ValueError(f"{field}: {first['msg']}" if field else first["msg"]) from error
+        raise ValueError(first_fault(error)) from error
+
+
+def first_fault(error: pydantic.ValidationError) -> str:
+    """Return the first field that does not validate, and why, on one line."""
+    first = error.errors()[0]
+    field = ".".join(map(str, first["loc"]))
+    return f"{field}: {first['msg']}" if field else first["msg"]

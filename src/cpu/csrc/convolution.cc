@@ -69,23 +69,6 @@ struct Problem {
   }
 };
 
-// A primitive and the scratch memory that it asks for. (Scratch memory of oneDNN's own belongs to the thread that makes
-// a primitive, while MindSpore runs operators on any of its threads.)
-struct Step {
-  dnnl::primitive primitive;
-  memory::desc scratchpad;
-
-  Step() = default;
-  template <typename Description>
-  explicit Step(const Description& description)
-      : primitive(description.get()), scratchpad(description.scratchpad_desc()) {}
-  void execute(std::unordered_map<int, memory> arguments, bool clear = false) const {
-    arguments.insert({DNNL_ARG_SCRATCHPAD, as_memory(scratchpad, scratch(Scratch::kPrimitive, scratchpad.get_size()))});
-    if (clear) std::memset(scratch(Scratch::kPrimitive, scratchpad.get_size()), 0, scratchpad.get_size());
-    primitive.execute(cpu_stream(), arguments);
-  }
-};
-
 // A convolution, the reorder between MindSpore's plain weights and those that it wants, and the layouts of both.
 struct Convolution {
   Step compute, reorder;
@@ -114,18 +97,6 @@ Key key_of(const Problem& problem, Pass pass, Type type, int64_t variant = 0) {
 
 memory::desc channels_last(const memory::dims& dims, Type type, const Problem& problem) {
   return memory::desc(dims, type, problem.activations);
-}
-
-dnnl::primitive_attr with_scratchpad() {
-  dnnl::primitive_attr attributes;
-  attributes.set_scratchpad_mode(dnnl::scratchpad_mode::user);
-  return attributes;
-}
-
-Step make_reorder(const memory::desc& from, const memory::desc& to, bool scaled = false) {
-  auto attributes = with_scratchpad();
-  if (scaled) attributes.set_scales_mask(DNNL_ARG_SRC, 1);
-  return Step(dnnl::reorder::primitive_desc(cpu_engine(), from, cpu_engine(), to, attributes));
 }
 
 dnnl::convolution_forward::primitive_desc forward_description(const Problem& p, Type type, const memory::desc& bias,

@@ -23,6 +23,8 @@ struct Window {
   int64_t kernel[3], stride[3], padding[3], output[3];
 };
 
+constexpr int64_t kMostLanes = 16;  // float32 numbers of the widest vector
+
 // A row of one input channel as `separate` makes it, and what it is multiplied with: weights (kernel_w, kStemChannels).
 struct StemTap {
   const float *row, *factors;
@@ -74,10 +76,9 @@ struct Loops {
   void (*add)(const T* a, const T* b, int64_t size, T* y);
 };
 
-// Of Winograd's minimal filtering of three points, F(4, 3) along one axis or two.
+// Of Winograd's minimal filtering of three points, F(4, 3) along one axis or two. Numbers of channels are multiples of
+// kMostLanes.
 constexpr int64_t kWinogradOutputs = 4, kWinogradInputs = 6, kWinogradMost = kWinogradInputs * kWinogradInputs;
-constexpr int64_t kWinogradLanes = 16;  // numbers of channels are multiples of it
-constexpr int64_t kMostLanes = 16;      // float32 numbers of the widest vector
 
 // Loops over float32 alone.
 struct FloatLoops {

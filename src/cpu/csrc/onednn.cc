@@ -1,6 +1,7 @@
 #include "onednn.h"
 
 #include <cstdlib>
+#include <cstring>
 #include <new>
 #include <utility>
 
@@ -39,6 +40,25 @@ void* scratch(Scratch purpose, size_t bytes) {
     }
   }
   return data;
+}
+
+void Step::execute(std::unordered_map<int, dnnl::memory> arguments, bool clear) const {
+  void* memory = scratch(Scratch::kPrimitive, scratchpad.get_size());
+  if (clear) std::memset(memory, 0, scratchpad.get_size());
+  arguments.insert({DNNL_ARG_SCRATCHPAD, as_memory(scratchpad, memory)});
+  primitive.execute(cpu_stream(), arguments);
+}
+
+dnnl::primitive_attr with_scratchpad() {
+  dnnl::primitive_attr attributes;
+  attributes.set_scratchpad_mode(dnnl::scratchpad_mode::user);
+  return attributes;
+}
+
+Step make_reorder(const dnnl::memory::desc& from, const dnnl::memory::desc& to, bool scaled) {
+  auto attributes = with_scratchpad();
+  if (scaled) attributes.set_scales_mask(DNNL_ARG_SRC, 1);
+  return Step(dnnl::reorder::primitive_desc(cpu_engine(), from, cpu_engine(), to, attributes));
 }
 
 namespace {

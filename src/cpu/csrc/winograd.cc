@@ -72,8 +72,8 @@ struct Tiling {
 
 // The product of the tiles' lines (points, lines, in) with the weights (points, in, out).
 struct Product {
-  dnnl::matmul compute;
-  memory::desc lines, packed, result, scratchpad;
+  Step compute;
+  memory::desc lines, packed, result;
 };
 
 const Product& product(Type type, int64_t points, int64_t lines, int64_t in, int64_t out) {
@@ -81,15 +81,12 @@ const Product& product(Type type, int64_t points, int64_t lines, int64_t in, int
   const std::vector<int64_t> key{static_cast<int64_t>(type), points, lines, in, out};
   auto found = products->find(key);
   if (found == products->end()) {
-    dnnl::primitive_attr attributes;
-    attributes.set_scratchpad_mode(dnnl::scratchpad_mode::user);
     const dnnl::matmul::primitive_desc description(cpu_engine(), memory::desc({points, lines, in}, type, Tag::abc),
                                                    memory::desc({points, in, out}, type, Tag::any),
-                                                   memory::desc({points, lines, out}, Type::f32, Tag::abc), attributes);
-    found = products
-                ->emplace(key, Product{dnnl::matmul(description), description.src_desc(), description.weights_desc(),
-                                       description.dst_desc(), description.scratchpad_desc()})
-                .first;
+                                                   memory::desc({points, lines, out}, Type::f32, Tag::abc),
+                                                   with_scratchpad());
+    const Product made{Step(description), description.src_desc(), description.weights_desc(), description.dst_desc()};
+    found = products->emplace(key, made).first;
   }
   return found->second;
 }
@@ -109,16 +106,7 @@ float* transformed_weight(const ConvolutionShape& s, const float* weight, const 
 }
 
 void reorder(const memory& from, const memory& to) {
-  dnnl::primitive_attr attributes;
-  attributes.set_scratchpad_mode(dnnl::scratchpad_mode::user);
-  const dnnl::reorder::primitive_desc description(cpu_engine(), from.get_desc(), cpu_engine(), to.get_desc(),
-                                                  attributes);
-  const auto needed = description.scratchpad_desc();
-  dnnl::reorder(description)
-      .execute(cpu_stream(),
-               {{DNNL_ARG_FROM, from},
-                {DNNL_ARG_TO, to},
-                {DNNL_ARG_SCRATCHPAD, as_memory(needed, scratch(Scratch::kPrimitive, needed.get_size()))}});
+  make_reorder(from.get_desc(), to.get_desc()).execute({{DNNL_ARG_FROM, from}, {DNNL_ARG_TO, to}});
 }
 
 // How many tiles are transformed and multiplied at once: enough lines for a product, and all groups of one size.
@@ -156,12 +144,9 @@ void filter(const ConvolutionShape& shape, const T* x, const PackedFor& packed_f
         loops<T>().winograd_input(from, axes, tiling.pixels * in, lines * in, points + i * tiling.pixels * in);
       }
     });
-    multiply.compute.execute(
-        cpu_stream(), {{DNNL_ARG_SRC, as_memory(multiply.lines, points)},
-                       {DNNL_ARG_WEIGHTS, packed},
-                       {DNNL_ARG_DST, as_memory(multiply.result, products)},
-                       {DNNL_ARG_SCRATCHPAD,
-                        as_memory(multiply.scratchpad, scratch(Scratch::kPrimitive, multiply.scratchpad.get_size()))}});
+    multiply.compute.execute({{DNNL_ARG_SRC, as_memory(multiply.lines, points)},
+                              {DNNL_ARG_WEIGHTS, packed},
+                              {DNNL_ARG_DST, as_memory(multiply.result, products)}});
     parallel(tiles, [&](int64_t begin, int64_t end, int) {
       int64_t offsets[kWinogradMost];
       const T* others[kWinogradMost];
@@ -184,9 +169,8 @@ void filter(const ConvolutionShape& shape, const T* x, const PackedFor& packed_f
 bool is_winograd(const ConvolutionShape& s) {
   const bool over_time = s.kernel_t == 3 && s.kernel_h * s.kernel_w == 1 && s.frames >= kWinogradOutputs;
   const bool over_pixels = s.kernel_t == 1 && s.kernel_h == 3 && s.kernel_w == 3;
-  return (over_time || over_pixels) && s.stride_t * s.stride_h * s.stride_w == 1 &&
-         s.in_channels % kWinogradLanes == 0 && s.out_channels % kWinogradLanes == 0 &&
-         std::min(s.in_channels, s.out_channels) >= 32;
+  return (over_time || over_pixels) && s.stride_t * s.stride_h * s.stride_w == 1 && s.in_channels % kMostLanes == 0 &&
+         s.out_channels % kMostLanes == 0 && std::min(s.in_channels, s.out_channels) >= 32;
 }
 
 template <typename T>

@@ -10,6 +10,7 @@ from src.ava.rows import NO_ACTION
 from src.datasets.prepare.box import Box, Classes
 from src.datasets.prepare.box_parts import image_time
 from src.utils.errors import UserError
+from src.utils.records import first_fault
 
 
 class _CocoModel(pydantic.BaseModel):
@@ -146,6 +147,4 @@ def _validated(model: type[_CocoModel], entry: object, where: str) -> _CocoModel
     try:
         return model.model_validate(entry)
     except pydantic.ValidationError as error:
-        first = error.errors()[0]
-        field = ".".join(map(str, first["loc"]))
-        raise UserError(f"{where}: {field + ': ' if field else ''}{first['msg']}") from error
+        raise UserError(f"{where}: {first_fault(error)}") from error

@@ -2,7 +2,7 @@
 
     python benchmarks/predict.py speed VIDEO --model slowfast.onnx [--cfg FILE --checkpoint FILE] [--labels FILE]
         [--peer_python FILE]
-    python benchmarks/predict.py memory VIDEO --model slowfast.onnx [--labels FILE] [--hours 1]
+    python benchmarks/predict.py memory VIDEO --model slowfast.onnx [--labels FILE] [--hours 1] [--every 1]
 
 speed: the whole of predict.py in float32, and in bfloat16 where the processor has it (a process each, everything
 included: decoding, detection, scores, the video with labels, the page), on OpenVINO, and on MindSpore where --cfg and
@@ -10,7 +10,8 @@ included: decoding, detection, scores, the video with labels, the page), on Open
 pytorchvideo's slowfast_r50_detection on the boxes that predict found, each clip decoded and prepared as in its
 tutorial. The last needs an interpreter with torch and pytorchvideo, named by --peer_python.
 
-memory: predict.py on the video, repeated until it is long enough; the resident memory of its process as time goes on.
+memory: predict.py on the video, repeated until it is long enough; the resident memory of its process, minute by minute
+of the video, its peak, and how it grows.
 """
 
 import argparse
@@ -180,44 +181,39 @@ def speed(args: argparse.Namespace) -> None:
 
 
 def memory(args: argparse.Namespace) -> None:
-    """Print the memory of a long run, minute by minute of its own time."""
+    """Print the memory of a long run, as minutes of the video are scored and as the files are written."""
     from src.datasets.prepare.ffmpeg import find_ffmpeg
 
     with tempfile.TemporaryDirectory() as name:
-        long = Path(name) / "long.mp4"
-        subprocess.run(
-            [
-                find_ffmpeg(),
-                "-v",
-                "error",
-                "-stream_loop",
-                "-1",
-                "-i",
-                args.video,
-                "-t",
-                str(round(3600 * args.hours)),
-                "-c",
-                "copy",
-                "-an",
-                str(long),
-            ],
-            check=True,
-        )
-        command = [sys.executable, str(REPOSITORY / "predict.py"), "--model", args.model, "--video", long]
-        command += ["--out", Path(name) / "out", *(["--labels", args.labels] if args.labels else [])]
+        long, out = Path(name) / "long.mp4", Path(name) / "out"
+        loop = [find_ffmpeg(), "-v", "error", "-stream_loop", "-1", "-i", args.video, "-c", "copy", "-an"]
+        subprocess.run([*loop, "-t", str(round(3600 * args.hours)), str(long)], check=True)
+        command = [sys.executable, REPOSITORY / "predict.py", "--model", args.model, "--video", long, "--out", out]
+        command += ["--every", args.every, *(["--labels", args.labels] if args.labels else [])]
         with subprocess.Popen(list(map(str, command)), stdout=subprocess.PIPE, text=True) as process:
-            start, rows = time.monotonic(), []
+            start, told, sizes = time.monotonic(), -1, []
             while process.poll() is None:
                 status = Path(f"/proc/{process.pid}/status").read_text()
+                minutes = len(list((out / ".predict/parts").rglob("*.npz")))
                 if found := re.search(r"VmRSS:\s+(\d+)", status):
-                    rows.append((time.monotonic() - start, int(found[1]) / 1000))
-                    if len(rows) % 12 == 1:
-                        parts = len(list((Path(name) / "out/.predict/parts").rglob("*.npz")))
-                        print(f"{rows[-1][0]:6.0f} s, {parts} parts: {rows[-1][1]:.0f} MB", flush=True)
-                time.sleep(5)
+                    sizes.append((minutes, int(found[1]) / 1000))
+                    peak = int(re.search(r"VmHWM:\s+(\d+)", status)[1]) / 1000
+                    if minutes != told:
+                        told = minutes
+                        print(
+                            f"{time.monotonic() - start:6.0f} s, {minutes} minutes scored: {sizes[-1][1]:.0f} MB, "
+                            f"at most {peak:.0f} MB so far",
+                            flush=True,
+                        )
+                time.sleep(1)
             print(process.stdout.read())
-        first = max(size for second, size in rows if second <= 60)
-        print(f"at most {first:.0f} MB in the first minute, {max(size for _, size in rows):.0f} MB in all")
+        if process.returncode:
+            sys.exit(f"predict.py ended with status {process.returncode}")
+        scoring = [(minutes, size) for minutes, size in sizes if 1 <= minutes < told]
+        slope = statistics.linear_regression(*zip(*scoring, strict=True)).slope
+        first, last = (max(size for minutes, size in sizes if minutes <= at) for at in (1, told))
+        print(f"at most {first:.0f} MB until minute 2 was scored, {last:.0f} MB in all, {peak:.0f} MB for moments")
+        print(f"{slope:.2f} MB more a minute of video from then until {told} minutes were scored")
 
 
 def main() -> int:
@@ -233,6 +229,7 @@ def main() -> int:
     modes.choices["speed"].add_argument("--checkpoint", help="its weights")
     modes.choices["speed"].add_argument("--clips", type=int, default=5, help="key frames for the peer (default: 5)")
     modes.choices["memory"].add_argument("--hours", type=float, default=1.0)
+    modes.choices["memory"].add_argument("--every", type=float, default=1.0, help="seconds between key frames")
     hidden = modes.add_parser("peer")
     hidden.add_argument("video")
     hidden.add_argument("tracks")

@@ -26,7 +26,7 @@ def openvino() -> ModuleType:
             # This is when its oneDNN reads the limit.
             openvino.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
     except ImportError as error:
-        raise UserError("OpenVINO is not installed: pip install -r requirements-predict.txt") from error
+        raise UserError("OpenVINO is not installed: pip install 'openvino>=2025.0,<2027'") from error
     return openvino
 
 

@@ -4,14 +4,14 @@ Tubes are compared frame by frame. Pickles count frames; tables give seconds, wh
 boxes of a detected tube, boxes are interpolated linearly.
 """
 
-import json
 from collections import Counter, defaultdict
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
 from pathlib import Path, PurePosixPath
 
 import numpy as np
+import pydantic
 
 from src.ava.box_csv import read_rows
 from src.ava.rows import NO_ACTION, FrameRow, RowError, RowRule, parse_row
@@ -19,12 +19,15 @@ from src.ava.text_files import csv_rows, read_text
 from src.ava.tube_files import Tube, TubeAnnotations, read_tube_annotations, read_tube_detections
 from src.evaluation.tubes import TubeTable
 from src.utils.errors import UserError
+from src.utils.records import parse_record
 
 # MultiSports' evaluation leaves these out: they are too rare.
 MULTISPORTS_LEFT_OUT = (
     *("aerobic kick jump", "aerobic off axis jump", "aerobic butterfly jump", "aerobic balance turn"),
     *("basketball save", "basketball jump ball"),
 )
+# Two days at 30 frames a second: what is longer is a slip of the pen.
+_MOST_FRAMES = 5_000_000
 _TRACK_COLUMNS = ["video", "second", "track", "x1", "y1", "x2", "y2", "score"]
 
 
@@ -177,12 +180,19 @@ def _table(tubes: Sequence[Tube], number: Mapping[str, int]) -> TubeTable:
 
 def _filled(tube: Tube) -> Tube:
     """Return a tube with a box in each frame from its first to its last."""
+    _check_length(float(tube.frames[-1] - tube.frames[0]), tube.where)
     frames = np.arange(tube.frames[0], tube.frames[-1] + 1)
     if len(frames) == len(tube.frames):
         return tube
     boxes = np.stack([np.interp(frames, tube.frames, column) for column in tube.boxes.T], axis=1)
     scores = None if tube.box_scores is None else np.interp(frames, tube.frames, tube.box_scores)
     return Tube(tube.video, tube.label, frames, boxes, tube.where, tube.score, scores)
+
+
+def _check_length(frames: float, where: str) -> None:
+    """Raise where a tube has more frames than any video."""
+    if not frames <= _MOST_FRAMES:
+        raise UserError(f"{where}: begins and ends {frames:.3g} frames apart, expected at most {_MOST_FRAMES}")
 
 
 def _short(name: str) -> str:
@@ -299,13 +309,14 @@ def _tubes_of_predict(folder: Path, truth: TubeTruth, account: Account) -> list[
     tubes = []
     for video, person, action in _actions(folder / "actions.json"):
         where = f"{folder / 'actions.json'}: {video}, track {person}"
-        if action["class"] not in index:
-            account.left_out[f"of the class {action['class']!r}, which the ground truth lacks"] += 1
+        if action.class_name not in index:
+            account.left_out[f"of the class {action.class_name!r}, which the ground truth lacks"] += 1
             continue
         if (video, person) not in sightings:
             raise UserError(f"{where}: is not in {folder / 'tracks.csv'}")
         rows = sightings[video, person]
-        first, last = (action[key] * float(truth.fps) for key in ("start", "end"))
+        first, last = (second * float(truth.fps) for second in (action.start, action.end))
+        _check_length(abs(last - first), where)
         frames = np.arange(np.ceil(first - 1e-6), np.floor(last + 1e-6) + 1)
         if not len(frames):
             account.left_out["no frame lies within their time"] += 1
@@ -314,8 +325,33 @@ def _tubes_of_predict(folder: Path, truth: TubeTruth, account: Account) -> list[
         boxes = np.stack([np.interp(at, rows[:, 0], column) for column in rows[:, 1:].T], axis=1)
         seen = np.isin(np.rint(at * 1000), np.rint(rows[:, 0] * 1000)).sum()
         account.interpolated += len(frames) - int(seen)
-        tubes.append(Tube(video, index[action["class"]], frames.astype(np.int64), boxes, where, action["score"]))
+        tubes.append(Tube(video, index[action.class_name], frames.astype(np.int64), boxes, where, action.score))
     return tubes
+
+
+class _Action(pydantic.BaseModel):
+    """An action of a person in predict's actions.json; times in seconds."""
+
+    model_config = pydantic.ConfigDict(allow_inf_nan=False)
+
+    class_name: str = pydantic.Field(alias="class")
+    start: float
+    end: float
+    score: float
+
+
+class _Person(pydantic.BaseModel):
+    track: int
+    actions: list[_Action]
+
+
+class _Video(pydantic.BaseModel):
+    video: str
+    persons: list[_Person]
+
+
+class _Document(pydantic.BaseModel):
+    videos: list[_Video]
 
 
 def _read_tracks(path: Path) -> dict[tuple[str, int], np.ndarray]:
@@ -327,22 +363,24 @@ def _read_tracks(path: Path) -> dict[tuple[str, int], np.ndarray]:
         try:
             if len(cells) != len(_TRACK_COLUMNS):
                 raise ValueError
-            rows[cells[0], int(cells[2])].append([float(cells[1]), *map(float, cells[3:7])])
+            numbers = [float(cells[1]), *map(float, cells[3:7])]
+            if not np.isfinite(numbers).all():
+                raise ValueError
+            rows[cells[0], int(cells[2])].append(numbers)
         except ValueError as error:
             raise UserError(f"{path}: row {number}: expected {', '.join(_TRACK_COLUMNS)}") from error
     return {key: np.array(sorted(values)) for key, values in rows.items()}
 
 
-def _actions(path: Path) -> Iterable[tuple[str, int, dict]]:
+def _actions(path: Path) -> Iterator[tuple[str, int, _Action]]:
     try:
-        content = json.loads(read_text(path, "JSON file"))
-        for video in content["videos"]:
-            for person in video["persons"]:
-                for action in person["actions"]:
-                    numbers = {key: float(action[key]) for key in ("start", "end", "score")}
-                    yield video["video"], int(person["track"]), {"class": str(action["class"]), **numbers}
-    except (ValueError, KeyError, TypeError) as error:
-        raise UserError(f"{path}: not the actions that predict writes: {type(error).__name__} {error}") from error
+        document = parse_record(read_text(path, "JSON file").encode(), _Document)
+    except ValueError as error:
+        raise UserError(f"{path}: not the actions that predict writes: {error}") from error
+    for video in document.videos:
+        for person in video.persons:
+            for action in person.actions:
+                yield video.video, person.track, action
 
 
 def _in_pixels(tubes: Sequence[Tube], truth: TubeTruth, path: Path) -> list[Tube]:

@@ -6,12 +6,14 @@ import pickle
 import subprocess
 import sys
 from collections import defaultdict
+from fractions import Fraction
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from src.ava.tube_files import UCF101_24_CLASSES, read_tube_annotations
+from src.evaluation.tube_sources import Account, TubeTruth, read_found, tables
 from src.utils.errors import UserError
 
 LABELS = ["run", "walk"]
@@ -262,6 +264,33 @@ def test_what_predict_wrote_is_scored(repository, tmp_path):
     assert json.loads((tmp_path / "out.json").read_text())["classes"]["walk"]["video@0.9"] == 1.0
     assert "note: 1 tubes are left out: of the class 'swim', which the ground truth lacks" in done.stderr
     assert "note: 4 of 6 boxes of the detections are interpolated" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"end": 1e15}, "frames apart, expected at most 5000000"),
+        ({"end": -1e18}, "frames apart, expected at most 5000000"),
+        ({"start": "nan"}, "persons.0.actions.0.start: Input should be a finite number"),
+        ({"class": {}}, "persons.0.actions.0.class: Input should be a valid string"),
+    ],
+)
+def test_actions_that_cannot_be_are_refused(tmp_path, change, message):
+    (tmp_path / "tracks.csv").write_text("v,0.1,4,0.3,0.1,0.4,0.4,0.9\nv,0.2,4,0.3,0.1,0.4,0.4,0.9\n")
+    action = {"class": "walk", "start": 0.1, "end": 0.2, "score": 0.7} | change
+    persons = [{"track": 4, "actions": [action]}]
+    (tmp_path / "actions.json").write_text(json.dumps({"videos": [{"video": "v", "persons": persons}]}))
+    truth = TubeTruth({1: "walk"}, [], ("v",), {}, Fraction(25))
+    with pytest.raises(UserError, match=message):
+        read_found(tmp_path, truth, Account())
+
+
+def test_boxes_of_a_tube_days_apart_are_a_slip(tmp_path):
+    path = tmp_path / "det.csv"
+    path.write_text("v,1,0,0,1,1,1,0.9,4\nv,9999999,0,0,1,1,1,0.9,4\n")
+    truth = TubeTruth({1: "walk"}, [], ("v",), {}, Fraction(25))
+    with pytest.raises(UserError, match=r"tube 4: begins and ends 2.5e\+08 frames apart"):
+        tables(truth, read_found(path, truth, Account()), Account())
 
 
 def test_real_annotations_of_ucf101_score_one_against_themselves(repository, shared_dir, tmp_path):

@@ -4,7 +4,7 @@ import functools
 import json
 import os
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -27,6 +27,8 @@ _OTHER_FORMAT = re.compile(
 # What the first line of a table says.
 _HEADERS = {f"{word}{ending}" for word in ("name", "class", "label", "action", "category") for ending in ("", "s")}
 _HEADERS |= {"class name", "class_name", "categories"}
+# What lists of detectors' classes begin with; it would shift the numbers of the others.
+_NO_CLASS = re.compile(r"_*(background|ignore)_*", re.IGNORECASE)
 _MAX_NAME = 1000
 # Characters of a parser's message that are passed on.
 _SHOWN = 120
@@ -171,7 +173,7 @@ def _from_structure(path: Path, content: object) -> ClassList:
     if isinstance(content, dict) and isinstance(content.get("names"), list | dict):
         content = content["names"]
     if isinstance(content, list) and all(isinstance(name, str) for name in content):
-        return ClassList(_checked(path, enumerate(content, start=1)))
+        return _in_order(path, content)
     if isinstance(content, dict):
         pairs = list(content.items())
         if all(_is_id(key) and isinstance(value, str) for key, value in pairs):
@@ -206,7 +208,15 @@ def _from_lines(path: Path, text: str) -> ClassList:
                 f"{path}: row {row}: {line[:60]!r} is not the name of a class; "
                 "expected one name a line, or `14: walk` in every line"
             )
-    return ClassList(_checked(path, [(at, name) for at, (_, name) in enumerate(lines, start=1)]))
+    return _in_order(path, [name for _, name in lines])
+
+
+def _in_order(path: Path, names: Sequence[str]) -> ClassList:
+    """Count names from 1."""
+    stray = next(filter(_NO_CLASS.fullmatch, names), None)
+    if stray is not None:
+        raise UserError(f"{path}: {stray!r} is no action: take it out, so that the first action is class 1")
+    return ClassList(_checked(path, enumerate(names, start=1)))
 
 
 def _counted_from_one(path: Path, pairs: list[tuple[int, str]]) -> ClassList:

@@ -17,6 +17,8 @@ from pathlib import Path
 import av
 import cv2
 import numpy as np
+from av.sidedata.sidedata import SideData
+from av.sidedata.sidedata import Type as SideDataType
 
 from src.datasets.image_series import image_series, is_image_folder
 from src.utils.errors import UserError
@@ -33,6 +35,8 @@ _DECODE_ON_SECONDS = 4
 _GUESSING_FORMATS = ("mpeg",)
 # FF_QP2LAMBDA: what `-q:v 1` stands for.
 _JPEG_QUALITY = {"flags": "+qscale", "global_quality": "118"}
+# Filters that take side data of kinds from a frame which PyAV does not know; libavutil has fewer than 64.
+_UNKNOWN_SIDE_DATA = [("sidedata", f"mode=delete:type={kind}") for kind in range(len(SideDataType), 64)]
 # Of files that are taken for videos unseen; what has another suffix is looked into.
 _VIDEO_SUFFIXES = {".mp4", ".mkv", ".webm", ".avi", ".mov", ".m4v", ".mpg", ".mpeg", ".wmv", ".flv", ".3gp"}
 _VIDEO_SUFFIXES |= {".ts", ".mts", ".m2ts", ".vob"}
@@ -283,8 +287,8 @@ class VideoDecoder:
                 # All frames take the size of the first, as with ffmpeg.
                 upright = _upright(frame)
                 self._size = upright.width, upright.height
-                self._stored_size = frame.width, frame.height
-            self.resized += (frame.width, frame.height) != self._stored_size
+                self._stored_size = _oriented_size(frame)
+            self.resized += _oriented_size(frame) != self._stored_size
             last, self._decoded = ticks, self._decoded + 1
             result = VideoFrame(frame, ticks, self.unit, self._size)
             self.damaged += result.is_damaged
@@ -768,6 +772,12 @@ def _pixel_aspect(stream: av.VideoStream, frame: av.VideoFrame) -> Fraction:
     return 1 / aspect if _is_transposed(frame) else aspect
 
 
+def _oriented_size(frame: av.VideoFrame) -> tuple[int, int]:
+    """Return width and height of a frame as it is stored, or with both changed where it is shown lying on its side."""
+    size = frame.width, frame.height
+    return size[::-1] if _is_transposed(frame) else size
+
+
 def _is_transposed(frame: av.VideoFrame) -> bool:
     return any(name == "transpose" for name, _ in _turns(frame))
 
@@ -775,13 +785,16 @@ def _is_transposed(frame: av.VideoFrame) -> bool:
 def _upright(frame: av.VideoFrame) -> av.VideoFrame:
     """Turn and mirror a frame as its display matrix says."""
     turns = _turns(frame)
-    if not turns:
-        return frame
+    return _filtered(frame, turns) if turns else frame
+
+
+def _filtered(frame: av.VideoFrame, filters: Iterable[tuple[str, str]]) -> av.VideoFrame:
+    """Return what ffmpeg's filters, given with their arguments, make of a frame."""
     graph = av.filter.Graph()
     graph.threads = 1
     nodes = [
         graph.add_buffer(width=frame.width, height=frame.height, format=frame.format, time_base=Fraction(1, 1000)),
-        *(graph.add(name, argument) for name, argument in turns),
+        *(graph.add(name, argument) for name, argument in filters),
         graph.add("buffersink"),
     ]
     graph.link_nodes(*nodes).configure()
@@ -789,9 +802,18 @@ def _upright(frame: av.VideoFrame) -> av.VideoFrame:
     return graph.pull()
 
 
+def _display_matrix(frame: av.VideoFrame) -> SideData | None:
+    """Return the display matrix of a frame, if it has one."""
+    try:
+        return frame.side_data.get("DISPLAYMATRIX")
+    except ValueError:
+        # PyAV reads nothing beside data of a kind that it does not know, as EXIF or those of stereoscopic videos.
+        return _filtered(frame, _UNKNOWN_SIDE_DATA).side_data.get("DISPLAYMATRIX")
+
+
 def _turns(frame: av.VideoFrame) -> list[tuple[str, str]]:
     """Return the filters, with their arguments, that ffmpeg inserts for a frame's display matrix."""
-    data = frame.side_data.get("DISPLAYMATRIX")
+    data = _display_matrix(frame)
     if data is None:
         return []
     matrix = np.frombuffer(data, np.int32).astype(np.float64)

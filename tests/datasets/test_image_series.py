@@ -1,6 +1,7 @@
 """Folders of numbered images are videos: each image has its time, whichever way it is read."""
 
 import shutil
+import struct
 from collections.abc import Callable
 from fractions import Fraction
 from pathlib import Path
@@ -67,6 +68,32 @@ def test_images_of_any_numbering_are_frames_at_the_stated_rate(
     assert videos.names == ("a clip.v2 50%",) and videos.count(0) == 60
     order = [59, 0, 30, 29, 31, 58]
     assert [read_number(videos.read(0, [index])[0]) for index in order] == order
+
+
+def _jpeg(image: np.ndarray, orientation: int) -> bytes:
+    """A JPEG file that says in EXIF how to turn it."""
+    tiff = b"MM\0*" + struct.pack(">IHHHIHHI", 8, 1, 0x0112, 3, 1, orientation, 0, 0)
+    exif = b"Exif\0\0" + tiff
+    data = cv2.imencode(".jpg", image, [cv2.IMWRITE_JPEG_QUALITY, 95])[1].tobytes()
+    return data[:2] + b"\xff\xe1" + struct.pack(">H", len(exif) + 2) + exif + data[2:]
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_photos_are_turned_as_they_say(tmp_path: Path, orientation: int) -> None:
+    folder = tmp_path / "one"
+    folder.mkdir()
+    image = numbered(0b11010010)
+    image = np.concatenate([image[:24], image[24:] // 2])
+    for number in range(3):
+        (folder / f"IMG_{number}.JPG").write_bytes(_jpeg(image, orientation))
+    (folder / "IMG_3.JPG").write_bytes(_jpeg(image, 1))
+    extraction = extract_frames(probe(folder, 25), tmp_path / "out", 25)
+    is_lying = orientation > 4
+    assert (extraction.frames, extraction.resized) == (4, int(is_lying))
+    found = cv2.imread(str(tmp_path / "out/out_000001.jpg"))
+    expected = cv2.imread(str(folder / "IMG_0.JPG"))  # OpenCV turns it
+    assert found.shape == expected.shape == ((64, 48, 3) if is_lying else (48, 64, 3))
+    assert np.abs(found.astype(int) - expected).mean() < 3
 
 
 def test_a_damaged_image_leaves_the_times_of_the_others(write_images: Callable, tmp_path: Path) -> None:

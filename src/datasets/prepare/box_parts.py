@@ -9,8 +9,10 @@ from pathlib import Path, PureWindowsPath
 from src.datasets.prepare.box import whole_number
 from src.utils.errors import UserError
 
-IMAGE_NAME = re.compile(r"(?:(?P<video>.+)_|[^_]*?)(?P<number>\d{1,12})")
-"""NAME_000031; in a folder that is named after the video also 000031 or img000031."""
+IMAGE_NAME = re.compile(
+    r"(?:(?P<video>.+)_(?P<from_zero>(?:mp4|mov|avi|mkv|webm|m4v|mpg|wmv)-)?|[^_]*?)(?P<number>\d{1,12})", re.IGNORECASE
+)
+"""NAME_000031; in a folder that is named after the video also 000031 or img000031; NAME_mp4-30 of Roboflow."""
 
 
 def image_time(file_name: str, where: str, folders: Sequence[str] = ()) -> dict[str, object]:
@@ -27,7 +29,12 @@ def image_time(file_name: str, where: str, folders: Sequence[str] = ()) -> dict[
     folders = tuple(filter(None, (path.parent.name, *folders)))
     if not match or not (match["video"] or folders):
         raise UserError(f"{where}: cannot tell video and time from {file_name!r}, expected a name as NAME_000031.jpg")
-    return {"video": match["video"] or "", "image": int(match["number"]), "other_names": folders}
+    return {"video": match["video"] or "", "image": image_number(match), "other_names": folders}
+
+
+def image_number(match: re.Match) -> int:
+    """Return the number, from 1, of an image whose name matches `IMAGE_NAME`."""
+    return int(match["number"]) + (match["from_zero"] is not None)
 
 
 def image_stem(name: str) -> str:

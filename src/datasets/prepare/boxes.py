@@ -15,10 +15,11 @@ from src.ava.tube_files import holds_tube_annotations
 from src.checkpoint.safe_pickle import PickledArray, as_array, read_pickle
 from src.datasets.image_series import is_image
 from src.datasets.prepare.box import Box, Classes, enclosing, number, whole_number
-from src.datasets.prepare.box_parts import IMAGE_NAME, image_stem, image_time, stated_size, table_rows
+from src.datasets.prepare.box_parts import IMAGE_NAME, image_number, image_stem, image_time, stated_size, table_rows
 from src.datasets.prepare.coco_boxes import read_coco, read_coco_results
 from src.datasets.prepare.cvat_boxes import read_cvat
 from src.datasets.prepare.label_studio_boxes import read_label_studio
+from src.datasets.prepare.labelme_boxes import read_labelme
 from src.datasets.prepare.tube_boxes import read_tubes
 from src.datasets.prepare.via_boxes import is_via2, is_via_csv, read_via2, read_via_csv, read_via_project
 from src.datasets.video import is_named_as_video
@@ -209,24 +210,29 @@ def _mot_size(path: Path) -> tuple[int, int] | None:
 
 
 def _read_yolo(path: Path, content: str, classes: Classes) -> Iterator[Box]:
-    """Yield the boxes of one image's text file: class (from 0), middle, width and height in shares, perhaps a score.
+    """Yield the boxes of one image's text file: class (from 0), middle, width and height in shares.
 
-    Instead of these it may have the corners of a polygon. Classes are those of the list of names that YOLO's tools put
-    beside the files, else of the class list in its order. NAME_31.txt is frame 31 (from 1) of the video, as YOLO
-    numbers them; NAME_000031.txt an extracted image.
+    Behind them may be a score and the number that a tracker gave to the person. Instead of these it may have the
+    corners of a polygon. Classes are those of the list of names that YOLO's tools put beside the files, else of the
+    class list in its order. NAME_31.txt is frame 31 (from 1) of the video, as YOLO numbers
+    them; NAME_000031.txt an extracted image.
     """
     time = image_time(path.name, str(path), (path.parent.name, path.parents[1].name))
-    if not IMAGE_NAME.fullmatch(image_stem(path.name))["number"].startswith("0"):
+    if image_stem(path.name) == path.stem and not IMAGE_NAME.fullmatch(path.stem)["number"].startswith("0"):
         time["frame"] = time["image"] - 1
     names = _yolo_names(path, classes)
-    for row, line in enumerate(content.splitlines(), start=1):
-        where = f"{path}: row {row}"
-        fields = line.split()
-        if not fields:
-            continue
+    lines = {
+        f"{path}: row {row}": line.split() for row, line in enumerate(content.splitlines(), start=1) if line.strip()
+    }
+    # Trackers number persons by whole numbers, behind the score or in its place.
+    is_tracked = all(len(fields) in (6, 7) and fields[-1].isdecimal() for fields in lines.values())
+    for where, fields in lines.items():
+        person = fields.pop() if is_tracked else where.rpartition(" ")[2]
         is_polygon = len(fields) >= 7 and len(fields) % 2 == 1
         if len(fields) not in (5, 6) and not is_polygon:
-            raise UserError(f"{where}: {len(fields)} fields, expected class, x, y, width, height and perhaps a score")
+            raise UserError(
+                f"{where}: {len(fields)} fields, expected class, x, y, width, height and perhaps score and person"
+            )
         index = whole_number(fields[0], where, "class")
         values = [number(text, where, "coordinate") for text in fields[1 : None if is_polygon else 5]]
         x, y, width, height = values[:4]
@@ -237,7 +243,7 @@ def _read_yolo(path: Path, content: str, classes: Classes) -> Iterator[Box]:
         )
         score = fields[5] if len(fields) == 6 else None
         named = _yolo_classes(index, names, classes, where) if score is None else (NO_ACTION,)
-        yield Box(corners=corners, classes=named, last=str(row), where=where, score=score, units="shares", **time)
+        yield Box(corners=corners, classes=named, last=person, where=where, score=score, units="shares", **time)
 
 
 def _yolo_classes(index: int, names: ClassList | None, classes: Classes, where: str) -> tuple[int, ...]:
@@ -267,7 +273,7 @@ def _read_voc(path: Path, root: ElementTree.Element, classes: Classes) -> Iterat
     name = root.findtext("filename") or path.name
     time = image_time(name, str(path), (root.findtext("folder") or "", path.parent.name))
     own = IMAGE_NAME.fullmatch(image_stem(path.name))
-    if own and int(own["number"]) != time["image"]:
+    if own and image_number(own) != time["image"]:
         raise UserError(f"{path}: says that it is of {name}; is it a copy of another file?")
     size = root.find("size")
     size = None if size is None else stated_size(size.findtext("width"), size.findtext("height"), str(path))
@@ -326,6 +332,7 @@ _FORMATS = (
     _Format("COCO", ".json", _is_object_with("images", "annotations", "categories"), read_coco),
     _Format("COCO results", ".json", _is_list_of("image_id", "bbox"), read_coco_results),
     _Format("Label Studio", ".json", _is_list_of("data", "annotations"), read_label_studio),
+    _Format("LabelMe", ".json", _is_object_with("shapes", "imagePath"), read_labelme),
     _Format("VIA 2", ".json", is_via2, read_via2),
     _Format("VIA 3 project", ".json", _is_object_with("metadata", "view", "file"), read_via_project),
     _Format("VIA", ".csv", is_via_csv, read_via_csv),

@@ -28,6 +28,7 @@ from src.datasets.prepare.key_boxes import (
     lost_classes,
     report,
     select_key_boxes,
+    tell_doubles,
 )
 from src.datasets.prepare.outputs import Outputs, check_apart
 from src.datasets.prepare.tube_boxes import of_known_videos
@@ -142,6 +143,7 @@ def prepare_custom(
     if detections_path is not None:
         detections = key_boxes(detections_path, scored=True)
         _check_scores(detections)
+        _tell_uncovered(boxes, detections)
     annotated = {box.name for box in boxes}
     left_out = sorted(set(videos) - annotated)
     if left_out:
@@ -249,6 +251,8 @@ def _key_boxes(
         files, path, videos, infos, timing, _UNITS[coordinates], faults or {}, scored=scored
     )
     report(accounts, classes)
+    if not scored:
+        tell_doubles(boxes)
     lost = lost_classes(files, boxes, class_names) if keep_classes else []
     if lost:
         raise UserError(
@@ -372,6 +376,20 @@ def _check_scores(boxes: Sequence[KeyBox]) -> None:
             f"custom: warning: {low} of {len(scores)} detections score below {_SCORE_THRESHOLD:g}, the threshold "
             "AVA.DETECTION_SCORE_THRESH, and do not count; the config states it: lower it there to take them"
         )
+
+
+def _tell_uncovered(boxes: Sequence[KeyBox], detections: Sequence[KeyBox]) -> None:
+    """Tell where there are annotated boxes or detections alone."""
+    names = {box.name for box in boxes}
+    annotated, detected = (_key_frames(some, names) for some in (boxes, detections))
+    for here, there, text in (
+        (annotated, detected, "annotated key frames have no detection: all on them counts as missed"),
+        (detected, annotated, "key frames with detections are not annotated: all on them counts as false"),
+    ):
+        alone = sorted(here - there)
+        if alone:
+            name, second = alone[0]
+            print(f"custom: warning: {len(alone)} of {len(here)} {text}, as {name} at {second:g} s")
 
 
 def _annotation_files(splits: Mapping[str, Sequence[str]]) -> list[str]:

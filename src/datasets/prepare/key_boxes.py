@@ -14,6 +14,7 @@ import numpy as np
 from src.ava.rows import NO_ACTION
 from src.datasets.prepare.box import Box, Classes, in_shares, tell_units
 from src.datasets.video import VideoInfo
+from src.evaluation.matching import paired_iou
 from src.utils.errors import UserError
 
 # A box this close to a key frame, as a share of the time between two, stands for it however it was annotated.
@@ -21,6 +22,8 @@ _SLACK = Fraction(1, 10)
 # Annotation is regular if so many of its steps are within a twentieth of the usual one.
 _REGULAR_SHARE = 0.8
 _WARNING_SHARE = 0.1
+# Two persons rarely overlap so far; two boxes that were drawn around one person do.
+_DOUBLE_IOU = 0.8
 _BETWEEN, _AFTER, _OUTSIDE = "between key frames", "after the last frame", "outside of the frame"
 _MARKED = "marked as a crowd or to be ignored"
 _REMEDIES = {
@@ -148,7 +151,9 @@ def select_key_boxes(
         if last is None:
             raise UserError(f"{entry.box.where}: has no score, which boxes of a detector need")
         key_box = KeyBox(entry.name, second, corners, entry.box.classes, last, entry.box.where)
-        identity = (key_box.name, key_box.second, corners, key_box.classes, key_box.last)
+        # Two persons are never in one place; what is written has four decimal places.
+        place = (key_box.name, key_box.second, tuple(round(value, 4) for value in corners))
+        identity = (*place, key_box.classes, key_box.last if scored else None)
         if identity in result:
             account.merged += 1
             continue
@@ -179,6 +184,27 @@ def report(accounts: Mapping[Path, Account], classes: Classes) -> None:
         print(f"custom: note: {count} annotations of the kind {kind} are no boxes, and are not read")
     if classes.empty_rows:
         print(f"custom: {classes.empty_rows} rows say that a key frame shows nobody; they are left out")
+
+
+def tell_doubles(boxes: Sequence[KeyBox]) -> None:
+    """Warn of boxes that nearly are another of their key frame: one person twice, as in two exports of one task."""
+    by_frame = defaultdict(list)
+    for box in boxes:
+        by_frame[box.name, box.second].append(box)
+    doubles = []
+    for group in by_frame.values():
+        corners = np.array([box.corners for box in group])
+        first, second = np.triu_indices(len(group), 1)
+        overlap = paired_iou(corners[first], corners[second])
+        is_double = (overlap >= _DOUBLE_IOU) & (corners[first] != corners[second]).any(axis=1)
+        doubles += [(group[i], group[j]) for i, j in zip(first[is_double], second[is_double], strict=True)]
+    if doubles:
+        one, other = doubles[0]
+        print(
+            f"custom: warning: {len(doubles)} pairs of boxes of one key frame overlap by {_DOUBLE_IOU} or more, as "
+            f"{one.where} and {other.where}; if that is one person twice, as in two exports of one task, remove one: "
+            "a person has one box, which may name several classes"
+        )
 
 
 def lost_classes(
@@ -229,10 +255,13 @@ def _timed(
             if box.is_marked:
                 accounts[file].left_out[_MARKED] += 1
                 continue
-            given_names = filter(None, (box.video, *box.other_names))
-            name = next(filter(None, (known.get(plain_name(given)) for given in given_names)), None)
+            given_names = list(filter(None, (box.video, *box.other_names)))
+            found = list(dict.fromkeys(filter(None, (known.get(plain_name(given)) for given in given_names))))
+            name = next(iter(found), None)
+            if box.image is not None and len(found) > 1:
+                raise UserError(f"{box.where}: by its name and folders the image may be one of {' or of '.join(found)}")
             if name is None:
-                given = box.video or box.other_names[0]
+                given = next(iter(given_names), "")
                 near = difflib.get_close_matches(plain_name(given), known, n=1)
                 raise UserError(
                     f"{box.where}: there is no video {given!r} among the {len(videos)} videos"
@@ -248,10 +277,10 @@ def _timed(
                     f"{videos[name].name}; give videos of several folders names of their own, here and there"
                 )
             named.append((file, box, name))
-    image_rate = _image_rate(named, infos, timing)
+    images = _images(named, infos, timing)
     result = []
     for file, box, name in named:
-        time = _time(box, infos[name], timing, image_rate)
+        time = _time(box, infos[name], timing, images)
         if time is None:
             accounts[file].left_out[_AFTER] += 1
         else:
@@ -259,24 +288,46 @@ def _timed(
     return result
 
 
-def _image_rate(named: Sequence[tuple[Path, Box, str]], infos: Mapping[str, VideoInfo], timing: Timing) -> Fraction:
-    """Return the rate of the extracted images that boxes name.
+@dataclass(frozen=True)
+class _Images:
+    """What the numbers of extracted images mean.
 
-    Without `--annotation-fps` it is the rate of extraction, unless images are numbered without gaps and their numbers
-    run through the videos at a lower one.
+    Attributes:
+        rate: images a second.
+        first: the number of the image at 0 seconds.
     """
-    images = defaultdict(set)
+
+    rate: Fraction
+    first: int
+
+
+def _images(named: Sequence[tuple[Path, Box, str]], infos: Mapping[str, VideoInfo], timing: Timing) -> _Images:
+    """Tell what the numbers of the extracted images mean that boxes name.
+
+    Without `--annotation-fps` their rate is that of extraction, unless they are numbered without gaps and their numbers
+    run through the videos at a lower one. They count from 1, unless there is a 0.
+    """
+    numbers = defaultdict(set)
     for _, box, name in named:
-        if box.image is not None and box.frame is None and infos[name].first_image is None:
-            images[name].add(box.image)
-    rate = timing.annotation_fps or _told_rate(images, infos, timing.fps)
-    if images and rate < timing.fps:
+        if box.image is not None and infos[name].first_image is None and not _is_frame(box, timing):
+            numbers[name].add(box.image)
+    rate = timing.annotation_fps or _told_rate(numbers, infos, timing.fps)
+    images = _Images(rate, 0 if any(0 in found for found in numbers.values()) else 1)
+    if numbers and images.rate < timing.fps:
+        number = "(N - 1)" if images.first else "N"
         print(
-            f"custom: image N is taken for the frame at (N - 1) / {float(rate):g} s, as ffmpeg's filter "
-            f"fps={float(rate):g}:start_time=0:round=up extracts them; without round=up they show "
-            f"what comes {float(1 / rate / 2):g} s later"
+            f"custom: image N is taken for the frame at {number} / {float(images.rate):g} s, as ffmpeg's filter "
+            f"fps={float(images.rate):g}:start_time=0:round=up extracts them; without round=up they show "
+            f"what comes {float(1 / images.rate / 2):g} s later"
         )
-    return rate
+    if images.first == 0:
+        print("custom: images are taken to count from 0, as there is one of this number")
+    return images
+
+
+def _is_frame(box: Box, timing: Timing) -> bool:
+    """Whether a box tells its time by a frame of the video; an image's name may mean either."""
+    return box.frame is not None and (box.image is None or not timing.annotation_fps)
 
 
 def _told_rate(images: Mapping[str, set[int]], infos: Mapping[str, VideoInfo], fps: int) -> Fraction:
@@ -298,7 +349,7 @@ def _told_rate(images: Mapping[str, set[int]], infos: Mapping[str, VideoInfo], f
     return Fraction(rate)
 
 
-def _time(box: Box, info: VideoInfo, timing: Timing, image_rate: Fraction) -> Fraction | None:
+def _time(box: Box, info: VideoInfo, timing: Timing, images: _Images) -> Fraction | None:
     """Return the time of a box in its video, in seconds; None: a little after its last frame.
 
     Raises:
@@ -311,7 +362,7 @@ def _time(box: Box, info: VideoInfo, timing: Timing, image_rate: Fraction) -> Fr
             last = info.first_image + count - 1
             raise UserError(f"{box.where}: the images of {info.path.name} are {info.first_image} to {last}")
         return info.times.time_of(box.image - info.first_image)
-    if box.frame is not None:
+    if _is_frame(box, timing):
         if box.frames and abs(box.frames - count) > 1:
             # The tool played the video at a rate of its own.
             return box.frame * info.times.duration / box.frames
@@ -323,7 +374,7 @@ def _time(box: Box, info: VideoInfo, timing: Timing, image_rate: Fraction) -> Fr
             f"{box.where}: the video {info.path.name} has {count} frames; is it the one that was annotated?"
         )
     if box.image is not None:
-        time = (box.image - 1) / image_rate
+        time = (box.image - images.first) / images.rate
     else:
         # Decimal places of seconds are meant as they are written.
         time = Fraction(box.second).limit_denominator(10**6) - (timing.first_second if box.is_ava else 0)

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Iterator
+from fractions import Fraction
 from pathlib import Path, PureWindowsPath
 from urllib.parse import parse_qs, unquote, urlsplit
 
@@ -39,6 +40,19 @@ def read_label_studio(path: Path, content: list, classes: Classes) -> Iterator[B
                 yield _label_studio_box(region, (name, plain_name), str(person), classes, place)
             else:
                 classes.unread[f"{str(kind)[:40]!r} (Label Studio)"] += 1
+
+
+def _played_rate(sequence: list, where: str) -> Fraction | None:
+    """Return the rate at which the program played a video, from frames and times of a track; None: it does not say."""
+    times = [
+        (whole_number(step["frame"], where, "frame"), number(step["time"], where, "time"))
+        for step in sequence
+        if step.get("time") is not None
+    ]
+    (first, start), (last, end) = (min(times), max(times)) if times else ((0, 0.0), (0, 0.0))
+    if last > first and end > start:
+        return Fraction(last - first) / Fraction(end - start).limit_denominator(10**6)
+    return Fraction(last) / Fraction(end).limit_denominator(10**6) if last > 0 and end > 1e-6 else None
 
 
 def _label_studio_file(value: object) -> str | None:
@@ -108,6 +122,7 @@ def _label_studio_track(
     if any(angle for *_, angle in steps):
         raise UserError(f"{where}: a turned rectangle in shares of the frame cannot be read; draw it upright")
     steps.sort(key=lambda step: step[0])
+    rate = None if frames else _played_rate(value["sequence"], where)
     for (frame, shape, is_on, _), following in zip(steps, [*steps[1:], None], strict=True):
         end = following[0] if following and is_on else frame + 1
         if end - frame > _MOST_FRAMES_BETWEEN:
@@ -122,7 +137,8 @@ def _label_studio_track(
                 named,
                 person,
                 f"{where}, frame {at}",
-                frame=at,
+                second=float(at / rate) if rate else None,
+                frame=None if rate else at,
                 other_names=names[1:],
                 frames=frames,
                 units="shares",

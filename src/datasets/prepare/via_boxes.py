@@ -23,7 +23,8 @@ def read_via_project(path: Path, content: dict, classes: Classes) -> Iterator[Bo
         entry = typed(entry, dict, where)
         shape = typed(entry.get("xy"), list, f"{where}: xy")
         if not shape:
-            continue  # a span of time without a place
+            classes.unread["span of time (VIA)"] += 1
+            continue
         view = typed(views.get(str(entry.get("vid"))), dict, f"{where}: view")
         fid = next(iter(typed(view.get("fid_list"), list, f"{where}: fid_list")), None)
         name = typed(files.get(str(fid)), dict, f"{where}: file").get("fname")
@@ -59,6 +60,7 @@ def read_via_csv(path: Path, content: str, classes: Classes) -> Iterator[Box]:
             name, times, shape = row[0], [], _via2_shape(shape_fields, where)
         if not shape:
             classes.empty_rows += len(row) == 7
+            classes.unread["span of time (VIA)"] += len(row) == 6
             continue
         values = _via2_values(typed(values, dict, where))
         if any(value.isdigit() for value in values.values()):

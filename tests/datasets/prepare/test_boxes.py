@@ -125,6 +125,16 @@ FORMATS = {
         ],
         (None, None, 31),
     ),
+    "LabelMe": (
+        "one_000031.json",
+        {
+            "imagePath": "..\\one_000031.jpg",
+            "imageWidth": 160,
+            "imageHeight": 96,
+            "shapes": [{"label": "walk", "points": [[60, 20], [20, 80]], "shape_type": "rectangle", "group_id": 4}],
+        },
+        (None, None, 31),
+    ),
     "VIA 3": ("v.json", VIA3, (1.0, None, None)),
     "VIA CSV": (
         "v.csv",
@@ -188,6 +198,45 @@ def test_label_studio_interpolates_until_a_track_is_switched_off(tmp_path: Path)
     assert [box.frame for box in boxes] == [30, 31, 32]
     assert [round(box.corners[0], 4) for box in boxes] == [0.125, 0.135, 0.145]
     assert {box.frames for box in boxes} == {150}
+
+
+def test_a_track_of_label_studio_without_a_count_of_frames_is_timed_by_its_steps(tmp_path: Path) -> None:
+    """The program plays at 25 frames a second, whatever the video's rate is; frame 26 is at 1 s."""
+    steps = [{"frame": frame, "time": frame / 25, "x": 1, "y": 1, "width": 9, "height": 9} for frame in (26, 28)]
+    value = {"sequence": steps, "labels": ["walk"]}
+    task = {"data": {"video": "one.mp4"}, "annotations": [{"result": [{"type": "videorectangle", "value": value}]}]}
+    path = _write(tmp_path / "l.json", [task])
+    assert [_when(box) for box in _read(path)] == [(1.0, None, None), (1.04, None, None), (1.08, None, None)]
+    value["sequence"] = steps[:1]
+    assert [_when(box) for box in _read(_write(path, [task]))] == [(1.0, None, None)]
+
+
+def test_numbers_of_a_tracker_are_neither_scores_nor_corners(tmp_path: Path) -> None:
+    path, box = tmp_path / "one_31.txt", "0 0.25 0.52 0.25 0.62"
+    for row, score, person, classes in (
+        (f"{box} 3\n{box} 1", None, "3", (1,)),
+        (f"{box} 0.9 1\n{box} 1 2", "0.9", "1", (-1,)),
+        (f"{box} 0.9\n{box} 1", "0.9", "1", (-1,)),
+    ):
+        first, _ = _read(_write(path, row))
+        assert (first.score, first.last, first.classes) == (score, person, classes)
+        assert first.corners == pytest.approx((0.125, 0.21, 0.375, 0.83))
+    triangle = "0 0.1 0.2 0.3 0.2 0.2 0.9"
+    assert _read(_write(path, triangle))[0].corners == (0.1, 0.2, 0.3, 0.9)
+
+
+@pytest.mark.parametrize(("name", "image"), [("one_mp4-30_jpg.rf.0a1b", 31), ("one_31_jpg.rf.0a1b", 31)])
+def test_roboflow_numbers_images_that_it_extracts_from_0(tmp_path: Path, name: str, image: int) -> None:
+    (box,) = _read(_write(tmp_path / f"{name}.txt", FORMATS["YOLO"][1]))
+    assert (box.video, box.image, box.frame) == ("one", image, None)
+
+
+def test_labelme_circles_flags_and_attributes(tmp_path: Path) -> None:
+    shape = {"label": "person", "points": [[40, 50], [40, 60]], "shape_type": "circle"}
+    shape |= {"flags": {"sit": True, "wave": False}, "attributes": {"action": "walk"}}
+    file = {"imagePath": "one_000031.jpg", "shapes": [shape]}
+    (box,) = _read(_write(tmp_path / "a.json", file))
+    assert (box.corners, box.classes, box.last) == ((30, 40, 50, 60), (1, 3), "0")
 
 
 def test_persons_of_detectors_have_scores_and_no_action(tmp_path: Path) -> None:
@@ -276,6 +325,16 @@ def test_label_studio_names_files_by_address(tmp_path: Path, source: str) -> Non
     task["data"] = {"version": "7.5", "image": source}
     (box,) = _read(_write(tmp_path / "l.json", [task]))
     assert (box.video, box.image) == ("one", 31)
+
+
+def test_spans_of_time_of_via_3_are_counted(tmp_path: Path) -> None:
+    span = {"vid": "1", "z": [1.0, 3.5], "xy": [], "av": {"1": "1"}}
+    classes = Classes(CLASSES)
+    path = _write(tmp_path / "v.json", VIA3 | {"metadata": VIA3["metadata"] | {"n": span}})
+    assert len(_read(path, classes)) == 1 and +classes.unread == {"span of time (VIA)": 1}
+    row = '"n","[""one.mp4""]",0,"[1.0,3.5]","[]","{}"\n'
+    _read(_write(tmp_path / "v.csv", FORMATS["VIA CSV"][1] + row), classes)
+    assert +classes.unread == {"span of time (VIA)": 2}
 
 
 def test_images_of_via_2_without_regions_are_counted(tmp_path: Path) -> None:
@@ -445,7 +504,7 @@ def test_a_folder_of_files_is_read_whole_and_what_is_not_read_is_told(tmp_path: 
         ("b.json", "{", "b.json: not a JSON file"),
         ("b.json", "[" * 100_000, "b.json: not a JSON file"),
         ("b.json", "[]", "b.json: is a list, which no known tool writes; taken are"),
-        ("b.json", '{"shapes": []}', "b.json: is an object with 'shapes', which no known tool writes"),
+        ("b.json", '{"shape": []}', "b.json: is an object with 'shape', which no known tool writes"),
         ("b.json", COCO | {"annotations": ["x"]}, "b.json: annotation 0: Input should be a valid dictionary"),
         ("b.json", COCO | {"annotations": [{"id": 5, "image_id": 1}]}, "b.json: annotation 5: category_id: Field"),
         (

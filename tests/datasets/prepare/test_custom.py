@@ -145,14 +145,21 @@ def test_seconds_may_begin_elsewhere(videos: Path) -> None:
         _prepare(videos, boxes, val_share=0)
 
 
-def test_detections_are_validated_on(videos: Path) -> None:
-    boxes = _write(videos / "b.csv", "plain,1,0.1,0.1,0.5,0.5,1,0")
+def test_detections_are_validated_on(videos: Path, capsys) -> None:
+    boxes = _write(videos / "b.csv", "plain,1,0.1,0.1,0.5,0.5,1,0", "plain,2,0.1,0.1,0.5,0.5,1,0")
     found = _write(videos / "d.csv", "plain,1,0.12,0.1,0.5,0.5,,0.93", "plain,1,0.6,0.6,0.8,0.8,,0.2")
     out = _prepare(videos, boxes, val_share=0, detections_path=found)
+    text = capsys.readouterr().out
+    assert "1 of 2 annotated key frames have no detection: all on them counts as missed, as plain at 2 s" in text
+    assert "are not annotated" not in text
     assert _rows(out / "ava_annotations/val_detections.csv") == [
         ["plain", "0001", "0.1200", "0.1000", "0.5000", "0.5000", "-1", "0.93"],
         ["plain", "0001", "0.6000", "0.6000", "0.8000", "0.8000", "-1", "0.2"],
     ]
+    _write(boxes, "plain,1,0.1,0.1,0.5,0.5,1,0")
+    _prepare(videos, boxes, val_share=0, detections_path=_write(found, "plain,0,0.12,0.1,0.5,0.5,,0.93"))
+    text = capsys.readouterr().out
+    assert "1 of 1 key frames with detections are not annotated: all on them counts as false, as plain at 0 s" in text
     _write(found, "plain,1,0.12,0.1,0.5,0.5,,high")
     with pytest.raises(UserError, match=r"d\.csv: row 1: score is 'high'"):
         _prepare(videos, boxes, val_share=0, detections_path=found)

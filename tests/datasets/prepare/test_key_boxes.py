@@ -10,7 +10,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from src.datasets.prepare.box import Box, Classes
-from src.datasets.prepare.key_boxes import Account, KeyBox, Timing, known_names, lost_classes, report, select_key_boxes
+from src.datasets.prepare.key_boxes import (
+    Account,
+    KeyBox,
+    Timing,
+    known_names,
+    lost_classes,
+    report,
+    select_key_boxes,
+    tell_doubles,
+)
 from src.datasets.video import FrameTimes, VideoInfo
 from src.utils.errors import UserError
 
@@ -93,10 +102,21 @@ def test_denser_key_frames() -> None:
     assert [box.second for box in kept] == [0.0, 0.2, 0.4, 0.6, 0.8]
 
 
-def test_rows_that_stand_twice_are_one() -> None:
-    kept, account = _select([_box(second=1.0), _box(second=1.0), _box("1", second=1.0)], _info(Fraction(30), 3))
-    assert (len(kept), account.merged) == (2, 1)
-    assert str(account) == "3 boxes read: 2 taken, 1 merged, 0 left out"
+def test_boxes_that_stand_twice_are_one_whoever_they_are(capsys) -> None:
+    """Two exports of one task may number persons otherwise; other boxes of one person are told."""
+    other_class, nearly = _box(second=1.0, classes=(2,)), (0.1, 0.1, 0.51, 0.9)
+    boxes = [_box(second=1.0), _box(second=1.0), _box("1", second=1.0), other_class]
+    kept, account = _select(boxes, _info(Fraction(30), 3))
+    assert str(account) == "4 boxes read: 2 taken, 2 merged, 0 left out"
+    tell_doubles(kept)
+    assert capsys.readouterr().out == ""
+    far = _box(second=1.0, corners=(0.5, 0.1, 0.9, 0.9))
+    kept, _ = _select([*boxes, _box(second=1.0, corners=nearly, where="row 5"), far], _info(Fraction(30), 3))
+    tell_doubles(kept)
+    text = (
+        "2 pairs of boxes of one key frame overlap by 0.8 or more, as boxes.xml: row 1 and row 5; if that is one person"
+    )
+    assert f"custom: warning: {text} twice" in capsys.readouterr().out
 
 
 def test_the_rate_of_images_is_told_from_their_numbers_or_stated(capsys) -> None:
@@ -115,6 +135,29 @@ def test_the_rate_of_images_is_told_from_their_numbers_or_stated(capsys) -> None
     kept, _ = _select([_box(image=31), _box(image=61)], _info(Fraction(30), 9))
     assert [box.second for box in kept] == [1.0, 2.0]
     assert capsys.readouterr().out == ""
+
+
+def test_images_may_count_from_0(capsys) -> None:
+    kept, _ = _select([_box(image=number) for number in (0, 30, 60)], _info(Fraction(30), 3))
+    assert [box.second for box in kept] == [0.0, 1.0, 2.0]
+    assert "images are taken to count from 0, as there is one of this number" in capsys.readouterr().out
+
+
+def test_a_stated_rate_makes_frames_of_images() -> None:
+    """YOLO's NAME_3.txt is the third frame of a video, or the third image that was extracted."""
+    boxes = [_box(image=number, frame=number - 1) for number in range(1, 91)]
+    kept, _ = _select(boxes, _info(Fraction(30), 3))
+    assert [box.second for box in kept] == [0.0, 1.0, 2.0]
+    kept, _ = _select(boxes[:3], _info(Fraction(30), 3), Timing(30, annotation_fps=Fraction(1)))
+    assert [box.second for box in kept] == [0.0, 1.0, 2.0]
+
+
+def test_an_image_of_two_videos_is_refused() -> None:
+    boxes = [_box(video="a", image=31, other_names=("b",))]
+    videos = {name: Path(f"{name}.mp4") for name in "ab"}
+    infos = dict.fromkeys(videos, _info(Fraction(30), 3))
+    with pytest.raises(UserError, match="by its name and folders the image may be one of a or of b"):
+        select_key_boxes({FILE: boxes}, FILE, videos, infos, Timing(30), None, {})
 
 
 def test_frames_that_a_tool_counted_at_its_own_rate() -> None:
@@ -158,6 +201,7 @@ def test_files_of_one_name_in_two_folders_are_not_taken_for_one_video(other: str
     ("box", "message"),
     [
         (_box(video="b.mp4", second=1.0), "there is no video 'b.mp4' among the 1 videos; the nearest is 'a.mp4'"),
+        (_box(video="", second=1.0), "there is no video '' among the 1 videos"),
         (_box(second=9.0), "lies at 9 s of the video a, which lasts 3 s; do seconds begin elsewhere (--first-second)?"),
         (_box(second=3.0), "second 3 is not in the video, which has 90 frames"),
         (_box(frame=200), "the video a.mp4 has 90 frames; is it the one that was annotated?"),

@@ -5,7 +5,7 @@ import re
 from pathlib import Path
 
 from src.predict.live_run import predict_live
-from src.predict.live_source import is_live
+from src.predict.live_source import is_live, without_secrets
 from src.predict.options import ENGINES, PRECISIONS, Options
 from src.predict.run import predict
 from src.utils import cluster
@@ -19,7 +19,9 @@ def build_parser(description: str) -> argparse.ArgumentParser:
     network = parser.add_mutually_exclusive_group(required=True)
     network.add_argument("--cfg", type=Path, metavar="FILE", help="YAML file of the recipe; needs MindSpore")
     network.add_argument("--model", type=Path, metavar="FILE", help="slowfast.onnx, its slowfast.json beside it")
-    parser.add_argument("--video", required=True, metavar="VIDEO", help="a file, a folder, a camera's number, a URL")
+    parser.add_argument(
+        "--video", required=True, metavar="VIDEO", help="a file, a folder, a camera's number, a URL, - (a pipe)"
+    )
     parser.add_argument("--out", required=True, type=Path, metavar="DIR", help="where the results go")
     parser.add_argument("--labels", type=Path, metavar="FILE", help="label map; default: the recipe's")
     persons = parser.add_mutually_exclusive_group()
@@ -87,13 +89,13 @@ def check_live(args: argparse.Namespace) -> bool:
     Raises:
         UserError: an option is of the other kind.
     """
-    live = is_live(args.video)
+    live, name = is_live(args.video), without_secrets(args.video)
     of_files = {"--boxes": args.boxes, "--shard": args.shard, "--cluster": args.cluster, "--from": args.start or None}
     wrong = [name for name, value in of_files.items() if value is not None] if live else []
     if wrong:
-        raise UserError(f"{wrong[0]} goes with video files, and {args.video} is a camera or stream")
+        raise UserError(f"{wrong[0]} goes with video files, and {name} is a camera or stream")
     if not live and (args.live_port is not None or args.host != "127.0.0.1"):
-        raise UserError(f"--live-port and --host go with a camera or stream, and {args.video} is none")
+        raise UserError(f"--live-port and --host go with a camera or stream, and {name} is none")
     if args.host != "127.0.0.1" and args.live_port is None:
         raise UserError("--host says where the page of --live-port P is seen; name P")
     return live

@@ -1,7 +1,7 @@
 """Who does what in a camera's picture or a stream, as it comes: the last minute on a page, the whole in tables."""
 
 import base64
-import queue
+import math
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -25,6 +25,8 @@ _MOST_LATE = 1.0
 # Seconds of frames that are kept beyond a clip's.
 _SPARE = 3.0
 _PICTURE_WIDTH = 640
+# A stream that is silent is given up by then; only a pipe that nobody writes to is not, in seconds.
+_PATIENCE = 15.0
 
 
 @dataclass
@@ -69,14 +71,17 @@ class LiveAnalyzer:
         self._tracker = Tracker()
         self._small: dict[int, np.ndarray] = {}
         self._shown: dict[int, np.ndarray] = {}
-        self._newest = self._looked = -1
+        self._newest: int = -1
+        self._looked: float = -1
         self._begun = 0
+        self._is_over = False
         self._changed = threading.Condition()
-        self._pictures: queue.Queue[tuple[int, np.ndarray]] = queue.Queue(1)
+        self._picture: tuple[int, np.ndarray] | None = None  # the newest that waits to be looked at
+        self._threads: list[threading.Thread] = []
         self._error: BaseException | None = None
 
     def run(self, tell: Callable[[KeyFrame, np.ndarray], None], is_stopped: Callable[[], bool]) -> None:
-        """Score until told to stop.
+        """Score until told to stop, or the stream has an end.
 
         Args:
             tell: is given each key frame and its picture, at most 640 pixels wide.
@@ -86,11 +91,17 @@ class LiveAnalyzer:
             UserError: as the parts raise it.
         """
         for work in (self._decode, self._look):
-            threading.Thread(target=self._guarded, args=(work,), daemon=True).start()
+            self._threads.append(threading.Thread(target=self._guarded, args=(work,), daemon=True))
+            self._threads[-1].start()
         try:
             self._score_all(tell, is_stopped)
         finally:
             self._source.close()
+
+    def close(self) -> None:
+        """Wait for the threads: one that is in C++ when the interpreter ends would end the process with a signal."""
+        for thread in self._threads:
+            thread.join(_PATIENCE)
 
     def _score_all(self, tell: Callable[[KeyFrame, np.ndarray], None], is_stopped: Callable[[], bool]) -> None:
         key = 0
@@ -104,6 +115,8 @@ class LiveAnalyzer:
                 if ready and self._is_broken(key):
                     key = self._after(self._begun - int(self._steps[0]))
                     continue
+                if self._is_over and newest < key + int(self._steps[-1]):
+                    return
             if not ready:
                 continue
             late = (newest - int(self._steps[-1]) - key) / self._fps
@@ -140,8 +153,13 @@ class LiveAnalyzer:
 
     def _decode(self) -> None:
         kept = int(self._steps[-1] - self._steps[0]) + round(_SPARE * self._fps)
-        for entry in self._source.frames():
-            self._take(entry, kept)
+        try:
+            for entry in self._source.frames():
+                self._take(entry, kept)
+        finally:
+            with self._changed:
+                self._is_over = True
+                self._changed.notify_all()
 
     def _take(self, entry: LiveFrame, kept: int) -> None:
         """Keep what clips need of a frame, and hand on the picture in which persons are looked for."""
@@ -161,22 +179,19 @@ class LiveAnalyzer:
                 for old in [index for index in images if index < slot - kept]:
                     del images[old]
             self._newest = slot
+            if is_looked_at:
+                self._picture = slot, entry.frame.image
             self._changed.notify_all()
-        if is_looked_at:
-            # The newest picture takes the place of one that still waits.
-            while True:
-                try:
-                    self._pictures.put_nowait((slot, entry.frame.image))
-                    break
-                except queue.Full:
-                    try:
-                        self._pictures.get_nowait()
-                    except queue.Empty:
-                        continue
 
     def _look(self) -> None:
         while True:
-            slot, image = self._pictures.get()
+            with self._changed:
+                self._changed.wait_for(lambda: self._picture is not None or self._is_over)
+                if self._picture is None:
+                    self._looked = math.inf
+                    self._changed.notify_all()
+                    return
+                (slot, image), self._picture = self._picture, None
             found = self._detector.detect(image, WEAK_SCORE)
             with self._changed:
                 self._tracker.update(slot / self._fps, *found)

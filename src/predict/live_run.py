@@ -53,7 +53,25 @@ class LiveRun:
         self._part, self._number = Part(0.0), 0
 
     def work(self) -> int:
-        """Score until the end; write the tables; return the exit status."""
+        """Score until the end, and write the tables; return the exit status."""
+        try:
+            self._work()
+        finally:
+            self._analyzer.close()
+            if self._page is not None:
+                self._page.close()
+        state, losses = self._analyzer.state, self._source.losses
+        print(
+            f"{self._source.name}: {state.scored} key frames scored, {state.skipped} skipped because they came too "
+            f"fast, the stream was lost {losses} {'time' if losses == 1 else 'times'}\n"
+            f"open {self._options.out / 'index.html'} in a browser; beside it detections.csv, tracks.csv, "
+            "actions.json. The picture was not kept.",
+            flush=True,
+        )
+        return 0
+
+    def _work(self) -> None:
+        """Score until the end; write the tables."""
         for name in TOTALS:
             self._run.output.claim(name)
         run, end = self._run, self._options.end
@@ -63,18 +81,10 @@ class LiveRun:
                 self._tell,
                 lambda: run.interruption.requested or (end is not None and time.monotonic() - started >= end),
             )
+        if sys.stderr.isatty():
+            print(file=sys.stderr)  # behind the line that is written over
         self._save()
-        if self._page is not None:
-            self._page.close()
         self._write()
-        state = self._analyzer.state
-        print(
-            f"\n{self._source.name}: {state.scored} key frames scored, {state.skipped} skipped because they came too "
-            f"fast, the stream was lost {self._source.losses} times\nopen {self._options.out / 'index.html'} in a "
-            "browser; beside it detections.csv, tracks.csv, actions.json. The picture was not kept.",
-            flush=True,
-        )
-        return 0
 
     def _tell(self, frame: KeyFrame, picture: np.ndarray) -> None:
         window, part = self._analyzer.state.window, self._part

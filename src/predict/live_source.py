@@ -1,4 +1,4 @@
-"""Frames of a camera or a stream as they come, through interruptions."""
+"""Frames of a camera, a stream or a pipe as they come, through interruptions."""
 
 import re
 import sys
@@ -20,6 +20,9 @@ _OPTIONS = {
     # A reader that is too slow loses packets, and goes on.
     "udp": {"overrun_nonfatal": "1", "fifo_size": "100000"},
 }
+# From these, a video with an end is a file; others are sent at the speed at which they play, recordings too.
+_FILE_PROTOCOLS = ("file", "ftp", "http", "https")
+_STDIN = "-"
 
 
 @dataclass
@@ -38,18 +41,26 @@ class LiveFrame:
 
 
 def is_live(video: str) -> bool:
-    """Whether this names a camera or a stream, not a file."""
-    return bool(re.fullmatch(r"\d+|[a-z][a-z0-9+]+://.*", video, re.IGNORECASE)) and not Path(video).exists()
+    """Whether this names a camera, a stream or a pipe, not a file."""
+    path = Path(video)
+    if path.exists():
+        return path.is_fifo()
+    return bool(re.fullmatch(r"-|\d+|[a-z][a-z0-9+]+://.*", video, re.IGNORECASE))
+
+
+def without_secrets(video: str) -> str:
+    """Return a URL without user name, password and query, as it may be shown."""
+    return re.sub(r"(?<=://)[^/?]*@", "", video).partition("?")[0] if "://" in video else video
 
 
 class LiveSource:
-    """A camera or a stream.
+    """A camera, a stream or a pipe.
 
     Attributes:
         losses: how often it was lost so far.
 
     Args:
-        video: a number, or a URL.
+        video: a camera's number, a URL, a named pipe, or `-` for the standard input.
         fps: frames a second that are wanted.
 
     Raises:
@@ -72,18 +83,27 @@ class LiveSource:
         """A name for files and people; user names and passwords of a URL are left out."""
         if self._video.isdigit():
             return f"camera_{self._video}"
-        bare = re.sub(r"^[a-z0-9+]+://([^/@]*@)?", "", self._video, flags=re.IGNORECASE).partition("?")[0]
+        if self._video == _STDIN:
+            return "stdin"
+        bare = without_secrets(self._video).rpartition("://")[2]
         return re.sub(r"[^\w.-]+", "_", bare).strip("_") or "stream"
 
     def _open(self) -> VideoDecoder:
+        try:
+            return self._opened()
+        except UserError as error:
+            raise UserError(str(error).replace(self._video, without_secrets(self._video))) from None
+
+    def _opened(self) -> VideoDecoder:
         if self._video.isdigit():
             container_format, place = _CAMERAS.get(sys.platform, _CAMERAS["linux"])
             return VideoDecoder(
                 place.format(self._video), container_format=container_format, threads=1, timeout=_SILENCE
             )
-        options = _OPTIONS.get(self._video.partition(":")[0].lower())
-        decoder = VideoDecoder(self._video, options=options, timeout=_SILENCE)
-        if decoder.duration is not None:
+        protocol = self._video.partition("://")[0].lower()
+        place = "pipe:0" if self._video == _STDIN else self._video
+        decoder = VideoDecoder(place, options=_OPTIONS.get(protocol), timeout=_SILENCE)
+        if decoder.duration is not None and protocol in _FILE_PROTOCOLS:
             decoder.close()
             raise UserError(
                 f"{self._video}: is a file of {decoder.duration:.0f} seconds, and no stream; fetch it first"
@@ -91,7 +111,7 @@ class LiveSource:
         return decoder
 
     def frames(self) -> Iterator[LiveFrame]:
-        """Yield frames at the rate asked for, until `close`."""
+        """Yield frames at the rate asked for, until `close`, or the end of the standard input."""
         pause = _FIRST_PAUSE
         try:
             while not self._closed.is_set():
@@ -102,6 +122,8 @@ class LiveSource:
                     yield frame
                     if self._closed.is_set():
                         break
+                if self._video == _STDIN:
+                    return
                 pause = _FIRST_PAUSE if came else min(2 * pause, _LONGEST_PAUSE)
                 if not self._closed.is_set():
                     self.losses += 1
@@ -118,6 +140,7 @@ class LiveSource:
                 return
             try:
                 self._decoder = self._open()
+                print("the stream is back", file=sys.stderr, flush=True)
                 return
             except UserError:
                 pause = min(2 * pause, _LONGEST_PAUSE)

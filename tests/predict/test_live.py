@@ -3,8 +3,10 @@
 import functools
 import http.server
 import json
+import os
 import re
 import subprocess
+import sys
 import threading
 import time
 import urllib.error
@@ -12,6 +14,7 @@ import urllib.request
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from types import SimpleNamespace
 
 import imageio_ffmpeg
 import numpy as np
@@ -21,7 +24,7 @@ from src.predict import live_source
 from src.predict.live import LiveAnalyzer
 from src.predict.live_page import LivePage
 from src.predict.live_run import predict_live
-from src.predict.live_source import LiveSource, is_live
+from src.predict.live_source import LiveFrame, LiveSource, is_live, without_secrets
 from src.predict.options import Options
 from src.predict.parts import Sampling
 from src.predict.tracker import Tracker
@@ -33,7 +36,7 @@ def served(video: Path, url: str, *output: str) -> Iterator[subprocess.Popen]:
     """Send a video again and again at the speed at which it plays."""
     command = [imageio_ffmpeg.get_ffmpeg_exe(), "-v", "error", "-re", "-stream_loop", "-1", "-i", str(video)]
     command += ["-c:v", "libx264", "-preset", "ultrafast", "-g", "5", "-f", "mpegts", *output, url]
-    with subprocess.Popen(command, stderr=subprocess.DEVNULL) as process:
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as process:
         try:
             yield process
         finally:
@@ -57,12 +60,24 @@ def opened(url: str) -> LiveSource:
         ("0", True),
         ("rtsp://user:pw@host/door", True),
         ("udp://127.0.0.1:5000", True),
+        ("-", True),
         ("clip.mp4", False),
         ("a/b", False),
     ],
 )
-def test_cameras_and_urls_are_live(video: str, expected: bool) -> None:
+def test_cameras_urls_and_pipes_are_live(video: str, expected: bool) -> None:
     assert is_live(video) is expected
+
+
+def test_a_named_pipe_is_live(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe.ts")
+    assert is_live(str(tmp_path / "pipe.ts"))
+
+
+def test_passwords_are_not_told(free_port: int) -> None:
+    assert without_secrets("rtsp://me:a@b@host:554/door?key=1") == "rtsp://host:554/door"
+    with pytest.raises(UserError, match=rf"^http://127.0.0.1:{free_port}/door: cannot open the video"):
+        LiveSource(f"http://me:secret@127.0.0.1:{free_port}/door?key=1", 15)
 
 
 def test_a_lost_stream_is_opened_again(held_out: Path, free_port: int, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -90,6 +105,13 @@ def test_a_file_at_a_url_is_no_stream(held_out: Path, free_port: int) -> None:
         with pytest.raises(UserError, match="is a file of 24 seconds, and no stream; fetch it"):
             LiveSource(f"http://127.0.0.1:{free_port}/{held_out.name}", 15)
         server.shutdown()
+
+
+def test_the_standard_input_is_read_to_its_end(held_out: Path, repository: Path) -> None:
+    code = "from src.predict.live_source import LiveSource as S; print(*(f.slot for f in S('-', 15).frames()))"
+    with served(held_out, "pipe:1", "-t", "2") as source:
+        done = subprocess.run([sys.executable, "-c", code], stdin=source.stdout, cwd=repository, capture_output=True)
+    assert [int(slot) for slot in done.stdout.split()] == list(range(30))
 
 
 class SlowScorer:
@@ -127,6 +149,8 @@ def test_what_comes_too_fast_is_skipped_and_counted(
         told = []
         end = time.monotonic() + 5
         analyzer.run(lambda frame, _: told.append((frame.time, analyzer.state.delay)), lambda: time.monotonic() > end)
+        analyzer.close()
+        assert [thread.is_alive() for thread in analyzer._threads] == [False, False]
     state = analyzer.state
     assert state.scored == len(told) > 3
     assert (state.skipped > 0) is skips
@@ -134,6 +158,27 @@ def test_what_comes_too_fast_is_skipped_and_counted(
     assert (np.diff(times) > 0.19).all()
     # As late as it may be, a clip, and one more score.
     assert max(delay for _, delay in told) < 1.0 + 2 / 15 + seconds + 0.8
+
+
+class Recording:
+    """A stream of 30 frames, which has an end."""
+
+    def frames(self) -> Iterator[LiveFrame]:
+        for slot in range(30):
+            time.sleep(1 / 15)
+            yield LiveFrame(slot, SimpleNamespace(image=np.zeros((64, 96, 3), np.uint8)), slot == 0)
+
+    def close(self) -> None:
+        """Nothing is open."""
+
+
+def test_a_stream_with_an_end_is_scored_up_to_there(configure: Callable) -> None:
+    analyzer = LiveAnalyzer(Recording(), OnePerson(), SlowScorer(configure(), 0.0), Sampling(0.2, 5.0))
+    told = []
+    analyzer.run(lambda frame, _: told.append((frame.time, len(frame.tracks))), lambda: False)
+    analyzer.close()
+    # The first clip reaches back over the beginning, the last one reaches to frame 28 of 0 to 29.
+    assert told == [(slot / 15, 1) for slot in range(3, 28, 3)]
 
 
 def test_old_sightings_are_forgotten() -> None:

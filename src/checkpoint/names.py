@@ -138,8 +138,9 @@ NAMINGS = {
     "mmaction2": Naming("backbone.slow_path.conv1.conv.weight", MMACTION2, head=_mmaction2_head),
     "ckpt": Naming("s1.pathway0_stem.bn.gamma", MINDSPORE),
 }
-# Parts that wrappers put into names: DataParallel and DistributedDataParallel, torch.compile, FSDP.
-WRAPPERS = ("module.", "_orig_mod.", "_fsdp_wrapped_module.")
+# Parts that wrappers put into names: DataParallel and DistributedDataParallel, torch.compile, FSDP, activation
+# checkpointing, Lightning Fabric and DeepSpeed.
+WRAPPERS = ("module.", "_orig_mod.", "_fsdp_wrapped_module.", "_checkpoint_wrapped_module.", "_forward_module.")
 _WRAPPER = re.compile(rf"(?<![^.])({'|'.join(map(re.escape, WRAPPERS))})")
 # Before a network's names: these and what Lightning and training scripts call the network.
 _USUAL_PREFIX = re.compile(r"(model\.|net\.|network\.)*")

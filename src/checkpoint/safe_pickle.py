@@ -8,6 +8,7 @@ that is not there, like an instruction that is not there, ends the reading.
 
 import math
 import pickletools
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from io import BytesIO
@@ -62,12 +63,13 @@ class _DType:
     """The element type of a pickled array; its byte order follows in the state."""
 
     def __init__(self, code: str, *_flags: object):
-        if not isinstance(code, str) or code not in _DTYPES:
+        is_text = isinstance(code, str) and re.fullmatch(r"[US]\d+", code)
+        if not is_text and (not isinstance(code, str) or code not in _DTYPES):
             raise Refused("an array of something else than numbers")
-        self.dtype = np.dtype(code)
+        self.dtype = None if is_text else np.dtype(code)  # texts, as names of classes, are not read
 
     def set_state(self, state: tuple) -> None:
-        if state[1] == ">":
+        if state[1] == ">" and self.dtype is not None:
             self.dtype = self.dtype.newbyteorder(">")
 
 
@@ -86,6 +88,8 @@ class PickledArray:
             raise Refused("an array whose shape is not made of numbers")
         if order not in ("C", "F"):
             raise Refused("an array whose order is neither C nor F")
+        if dtype.dtype is None:
+            return
         needed = math.prod(shape) * dtype.dtype.itemsize
         if needed != len(data):
             raise Refused(f"an array that declares {needed} bytes of content and has {len(data)}")
@@ -96,7 +100,7 @@ class PickledArray:
         """Return the array, in the machine's byte order.
 
         Raises:
-            Refused: the pickle makes the array, but says nothing of its content.
+            Refused: the pickle makes the array, but says nothing of its content; or that is text.
         """
         data = self._data
         if data is None:
@@ -140,7 +144,9 @@ def _frombuffer(data: bytes, dtype: _DType, shape: tuple[int, ...], order: str) 
     return array
 
 
-def _scalar(dtype: _DType, data: bytes | str) -> int | float:
+def _scalar(dtype: _DType, data: bytes | str) -> int | float | Inert:
+    if dtype.dtype is None:
+        return Inert()
     array = PickledArray()
     array._set(data, dtype, (), "C")
     return array.read().item()
@@ -186,12 +192,19 @@ PLAIN: dict[Name, Builder] = {
 
 # Classes whose objects people keep beside the weights. They are not made; what a pickle does to them is dropped.
 _PATHS = ("PosixPath", "WindowsPath", "PurePosixPath", "PureWindowsPath", "Path", "PurePath")
+_OMEGACONF_KINDS = ("Any", "String", "Integer", "Float", "Boolean", "Bytes", "Path", "Enum")
 _PLAIN_OBJECTS = ("set", "frozenset", "complex", "range", "xrange", "slice", "bytearray")
 _INERT = {
     Name("argparse", "Namespace"),
     Name("types", "SimpleNamespace"),
     Name("torch", "device"),
     Name("uuid", "UUID"),
+    Name("decimal", "Decimal"),
+    Name("fractions", "Fraction"),
+    # Configurations of Hydra and Lightning.
+    *(Name("omegaconf.base", name) for name in ("Metadata", "ContainerMetadata")),
+    *(Name("omegaconf.nodes", f"{kind}Node") for kind in _OMEGACONF_KINDS),
+    Name("mmengine.config.config", "Config"),
     *(Name("datetime", name) for name in ("date", "datetime", "time", "timedelta", "timezone")),
     *(Name(module, name) for module in ("pathlib", "pathlib._local") for name in _PATHS),
     *(Name(module, name) for module in _BUILTINS for name in _PLAIN_OBJECTS),
@@ -206,14 +219,21 @@ _INERT_DICTS = {
     Name("mmcv.utils.config", "ConfigDict"),
     Name("addict.addict", "Dict"),
     Name("easydict", "EasyDict"),
+    Name("munch", "Munch"),
+    Name("box.box", "Box"),
+    Name("detectron2.config.config", "CfgNode"),
+    Name("omegaconf.dictconfig", "DictConfig"),
+    Name("pytorch_lightning.utilities.parsing", "AttributeDict"),
+    *(Name(f"{package}.utilities.data", "AttributeDict") for package in ("lightning_fabric", "lightning.fabric")),
 }
-_INERT_LISTS = {Name("collections", "deque")}
+_INERT_LISTS = {Name("collections", "deque"), Name("omegaconf.listconfig", "ListConfig")}
 # Types that are arguments of the above, or values: types, and PyTorch's element types.
 _TYPES = {
     *(Name(module, name) for module in _BUILTINS for name in ("dict", "list", "tuple", "int", "float", "str", "bool")),
     *(Name(module, "object") for module in _BUILTINS),
     *(Name("torch", name) for name in ("float32", "float64", "float16", "bfloat16", "int64", "int32", "uint8", "bool")),
     Name("numpy", "ndarray"),
+    Name("typing", "Any"),
 }
 # How protocols 0 and 1 make objects: by a call with the class as an argument.
 _RECONSTRUCTOR = {Name(module, "_reconstructor") for module in ("copyreg", "copy_reg")}
@@ -397,7 +417,7 @@ class _Machine:
         built = self.stack[-1]
         if isinstance(built, _DType | PickledArray | Inert):
             built.set_state(state)
-        elif not isinstance(built, dict):  # a dictionary's attributes are not weights
+        elif not isinstance(built, dict | list):  # their attributes are not weights
             raise Refused(f"a state for {_describe(built)}")
 
     def op_binpersid(self, _: None) -> None:

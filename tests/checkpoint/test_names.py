@@ -114,6 +114,7 @@ def test_each_kind_is_recognized_by_its_mark(kind):
         ("_orig_mod.", ""),
         ("model.", "model."),
         ("model.net.", "model.net."),
+        ("_forward_module.model._checkpoint_wrapped_module.", "model."),
         ("model._orig_mod.module.", "model."),
         ("student.", "student."),
     ],

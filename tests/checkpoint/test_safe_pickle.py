@@ -7,7 +7,9 @@ import os
 import pathlib
 import pickle
 import struct
+import sys
 import types
+import typing
 
 import numpy as np
 import pytest
@@ -101,6 +103,39 @@ def test_harmless_objects_beside_the_weights_are_read_as_inert(harmless, protoco
 def test_kinds_of_dictionaries_are_read_as_dictionaries(kind, protocol):
     content = read_pickle(pickle.dumps({"cfg": kind({"a": 1})}, protocol), "a.pkl")
     assert isinstance(content["cfg"], dict)
+
+
+@pytest.mark.parametrize("protocol", PROTOCOLS)
+def test_texts_beside_the_weights_are_not_read(protocol):
+    """Names of classes, say."""
+    content = {"classes": np.array(["walk", "sit"]), "best": np.str_("walk"), "w": np.arange(2.0)}
+    found = read_pickle(pickle.dumps(content, protocol), "a.pkl")
+    assert as_array(found["w"], "a.pkl").tolist() == [0, 1]
+    with pytest.raises(UserError, match="an array without content"):
+        as_array(found["classes"], "a.pkl")
+
+
+@pytest.mark.parametrize("protocol", PROTOCOLS)
+@pytest.mark.parametrize(
+    ("module", "name", "base"),
+    [
+        ("omegaconf.dictconfig", "DictConfig", object),
+        ("omegaconf.listconfig", "ListConfig", list),
+        ("omegaconf.base", "ContainerMetadata", object),
+        ("lightning_fabric.utilities.data", "AttributeDict", dict),
+        ("munch", "Munch", dict),
+    ],
+)
+def test_configurations_of_other_packages_are_dropped(monkeypatch, module, name, base, protocol):
+    kind = type(name, (base,), {"__module__": module})
+    parts = module.split(".")
+    for end in range(1, len(parts) + 1):
+        monkeypatch.setitem(sys.modules, ".".join(parts[:end]), types.ModuleType(parts[end - 1]))
+    setattr(sys.modules[module], name, kind)
+    value = kind()
+    value.__dict__["_content"] = {"kind": typing.Any, "type": dict}
+    found = read_pickle(pickle.dumps({"cfg": value, "w": np.arange(2.0)}, protocol), "a.pkl")
+    assert as_array(found["w"], "a.pkl").tolist() == [0, 1]
 
 
 class Command:

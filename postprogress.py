@@ -2,7 +2,8 @@
 
 python postprogress.py --mindir slowfast.mindir --dataset data/ava --result_path result_Files/RUN [--output .]
 
-Prints the table of average precision and writes it to acc.log; detections.csv holds the scores in AVA's columns.
+Prints the table of average precision and writes it to acc.log; detections.csv holds the scores in AVA's columns, and
+detections.pbtxt the names of their classes.
 """
 
 import argparse
@@ -10,6 +11,7 @@ import sys
 from pathlib import Path
 
 from src.ava.box_csv import write_boxes
+from src.ava.label_map import write_label_map
 from src.deploy.manifest import check_dataset, manifest_config, read_manifest
 from src.deploy.shards import gather_results
 from src.evaluation.build import build_evaluator
@@ -29,7 +31,7 @@ def main() -> int:
     args = parser.parse_args()
 
     outputs = OutputFiles(args.output)
-    outputs.check("detections.csv", "acc.log")
+    outputs.check("detections.csv", "detections.pbtxt", "acc.log")
     if args.check_only:
         outputs.claim("infer.log")
         return 0
@@ -40,9 +42,12 @@ def main() -> int:
     check_dataset(manifest, cfg)
     evaluator = build_evaluator(cfg)
     boxes = gather_results(args.result_path, evaluator, manifest)
-    table = evaluator.evaluate().format_table()
+    result = evaluator.evaluate()
+    table = result.format_table()
     with outputs.replacing("detections.csv") as path:
         write_boxes(path, evaluator.detections())
+    with outputs.replacing("detections.pbtxt") as path:
+        write_label_map(path, result.class_names)
     with outputs.replacing("acc.log") as path:
         path.write_text(table + "\n", encoding="utf-8")
     print(table)

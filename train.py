@@ -43,7 +43,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         arrays = load_checkpoint(start)
         coverage = load_into(network, arrays, fresh_head=True)
         get_logger().info("%s: %s", start, coverage.summary())
-        if not coverage.skipped and differing_classes(class_names(arrays), names):
+        if coverage.has_head and differing_classes(class_names(arrays), names):
             get_logger().warning("%s: its head was trained for other classes: %s", start, class_names(arrays))
     try:
         finished = Trainer(cfg, network, dataset, group, names).train(stop)

@@ -1,5 +1,6 @@
 """Commands over a folder full of somebody's files: those stay as they are, and what would be replaced is refused."""
 
+import logging
 import os
 import shutil
 import subprocess
@@ -15,13 +16,15 @@ import convert_ckpt_caffe2ms
 import eval as evaluation
 import train
 from src.checkpoint import average
-from src.checkpoint.mindspore_format import save_checkpoint
+from src.checkpoint.class_names import class_names, with_class_names
+from src.checkpoint.mindspore_format import load_checkpoint, save_checkpoint
 from src.evaluation.__main__ import main as score
 from src.models.build import plain_layers
 from src.models.video_model_builder import SlowFast
 from src.predict.options import Options
 from src.predict.run import predict
 from src.utils.errors import run_main
+from src.utils.logging import LOGGER_NAME
 from src.visualization.detections import main as draw
 from tests.tiny import TinyNetwork
 
@@ -114,12 +117,47 @@ def commands(
     }  # fmt: skip
 
 
+def test_a_run_does_not_replace_the_checkpoint_that_it_starts_from(
+    commands: dict[str, Command],
+    inputs: Path,
+    recipe_file: Path,
+    recipe: list[object],
+    tmp_path: Path,
+    monkeypatch,
+    caplog,
+) -> None:
+    """But trains from it in another folder, and tells where its head has learned other classes."""
+    out = tmp_path / "run"
+    assert commands["train"](out) == 0
+    start = out / "checkpoints/slowfast-1_7.ckpt"
+    before = _state(out)
+    arguments = ["--cfg", recipe_file, *recipe, "SOLVER.MAX_EPOCH", 1, "TRAIN.EVAL_PERIOD", 0]
+    arguments += ["TRAIN.AUTO_RESUME", False, "TRAIN.CHECKPOINT_FILE_PATH"]
+
+    def train_from(checkpoint: Path, folder: Path) -> int:
+        monkeypatch.setattr(sys, "argv", ["train.py", *map(str, (*arguments, checkpoint, "OUTPUT_DIR", folder))])
+        return run_main(train.main)
+
+    assert train_from(start, out) == 2
+    (tmp_path / "link.ckpt").symlink_to(start)
+    assert train_from(tmp_path / "link.ckpt", out) == 2
+    grown = {"log.txt", ".lock"}
+    assert _state(out).keys() == before.keys()
+    assert {name: state for name, state in _state(out).items() if before[name] != state}.keys() <= grown
+    arrays = load_checkpoint(start)
+    monkeypatch.setattr(logging.getLogger(LOGGER_NAME), "propagate", True)
+    assert class_names(arrays)[1] == "stand"
+    save_checkpoint(with_class_names(arrays, {1: "fly"}), tmp_path / "other.ckpt")
+    assert train_from(tmp_path / "other.ckpt", tmp_path / "new") == 0
+    assert "its head was trained for other classes: {1: 'fly'}" in caplog.text
+
+
 RESULTS = {
     "train": {
         *("log.txt", "scalars.json", "train_loss.png", "train_lr.png", "val_map.png"),
-        *("detections_val.csv", "groundtruth_val.csv", "checkpoints/slowfast-1_7.ckpt"),
+        *("detections_val.csv", "detections_val.pbtxt", "groundtruth_val.csv", "checkpoints/slowfast-1_7.ckpt"),
     },
-    "eval": {"detections_test.csv", "groundtruth_test.csv"},
+    "eval": {"detections_test.csv", "detections_test.pbtxt", "groundtruth_test.csv"},
     "score": {"scores.json", "report/index.html", "report/dap.png"},
     "draw": {"pictures/sample_val_01_0001.jpg"},
     "convert": {"new.safetensors"},

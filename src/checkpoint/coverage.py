@@ -28,6 +28,11 @@ class Coverage:
     missing: dict[str, Shape]
     unexpected: dict[str, Shape]
 
+    @property
+    def has_head(self) -> bool:
+        """Whether the network's head comes from the checkpoint."""
+        return any(name.startswith(HEAD) for name in self.loaded)
+
     def strays(self) -> list[str]:
         """Return what a deeper or other SlowFast has a place for: the weights may be for another network."""
         return [name for name in self.unexpected if is_parameter(name)]

@@ -188,15 +188,16 @@ class Checkpointer:
         self._reached = tuple(reached)
         return self._reached
 
-    def check_free(self, epochs: int, steps: int) -> None:
+    def check_free(self, epochs: int, steps: int, source: str) -> None:
         """Check that the run can write all its checkpoints, from where it stands.
 
         Args:
             epochs: how many the run has.
             steps: of each epoch.
+            source: the checkpoint whose weights it starts from; empty: none.
 
         Raises:
-            UserError: a file of such a name is there that is not this program's.
+            UserError: a file of such a name is there that is not this program's, or that the run starts from.
         """
         start = self._reached or (0, 0)
         names = [
@@ -205,7 +206,11 @@ class Checkpointer:
             for reached in [tuple(map(int, _NAME.fullmatch(path.name).groups()))]
             if start < reached <= (epochs, steps) and reached[1] <= steps
         ]
-        self._outputs.check(*names, self.best_path.name)
+        names.append(self.best_path.name)
+        self._outputs.check(*names)
+        paths = [self.folder / name for name in names]
+        if source and any(path.exists() and path.samefile(source) for path in paths):
+            raise UserError(f"{source}: the run starts from it, and would replace it: give the run another OUTPUT_DIR")
 
     def warn_of_earlier_run(self) -> None:
         """Say that a run which starts from the beginning finds another one's checkpoints."""

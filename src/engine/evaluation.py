@@ -11,6 +11,8 @@ import numpy as np
 from mindspore import nn
 
 from src.ava.box_csv import read_detections, write_boxes
+from src.ava.box_table import BoxTable
+from src.ava.label_map import write_label_map
 from src.datasets.views import views
 from src.evaluation.ava_metric import AvaEvaluator, AvaResult
 from src.evaluation.person_score import times_person_scores
@@ -69,20 +71,20 @@ def _mean_scores(networks: Sequence[nn.Cell], batch: Mapping[str, np.ndarray], m
 
 
 def result_files(mode: str, *, person: bool = False) -> tuple[str, ...]:
-    """Return the names of the files of detections and ground truth, and of scores times the person's if `person`.
+    """Return the names of the files of results: detections, their classes and ground truth.
 
     Args:
         mode: `val` or `test`.
-        person: whether there is the third.
+        person: whether there are detections whose scores are times the person's.
     """
-    names = (f"detections_{mode}.csv", f"groundtruth_{mode}.csv", f"detections_{mode}_person.csv")
-    return names if person else names[:2]
+    names = (f"detections_{mode}.csv", f"detections_{mode}.pbtxt", f"groundtruth_{mode}.csv")
+    return (*names, f"detections_{mode}_person.csv", f"detections_{mode}_person.pbtxt") if person else names
 
 
 def write_result(
     outputs: OutputFiles, mode: str, evaluator: AvaEvaluator, result: AvaResult, table_level: int = logging.DEBUG
 ) -> None:
-    """Write `result_files(mode)` in AVA's columns, and log the metric.
+    """Write `result_files(mode)`, tables in AVA's columns and the names of the classes as a label map; log the metric.
 
     Args:
         outputs: of the run's folder.
@@ -94,9 +96,9 @@ def write_result(
     Raises:
         UserError: such files are there that are not this program's.
     """
-    for name, table in zip(result_files(mode), (evaluator.detections(), evaluator.ground_truth), strict=True):
-        with outputs.replacing(name) as path:
-            write_boxes(path, table)
+    _write_detections(outputs, f"detections_{mode}", evaluator.detections(), result)
+    with outputs.replacing(f"groundtruth_{mode}.csv") as path:
+        write_boxes(path, evaluator.ground_truth)
     get_logger().log(table_level, result.format_table())
     log_json_stats(map=result.map, mode=mode)
 
@@ -104,7 +106,7 @@ def write_result(
 def write_person_result(
     outputs: OutputFiles, mode: str, evaluator: AvaEvaluator, plain: AvaResult, person_lists: Sequence[Path]
 ) -> None:
-    """Write detections_MODE_person.csv, scores times those of the persons' boxes, and log its mAP beside the plain one.
+    """Write detections_MODE_person.csv (and .pbtxt), scores times those of the persons' boxes, and log both mAP.
 
     Args:
         outputs: of the run's folder.
@@ -114,11 +116,17 @@ def write_person_result(
         person_lists: the files of detected persons that the boxes are from.
     """
     detections = times_person_scores(evaluator.detections(), [read_detections(path) for path in person_lists])
-    with outputs.replacing(result_files(mode, person=True)[2]) as path:
-        write_boxes(path, detections)
+    _write_detections(outputs, f"detections_{mode}_person", detections, plain)
     result = evaluator.evaluate(detections)
     get_logger().info("mAP %.6f with scores times the person's, %.6f without", result.map, plain.map)
     log_json_stats(map_person=result.map, mode=mode)
+
+
+def _write_detections(outputs: OutputFiles, stem: str, detections: BoxTable, result: AvaResult) -> None:
+    with outputs.replacing(f"{stem}.csv") as path:
+        write_boxes(path, detections)
+    with outputs.replacing(f"{stem}.pbtxt") as path:
+        write_label_map(path, result.class_names)
 
 
 def _merge(evaluator: AvaEvaluator, group: ProcessGroup) -> None:

@@ -125,8 +125,10 @@ class Trainer:
                 batch_scale(self.cfg, self.group.size),
                 self._clips_per_step,
             )
+            self._tell_labels()
             reached = self.checkpointer.restore(self.group) if self.cfg.TRAIN.AUTO_RESUME else None
-            self.group.on_main(lambda: self.checkpointer.check_free(self.cfg.SOLVER.MAX_EPOCH, self.steps))
+            epochs, source = self.cfg.SOLVER.MAX_EPOCH, self.cfg.TRAIN.CHECKPOINT_FILE_PATH
+            self.group.on_main(lambda: self.checkpointer.check_free(epochs, self.steps, source))
             if reached is None:
                 self.checkpointer.warn_of_earlier_run()
             epoch, step = reached or (1, 0)
@@ -135,6 +137,19 @@ class Trainer:
                 if finished:
                     self._log_summary(metrics)
                 return finished
+
+    def _tell_labels(self) -> None:
+        """Warn where boxes have another number of labels than a loss takes them to have."""
+        counts = np.diff(self.dataset.key_frames.label_start)
+        several, none = int((counts > 1).sum()), int((counts == 0).sum())
+        if self.cfg.MODEL.LOSS_FUNC == "cross_entropy" and (several or none):
+            get_logger().warning(
+                "MODEL.LOSS_FUNC cross_entropy takes classes to exclude each other, but of %d boxes %d have several, "
+                "which share the probability, and %d have none, from which nothing is learned",
+                len(counts),
+                several,
+                none,
+            )
 
     def _train_epochs(self, epoch: int, step: int, metrics: MetricLogger | None, stop: StopRequest | None) -> bool:
         """Train from step `step` of `epoch` on; return whether all epochs are done."""

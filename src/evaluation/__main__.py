@@ -10,9 +10,15 @@ import sys
 import time
 from pathlib import Path
 
-from src.ava.box_csv import read_detections
 from src.evaluation.ava_metric import evaluate_boxes
-from src.evaluation.options import REPORT_FILES, add_truth_options, minimum_iou, read_truth, write_json
+from src.evaluation.options import (
+    REPORT_FILES,
+    add_truth_options,
+    minimum_iou,
+    read_named_detections,
+    read_truth,
+    write_json,
+)
 from src.evaluation.sanity import check_tables, warning_lines
 from src.utils.arguments import OneLineParser
 from src.utils.errors import UserError, run_main
@@ -55,7 +61,7 @@ def _score(args: argparse.Namespace) -> int:
     start = time.perf_counter()
     truth = read_truth(args)
     ground_truth, label_map, excluded = truth.table, truth.label_map, truth.excluded
-    detections = read_detections(args.detections)
+    detections = read_named_detections(args.detections, label_map, args.labelmap)
     options = {"excluded": excluded, "iou_thresholds": args.iou, "order": args.order}
     # Side by side: neither keeps all cores busy.
     result, checks = map_in_threads(

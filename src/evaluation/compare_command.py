@@ -5,9 +5,8 @@ import sys
 import time
 from pathlib import Path
 
-from src.ava.box_csv import read_detections
 from src.evaluation.comparison import LEVEL, Comparison, Difference, compare
-from src.evaluation.options import add_truth_options, minimum_iou, read_truth, write_json
+from src.evaluation.options import add_truth_options, minimum_iou, read_named_detections, read_truth, write_json
 from src.evaluation.sanity import check_tables, warning_lines
 from src.utils.arguments import OneLineParser, positive, whole
 
@@ -31,7 +30,7 @@ def main(arguments: list[str]) -> int:
     args = parser.parse_args(arguments)
     start = time.perf_counter()
     truth = read_truth(args)
-    first, second = read_detections(args.first), read_detections(args.second)
+    first, second = (read_named_detections(path, truth.label_map, args.labelmap) for path in (args.first, args.second))
     result = compare(
         truth.table,
         first,

@@ -6,9 +6,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from src.ava.box_csv import read_excluded, read_ground_truth
+from src.ava.box_csv import read_detections, read_excluded, read_ground_truth
 from src.ava.box_table import BoxTable
 from src.ava.label_map import read_label_map
+from src.checkpoint.class_names import check_class_names
 from src.evaluation.ava_metric import ORDERS
 from src.utils.errors import UserError
 from src.utils.outputs import OutputFiles
@@ -65,6 +66,18 @@ def read_truth(args: argparse.Namespace) -> Truth:
     label_map = read_label_map(args.labelmap)
     excluded = read_excluded(args.exclusions) if args.exclusions else set()
     return Truth(read_ground_truth(args.groundtruth), label_map, excluded)
+
+
+def read_named_detections(path: Path, label_map: Mapping[int, str], label_map_path: Path) -> BoxTable:
+    """Read detections; a label map of the same name beside them, as eval.py writes it, says what their classes are.
+
+    Raises:
+        UserError: a file that cannot be read, or the two label maps give a class two names.
+    """
+    beside = path.with_suffix(".pbtxt")
+    if beside.is_file():
+        check_class_names(read_label_map(beside), label_map, str(path), str(label_map_path))
+    return read_detections(path)
 
 
 def write_json(path: Path, values: Mapping[str, object]) -> None:

@@ -17,6 +17,7 @@ from pathlib import Path
 
 from tqdm import tqdm
 
+from src.ava.label_map import write_label_map
 from src.datasets.video import VideoInfo, find_videos, probe
 from src.predict.detector import Detector
 from src.predict.given_boxes import KeyFrameBoxes, read_given_boxes
@@ -33,7 +34,7 @@ from src.utils.errors import UserError
 
 INTERRUPTED = 128 + signal.SIGINT
 _ONE_AT_A_TIME = threading.Lock()
-TOTALS = ("index.html", "detections.csv", "tracks.csv", "actions.json")
+TOTALS = ("index.html", "detections.csv", "detections.pbtxt", "tracks.csv", "actions.json")
 
 
 class Interruption:
@@ -315,6 +316,7 @@ class Run:
         left_out = write_detections(self.output.folder / "detections.csv", results)
         if left_out:
             tqdm.write(f"detections.csv: {left_out} key frames are not on a whole second and stand in tracks.csv alone")
+        write_label_map(self.output.folder / "detections.pbtxt", self.labels)
         write_tracks(self.output.folder / "tracks.csv", results)
         write_actions(self.output.folder / "actions.json", actions_document(results, self.labels, self.model))
 

@@ -15,7 +15,6 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from src.ava.box_csv import read_detections
 from src.ava.box_table import BoxTable, frame_keys
 from src.ava.label_map import read_label_map
 from src.ava.rows import format_second
@@ -24,6 +23,7 @@ from src.datasets.ava_dataset import AvaDataset
 from src.datasets.kinds import build_dataset
 from src.evaluation.build import build_evaluator
 from src.evaluation.matching import Ranking
+from src.evaluation.options import read_named_detections
 from src.utils.arguments import OneLineParser, positive
 from src.utils.errors import UserError, run_main
 from src.utils.logging import progress
@@ -145,8 +145,9 @@ def main() -> int:
     if not 0 <= args.threshold <= 1:
         raise UserError(f"--threshold is {args.threshold}, expected 0 to 1")
     cfg = load_config(args.cfg, args.overrides)
-    detections = read_detections(args.detections)
-    label_map = read_label_map(Path(cfg.DATA.PATH_TO_DATA_DIR) / cfg.AVA.ANNOTATION_DIR / cfg.AVA.LABEL_MAP_FILE)
+    label_map_path = Path(cfg.DATA.PATH_TO_DATA_DIR) / cfg.AVA.ANNOTATION_DIR / cfg.AVA.LABEL_MAP_FILE
+    label_map = read_label_map(label_map_path)
+    detections = read_named_detections(args.detections, label_map, label_map_path)
     dataset = build_dataset(cfg, "test")
     frames = persons_of_frames(build_evaluator(cfg).ground_truth, detections, label_map, args.threshold)
     try:

@@ -234,6 +234,13 @@ def test_files_of_the_evaluator_are_read_before_the_first_step(configure, tmp_pa
         Trainer(cfg, TinyNetwork(cfg), AvaDataset(cfg, "train"))
 
 
+def test_labels_that_a_loss_does_not_expect_are_told(configure, tmp_path, log):
+    """Persons of the sample stand, walk, jump or sway, and may wave as well."""
+    cfg = configure("OUTPUT_DIR", str(tmp_path), "MODEL.LOSS_FUNC", "cross_entropy", "MODEL.HEAD_ACT", "softmax")
+    Trainer(cfg, TinyNetwork(cfg), AvaDataset(cfg, "train"))._tell_labels()
+    assert "cross_entropy takes classes to exclude each other, but of 42 boxes 16 have several" in log.text
+
+
 def test_class_names_travel_in_checkpoints(undisturbed):
     for name in (f"slowfast-2_{STEPS}.ckpt", "slowfast-best.ckpt"):
         trained = class_names(content(undisturbed / "checkpoints" / name))

@@ -53,6 +53,21 @@ def test_options_reach_the_metric(repository, files, tmp_path):
     assert values["PascalBoxes_Precision/mAP@0.8IOU"] == 0.0
 
 
+@pytest.mark.parametrize("command", [[], ["compare"]])
+def test_detections_of_other_classes_are_refused_with_both_lists(repository, files, tmp_path, command):
+    """Their own label map lies beside them, as eval.py writes it."""
+    (tmp_path / "det.pbtxt").write_text(LABELS.replace("run", "sit"))
+    if command:
+        options = [*command, files["detections"], files["detections"]]
+        options += ["--groundtruth", files["groundtruth"], "--labelmap", files["labelmap"]]
+        done = run(repository, {}, *options)
+    else:
+        done = run(repository, files)
+    lists = f"its classes are 1 walk, 2 sit; {tmp_path / 'map.pbtxt'} has 1 walk, 2 run; scores would be told under"
+    assert (done.returncode, done.stdout) == (2, "")
+    assert f"error: {tmp_path / 'det.csv'}: {lists} wrong names\n" == done.stderr
+
+
 def test_report_is_written(repository, files, tmp_path):
     done = run(repository, files, "--report", tmp_path / "report", "--iou", "0.5", "0.75")
     assert done.returncode == 0, done.stderr

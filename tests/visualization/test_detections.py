@@ -66,6 +66,14 @@ def test_as_many_images_as_asked_for(sample, recipe, recipe_file, tmp_path, monk
     assert cv2.imread(str(tmp_path / "out" / names[0])).shape[0] == max(480, frame.shape[0])
 
 
+def test_detections_of_other_classes_are_refused(sample, recipe, recipe_file, tmp_path, monkeypatch, capsys):
+    (tmp_path / "detections.csv").write_text("other,5,0.1,0.1,0.5,0.5,1,0.9\n")
+    (tmp_path / "detections.pbtxt").write_text('item { name: "fly" id: 1 }')
+    arguments = ["--cfg", recipe_file, "--detections", tmp_path / "detections.csv", "--out", tmp_path / "out", *recipe]
+    assert draw(arguments, monkeypatch) == 2
+    assert "detections.csv: its classes are 1 fly; " in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     ("row", "options", "message"),
     [

@@ -112,7 +112,8 @@ class Classes:
             return tuple(sorted(found))
         if not attributes:
             raise UserError(
-                f"{where}: label {label!r} is not in the class list; the nearest class is {self._nearest(str(label))!r}"
+                f"{where}: label {shortened(label)} is not in the class list; "
+                f"the nearest class is {self._nearest(str(label))!r}"
             )
         for value in attributes.values():
             near = self._plain.get(_plain(value)) or next(
@@ -156,7 +157,7 @@ def number(value: object, where: str, what: str) -> float:
     except (ValueError, OverflowError):
         result = math.nan
     if not math.isfinite(result):
-        raise UserError(f"{where}: {what} is {_shortened(value)}, expected a number")
+        raise UserError(f"{where}: {what} is {shortened(value)}, expected a number")
     return result
 
 
@@ -168,11 +169,12 @@ def whole_number(value: object, where: str, what: str) -> int:
     """
     result = number(value, where, what)
     if result != int(result) or abs(result) > 1e12:
-        raise UserError(f"{where}: {what} is {_shortened(value)}, expected a whole number")
+        raise UserError(f"{where}: {what} is {shortened(value)}, expected a whole number")
     return int(result)
 
 
-def _shortened(value: object) -> str:
+def shortened(value: object) -> str:
+    """Return a value as a file has it, for a message: at most 60 characters."""
     text = repr(value)
     return text if len(text) <= 60 else f"{text[:57]}..."
 
@@ -213,13 +215,13 @@ def in_shares(
     if not (x1 < x2 and y1 < y2):
         raise UserError(f"{box.where}: box {_show(box.corners)}, expected x1 < x2 and y1 < y2")
     width, height = box.size or size
+    if box.size and not any(_same_shape(box.size, other) for other in (size, shown_size)):
+        turned = _same_shape(box.size[::-1], size)
+        raise UserError(
+            f"{box.where}: was drawn on images of {width} x {height}, but the video's frames are {size[0]} x "
+            f"{size[1]}; {'annotate the video upright' if turned else 'is it the video that was annotated?'}"
+        )
     if (box.units or units) == "pixels":
-        if box.size and not any(_same_shape(box.size, other) for other in (size, shown_size)):
-            turned = _same_shape(box.size[::-1], size)
-            raise UserError(
-                f"{box.where}: was drawn on images of {width} x {height}, but the video's frames are {size[0]} x "
-                f"{size[1]}; {'annotate the video upright' if turned else 'is it the video that was annotated?'}"
-            )
         if x2 - x1 < 1 or y2 - y1 < 1:
             raise UserError(
                 f"{box.where}: box {_show(box.corners)} is smaller than a pixel; the other boxes are in pixels"

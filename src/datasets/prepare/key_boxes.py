@@ -12,7 +12,7 @@ from pathlib import Path, PureWindowsPath
 import numpy as np
 
 from src.ava.rows import NO_ACTION
-from src.datasets.prepare.box import Box, Classes, in_shares, tell_units
+from src.datasets.prepare.box import Box, Classes, in_shares, shortened, tell_units
 from src.datasets.video import VideoInfo
 from src.evaluation.matching import paired_iou
 from src.utils.errors import UserError
@@ -264,8 +264,9 @@ def _timed(
                 given = next(iter(given_names), "")
                 near = difflib.get_close_matches(plain_name(given), known, n=1)
                 raise UserError(
-                    f"{box.where}: there is no video {given!r} among the {len(videos)} videos"
+                    f"{box.where}: there is no video {shortened(given)} among the {len(videos)} videos"
                     + (f"; the nearest is {near[0]!r}" if near else "")
+                    + ("; so CVAT calls every video's frames: export 'CVAT for video 1.1'" if given == "frame" else "")
                 )
             if name in faults:
                 raise faults[name]

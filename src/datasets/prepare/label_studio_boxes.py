@@ -1,5 +1,6 @@
 """Boxes of Label Studio's exports."""
 
+import itertools
 import re
 from collections.abc import Iterator
 from fractions import Fraction
@@ -8,7 +9,7 @@ from urllib.parse import parse_qs, unquote, urlsplit
 
 from src.ava.rows import NO_ACTION
 from src.datasets.prepare.box import Box, Classes, number, whole_number
-from src.datasets.prepare.box_parts import image_time, typed
+from src.datasets.prepare.box_parts import image_time, stated_size, typed
 from src.utils.errors import UserError
 
 # An hour at 30 frames a second: what lies farther apart in a track is a slip of the pen.
@@ -34,6 +35,8 @@ def read_label_studio(path: Path, content: list, classes: Classes) -> Iterator[B
         regions = typed(annotation.get("result"), list, f"{where}: result")
         for person, region in enumerate(regions):
             kind, place = typed(region, dict, where).get("type"), f"{where}: {person}"
+            if number(region.get("image_rotation") or 0, place, "image_rotation") % 360:
+                raise UserError(f"{place}: the image was turned in the program; annotate it as it is")
             if kind == "videorectangle":
                 yield from _label_studio_track(region, (name, plain_name), str(person), classes, place)
             elif kind in ("rectanglelabels", "rectangle"):
@@ -100,7 +103,15 @@ def _label_studio_box(region: dict, names: tuple[str, str], person: str, classes
     x, y, width, height = (number(value.get(key), where, key) / 100 for key in ("x", "y", "width", "height"))
     time = image_time(names[1], where)
     named = _label_studio_classes(value, "rectanglelabels", classes, where)
-    return Box(corners=(x, y, x + width, y + height), classes=named, last=person, where=where, units="shares", **time)
+    return Box(
+        corners=(x, y, x + width, y + height),
+        classes=named,
+        last=person,
+        where=where,
+        size=stated_size(region.get("original_width"), region.get("original_height"), where),
+        units="shares",
+        **time,
+    )
 
 
 def _label_studio_track(
@@ -121,9 +132,10 @@ def _label_studio_track(
     ]
     if any(angle for *_, angle in steps):
         raise UserError(f"{where}: a turned rectangle in shares of the frame cannot be read; draw it upright")
+    classes.unread["track without boxes (Label Studio)"] += not steps
     steps.sort(key=lambda step: step[0])
     rate = None if frames else _played_rate(value["sequence"], where)
-    for (frame, shape, is_on, _), following in zip(steps, [*steps[1:], None], strict=True):
+    for (frame, shape, is_on, _), following in itertools.zip_longest(steps, steps[1:]):
         end = following[0] if following and is_on else frame + 1
         if end - frame > _MOST_FRAMES_BETWEEN:
             raise UserError(f"{where}: frames {frame + 1} and {end + 1} of its sequence lie too far apart")

@@ -4,7 +4,7 @@ import json
 from collections.abc import Iterator
 from pathlib import Path
 
-from src.datasets.prepare.box import Box, Classes, enclosing, enclosing_ellipse, number
+from src.datasets.prepare.box import Box, Classes, enclosing, enclosing_ellipse, number, shortened
 from src.datasets.prepare.box_parts import image_time, table_rows, typed
 from src.utils.errors import UserError
 
@@ -135,7 +135,7 @@ def _via_box(
     name: object, times: object, shape: list, values: dict[str, str], person: str, classes: Classes, where: str
 ) -> Box:
     if len(shape) != 5 or shape[0] != 2:
-        raise UserError(f"{where}: shape is {shape}, expected a rectangle [2, x, y, width, height]")
+        raise UserError(f"{where}: shape is {shortened(shape)}, expected a rectangle [2, x, y, width, height]")
     x, y, width, height = (number(value, where, "coordinate") for value in shape[1:])
     name = typed(name, str, f"{where}: file name")
     if isinstance(times, list) and times:

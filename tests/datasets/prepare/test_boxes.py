@@ -209,6 +209,11 @@ def test_a_track_of_label_studio_without_a_count_of_frames_is_timed_by_its_steps
     assert [_when(box) for box in _read(path)] == [(1.0, None, None), (1.04, None, None), (1.08, None, None)]
     value["sequence"] = steps[:1]
     assert [_when(box) for box in _read(_write(path, [task]))] == [(1.0, None, None)]
+    value["sequence"] = []
+    classes = Classes(CLASSES)
+    with pytest.raises(UserError, match="holds no boxes"):
+        _read(_write(path, [task]), classes)
+    assert +classes.unread == {"track without boxes (Label Studio)": 1}
 
 
 def test_numbers_of_a_tracker_are_neither_scores_nor_corners(tmp_path: Path) -> None:
@@ -310,6 +315,16 @@ def test_of_several_annotations_of_a_label_studio_task_the_ground_truth_counts(t
     classes = Classes(CLASSES)
     assert [box.corners[0] for box in _read(_write(path, [task]), classes)] == [0.125]
     assert classes.unread["task that was skipped (Label Studio)"] == 1
+
+
+def test_label_studio_images_that_were_turned_or_are_others(tmp_path: Path) -> None:
+    (task,) = json.loads(json.dumps(FORMATS["Label Studio image"][1]))
+    (region,) = task["annotations"][0]["result"]
+    region |= {"original_width": 160, "original_height": 96, "image_rotation": 0}
+    assert _read(_write(tmp_path / "l.json", [task]))[0].size == (160, 96)
+    region["image_rotation"] = 90
+    with pytest.raises(UserError, match="task 0: 0: the image was turned in the program; annotate it as it is"):
+        _read(_write(tmp_path / "l.json", [task]))
 
 
 @pytest.mark.parametrize(
@@ -597,6 +612,7 @@ def test_boxes_are_scaled_and_clipped_by_the_size_that_was_annotated() -> None:
         (_box(10, 10, 800, 90), "pixels", "reaches beyond the frame of 640 x 480"),
         (_box(10, 10, 400, 90, size=(320, 240)), "pixels", "reaches beyond the frame of 320 x 240"),
         (_box(10, 10, 80, 90, size=(480, 640)), "pixels", "frames are 640 x 480; annotate the video upright"),
+        (_box(0.1, 0.1, 0.4, 0.9, size=(480, 640)), "shares", "frames are 640 x 480; annotate the video upright"),
         (_box(10, 10, 80, 90, size=(640, 360)), "pixels", "frames are 640 x 480; is it the video that was annotated?"),
     ],
 )

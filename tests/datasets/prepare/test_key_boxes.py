@@ -201,6 +201,10 @@ def test_files_of_one_name_in_two_folders_are_not_taken_for_one_video(other: str
     ("box", "message"),
     [
         (_box(video="b.mp4", second=1.0), "there is no video 'b.mp4' among the 1 videos; the nearest is 'a.mp4'"),
+        (
+            _box(video="frame", image=31),
+            "the 1 videos; so CVAT calls every video's frames: export 'CVAT for video 1.1'",
+        ),
         (_box(video="", second=1.0), "there is no video '' among the 1 videos"),
         (_box(second=9.0), "lies at 9 s of the video a, which lasts 3 s; do seconds begin elsewhere (--first-second)?"),
         (_box(second=3.0), "second 3 is not in the video, which has 90 frames"),

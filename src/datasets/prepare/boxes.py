@@ -269,7 +269,7 @@ def _yolo_names(path: Path, classes: Classes) -> ClassList | None:
 
 
 def _read_voc(path: Path, root: ElementTree.Element, classes: Classes) -> Iterator[Box]:
-    """Yield the boxes of one image's Pascal VOC file."""
+    """Yield the boxes of one image's Pascal VOC file; attributes, as CVAT adds them, name further classes."""
     name = root.findtext("filename") or path.name
     time = image_time(name, str(path), (root.findtext("folder") or "", path.parent.name))
     own = IMAGE_NAME.fullmatch(image_stem(path.name))
@@ -282,7 +282,9 @@ def _read_voc(path: Path, root: ElementTree.Element, classes: Classes) -> Iterat
         corners = tuple(
             number(element.findtext(f"bndbox/{key}"), where, key) for key in ("xmin", "ymin", "xmax", "ymax")
         )
-        named = classes.named(element.findtext("name"), {}, where)
+        pairs = ((entry.findtext("name"), entry.findtext("value")) for entry in element.iterfind(".//attribute"))
+        attributes = {key or "": value or "" for key, value in pairs}
+        named = classes.named(element.findtext("name"), attributes, where)
         yield Box(corners=corners, classes=named, last=str(person), where=where, size=size, units="pixels", **time)
 
 

@@ -1,6 +1,7 @@
 """Boxes of the VGG Image and Video Annotator, versions 2 and 3."""
 
 import json
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -32,7 +33,10 @@ def read_via_project(path: Path, content: dict, classes: Classes) -> Iterator[Bo
         for attribute, value in typed(entry.get("av", {}), dict, f"{where}: av").items():
             known = typed(attributes.get(attribute, {}), dict, where)
             options = typed(known.get("options", {}), dict, where)
-            values[str(known.get("aname", attribute))] = str(options.get(str(value), value))
+            # A checkbox holds the numbers of several options.
+            chosen = [str(value)] if str(value) in options else str(value).split(",")
+            name_of_attribute = known.get("aname", attribute)
+            values |= {f"{name_of_attribute} {number}": str(options.get(number, number)) for number in chosen}
         yield _via_box(name, entry.get("z"), shape, values, str(person), classes, where)
 
 
@@ -63,7 +67,7 @@ def read_via_csv(path: Path, content: str, classes: Classes) -> Iterator[Box]:
             classes.unread["span of time (VIA)"] += len(row) == 6
             continue
         values = _via2_values(typed(values, dict, where))
-        if any(value.isdigit() for value in values.values()):
+        if any(re.fullmatch(r"\d+(,\d+)*", value) for value in values.values()):
             raise UserError(f"{where}: holds numbers of options instead of their names; export the project as JSON")
         yield _via_box(name, times, typed(shape, list, where), values, str(row_number), classes, where)
 
@@ -96,8 +100,10 @@ def is_via2(content: object) -> bool:
 
 
 def _via2_values(attributes: dict) -> dict[str, str]:
-    """Return a region's attributes as text by name; a checkbox is an object of its ticked options."""
+    """Return a region's attributes as text by name; a checkbox is an object of its ticked options, or a row of them."""
     values = {str(name): str(value) for name, value in attributes.items() if not isinstance(value, dict)}
+    rows = {name: value.split(",") for name, value in values.items() if "," in value}
+    values |= {f"{name} {part}": part for name, parts in rows.items() for part in parts}
     ticked = [options for options in attributes.values() if isinstance(options, dict)]
     return values | {str(option): str(is_on) for options in ticked for option, is_on in options.items()}
 

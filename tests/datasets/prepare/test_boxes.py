@@ -342,6 +342,17 @@ def test_label_studio_names_files_by_address(tmp_path: Path, source: str) -> Non
     assert (box.video, box.image) == ("one", 31)
 
 
+def test_checkboxes_of_via_3_name_several_classes(tmp_path: Path) -> None:
+    path = tmp_path / "v.json"
+    for chosen, classes in (("0,1", (1, 3)), ("1", (3,)), ("", (-1,))):
+        metadata = {"m": VIA3["metadata"]["m"] | {"av": {"1": chosen}}}
+        assert _read(_write(path, VIA3 | {"metadata": metadata}))[0].classes == classes
+    row = FORMATS["VIA CSV"][1]
+    assert _read(_write(tmp_path / "v.csv", row.replace("walk", "walk,sit")))[0].classes == (1, 3)
+    with pytest.raises(UserError, match="holds numbers of options instead of their names"):
+        _read(_write(tmp_path / "v.csv", row.replace("walk", "0,1")))
+
+
 def test_spans_of_time_of_via_3_are_counted(tmp_path: Path) -> None:
     span = {"vid": "1", "z": [1.0, 3.5], "xy": [], "av": {"1": "1"}}
     classes = Classes(CLASSES)
@@ -459,6 +470,12 @@ def test_a_cvat_box_stands_for_label_attribute_values_and_ticked_boxes(tmp_path:
         f'<annotations><track id="0" label="person"><box frame="0" {CVAT_BOX}>{attributes}</box></track></annotations>'
     )
     assert _read(_write(tmp_path / "a.xml", text))[0].classes == (1, 2)
+
+
+def test_attributes_in_pascal_voc_files_name_classes(tmp_path: Path) -> None:
+    attribute = "<attributes><attribute><name>action</name><value>sit</value></attribute></attributes>"
+    text = FORMATS["Pascal VOC"][1].replace("<name>walk</name>", f"<name>person</name>{attribute}")
+    assert [box.classes for box in _read(_write(tmp_path / "one_000031.xml", text))] == [(3,)]
 
 
 def test_values_that_nearly_are_classes_are_counted(tmp_path: Path) -> None:

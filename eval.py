@@ -12,7 +12,7 @@ from src.config.custom_config import argument_parser, load_config
 from src.utils.device import set_up_device
 from src.utils.distributed import init_process_group
 from src.utils.errors import UserError, run_main
-from src.utils.logging import log_on_main_only
+from src.utils.logging import get_logger, log_on_main_only
 
 
 def main() -> int:
@@ -34,6 +34,7 @@ def main() -> int:
     from src.engine.mixed_precision import to_mixed_precision
     from src.engine.output_folder import make_output_folder
     from src.evaluation.build import build_evaluator, read_class_names
+    from src.evaluation.sanity import check_tables, warning_lines
     from src.models.build import build_model, device_layers
     from src.utils.outputs import OutputFiles
 
@@ -58,6 +59,8 @@ def main() -> int:
     result = evaluate(networks, loader, evaluator, group, "evaluate test", mirrored=cfg.TEST.FLIP)
     if result is not None:
         write_result(outputs, "test", evaluator, result, logging.INFO)
+        for line in warning_lines(check_tables(evaluator.ground_truth, evaluator.detections(), result.class_names)):
+            get_logger().warning(line)
         if cfg.TEST.PERSON_SCORE:
             write_person_result(outputs, "test", evaluator, result, dataset.box_lists()[1])
     return 0

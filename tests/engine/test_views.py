@@ -58,19 +58,20 @@ def test_eval_averages_and_reports_the_persons_scores(configure, recipe_file, re
     for at, network in enumerate(networks):
         paths.append(str(tmp_path / f"{at}.ckpt"))
         ms.save_checkpoint(network, paths[-1])
-    dataset = AvaDataset(configure(), "test")
+    few = ["AVA.VALID_SECONDS", [1, 17]]
+    dataset = AvaDataset(configure(*few), "test")
     with dataset.box_lists()[1][0].open(newline="") as file:
         rows = list(csv.reader(file))
 
     overrides = [*map(str, recipe), "OUTPUT_DIR", str(tmp_path / "out"), "TEST.CHECKPOINT_FILE_PATH", paths[0]]
     overrides += ["TEST.ENSEMBLE_FILE_PATHS", f"['{paths[1]}']", "TEST.SCALES", str(SIDES), "TEST.FLIP", "True"]
-    overrides += ["TEST.PERSON_SCORE", "True", "DATA_LOADER.NUM_WORKERS", "2"]
+    overrides += ["TEST.PERSON_SCORE", "True", "DATA_LOADER.NUM_WORKERS", "2", *map(str, few)]
     command = [sys.executable, str(repository / "tests/tiny.py"), "eval", "--cfg", str(recipe_file), *overrides]
     done = subprocess.run(command, cwd=repository, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
 
     found = read_detections(tmp_path / "out/detections_test.csv").row_score
-    expected = scores_of(configure("TEST.SCALES", SIDES), networks, dataset, mirrored=True)
+    expected = scores_of(configure("TEST.SCALES", SIDES, *few), networks, dataset, mirrored=True)
     np.testing.assert_allclose(found, expected, rtol=0, atol=1e-6)
     by_person = read_detections(tmp_path / "out/detections_test_person.csv")
     of_box = {(row[0], float(row[1]), *map(float, row[2:6])): float(row[7]) for row in rows}
@@ -80,3 +81,4 @@ def test_eval_averages_and_reports_the_persons_scores(configure, recipe_file, re
     assert len(set(of_person)) > 10
     assert "with scores times the person's" in done.stdout
     assert '"map_person": ' in done.stdout
+    assert "note: frames in the ground truth but not in the detections: " in done.stdout

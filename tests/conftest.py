@@ -1,7 +1,7 @@
 """Fixtures that several test modules share."""
 
+import gc
 import os
-import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -17,15 +17,26 @@ if "PYTEST_XDIST_WORKER_COUNT" in os.environ:
     os.environ.setdefault("OMP_NUM_THREADS", str(max(1, share)))
 
 from src.config.custom_config import load_config
+from src.datasets.sample import make_sample
 from src.utils.device import set_up_device
 
 REPOSITORY = Path(__file__).resolve().parents[1]
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark long tests as slow: a `-m "not slow"` takes the place of pyproject.toml's `-m "not long"`."""
+    for item in items:
+        if item.get_closest_marker("long"):
+            item.add_marker("slow")
 
 
 @pytest.fixture(scope="session", autouse=True)
 def device() -> None:
     """Set up the CPU as the entry scripts do; MindSpore refuses it once an operator has run."""
     set_up_device("CPU", seed=0)
+    # MindSpore collects garbage before each graph: it need not search what stays, all collected tests among it.
+    gc.freeze()
 
 
 @pytest.fixture
@@ -57,11 +68,10 @@ def shared_dir() -> Path:
 
 
 @pytest.fixture(scope="session")
-def sample(tmp_path_factory: pytest.TempPathFactory, repository: Path) -> Path:
+def sample(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The sample dataset with two training videos (30 key frames) and one for validation (15)."""
     folder = tmp_path_factory.mktemp("sample") / "data"
-    command = [sys.executable, "-m", "src.datasets.sample", str(folder), "--train-videos", "2", "--val-videos", "1"]
-    subprocess.run(command, cwd=repository, check=True, capture_output=True)
+    make_sample(folder, train_videos=2, val_videos=1, seed=0)
     return folder
 
 

@@ -105,7 +105,7 @@ def reference_error(shared_dir: Path, name: str, reference, cfg: str | None, ckp
     return np.abs(found - expected["logits"][order]).max() / np.abs(expected["logits"]).max()
 
 
-def test_caffe2_weights_give_the_reference_output(run, shared_dir, reference, capsys):
+def test_caffe2_weights_give_the_reference_output(eager, run, shared_dir, reference, capsys):
     weights = parameters(shared_dir, "forward_tiny", reference)
     Path("SLOWFAST_8x8_R50.pkl").write_bytes(caffe2_checkpoint(shared_dir, weights))
     assert run("--cfg", "tiny.yaml") == 0
@@ -212,7 +212,7 @@ MMACTION2_HEADS = {
 @pytest.mark.parametrize(
     "head", [name if name == "mean" else pytest.param(name, marks=pytest.mark.slow) for name in MMACTION2_HEADS]
 )
-def test_mmaction2_weights_give_mmaction2s_output(run, repository, capsys, head):
+def test_mmaction2_weights_give_mmaction2s_output(eager, run, repository, capsys, head):
     alpha, setting, checkpoint, count, *expected = MMACTION2_HEADS[head]
     Path("a.pth").write_bytes(write_torch(mmaction2_checkpoint(repository, **checkpoint)))
     slowfast = f"SLOWFAST:\n  ALPHA: {alpha}\n  FUSION_KERNEL_SZ: {checkpoint.get('fusion_kernel', 7)}"

@@ -10,7 +10,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from fvcore.common.config import CfgNode
 
 import convert_ckpt_caffe2ms
 import eval as evaluation
@@ -18,6 +17,7 @@ import train
 from src.checkpoint import average
 from src.checkpoint.class_names import class_names, with_class_names
 from src.checkpoint.mindspore_format import load_checkpoint, save_checkpoint
+from src.config.custom_config import load_config
 from src.evaluation.__main__ import main as score
 from src.models.build import plain_layers
 from src.models.video_model_builder import SlowFast
@@ -53,24 +53,28 @@ def tiny_network(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(program, "set_up_device", lambda *_: "CPU")
 
 
-def _slowfast(cfg: CfgNode) -> SlowFast:
-    return SlowFast(cfg, plain_layers(cfg))
-
-
-@pytest.fixture
-def inputs(sample: Path, configure: Callable[..., CfgNode], tmp_path: Path) -> Path:
+@pytest.fixture(scope="module")
+def made_inputs(
+    sample: Path, recipe: list[object], recipe_file: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Path:
     """Weights, and detections that are the truth."""
-    folder = tmp_path / "inputs"
-    folder.mkdir()
+    folder = tmp_path_factory.mktemp("inputs")
     rng = np.random.default_rng(0)
-    networks = {"tiny": TinyNetwork(configure()), "slowfast": _slowfast(configure()), "other": _slowfast(configure())}
-    for name, network in networks.items():
+    cfg = load_config(recipe_file, recipe)
+    slowfast = SlowFast(cfg, plain_layers(cfg))
+    for name, network in {"tiny": TinyNetwork(cfg), "slowfast": slowfast, "other": slowfast}.items():
         shapes = {parameter.name: parameter.shape for parameter in network.get_parameters()}
         weights = {parameter: rng.uniform(0.1, 0.3, shape).astype(np.float32) for parameter, shape in shapes.items()}
         save_checkpoint(weights, folder / f"{name}.ckpt")
     rows = (sample / "ava_annotations/ava_val_v2.2.csv").read_text().splitlines()
     (folder / "detections.csv").write_text("".join(f"{row.rsplit(',', 1)[0]},0.9\n" for row in rows))
     return folder
+
+
+@pytest.fixture
+def inputs(made_inputs: Path, tmp_path: Path) -> Path:
+    """A test's own copy of them."""
+    return shutil.copytree(made_inputs, tmp_path / "inputs")
 
 
 @pytest.fixture

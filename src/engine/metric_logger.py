@@ -31,6 +31,7 @@ class MetricLogger:
     def __init__(self, folder: Path, tensorboard: bool, start: int = 0):
         self._outputs = OutputFiles(folder)
         self._curves: _Curves = {}
+        self._drawn = False
         path = folder / _FILE
         if start and path.is_file():
             earlier = _read_curves(path)
@@ -44,6 +45,7 @@ class MetricLogger:
     def add(self, tag: str, step: int, value: float) -> None:
         """Note a value; `step` counts from 1 over the whole run."""
         self._curves.setdefault(tag, []).append((step, value))
+        self._drawn = False
         if self._writer:
             self._writer.add_scalar(tag, value, step)
 
@@ -59,10 +61,13 @@ class MetricLogger:
             self._writer.flush()
 
     def plot(self) -> None:
-        """Draw the curves."""
+        """Draw the curves, unless that was done since the last value."""
+        if self._drawn:
+            return
         for tag, curve in self._curves.items():
             with self._outputs.replacing(f"{tag.replace('/', '_')}.png") as path:
                 _plot(path, tag, curve)
+        self._drawn = True
 
     def close(self) -> None:
         """Write and draw what there is, and end TensorBoard's file."""
@@ -83,7 +88,7 @@ def _plot(path: Path, tag: str, curve: Sequence[Sequence[float]]) -> None:
     # Not pyplot, which keeps global state and looks for a display.
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(8, 4.5), layout="constrained")
+    figure = Figure(figsize=(8, 4.5))  # its margins hold the labels; fitting them would take as long as drawing
     axes = figure.add_subplot(xlabel="step", ylabel=tag)
     steps, values = zip(*curve, strict=True)
     axes.plot(steps, values, marker="o" if len(curve) < 30 else None, markersize=3)

@@ -1,4 +1,4 @@
-"""The command line of the metric, run as users run it."""
+"""The command line of the metric: run as users run it once, else in this process."""
 
 import json
 import re
@@ -6,6 +6,9 @@ import subprocess
 import sys
 
 import pytest
+
+from src.evaluation.__main__ import main
+from src.utils.errors import run_main
 
 TRUTH = "v,0902,0.1,0.1,0.5,0.5,1,0\nv,0903,0.1,0.1,0.5,0.5,1,0\n"
 FOUND = "v,0902,0.1,0.1,0.5,0.5,1,0.9\nv,0903,0.6,0.6,0.9,0.9,1,0.8\nv,0903,0.1,0.1,0.5,0.4,1,0.7\n"
@@ -20,14 +23,25 @@ def files(tmp_path):
     return {option: tmp_path / name for option, name in paths.items()}
 
 
-def run(repository, files, *more):
-    options = [text for option, path in files.items() for text in (f"--{option}", str(path))]
-    command = [sys.executable, "-m", "src.evaluation", *options, *map(str, more)]
-    return subprocess.run(command, cwd=repository, capture_output=True, text=True, check=False)
+def arguments(files, *more):
+    return [*(text for option, path in files.items() for text in (f"--{option}", str(path))), *map(str, more)]
+
+
+@pytest.fixture
+def run(monkeypatch, capsys):
+    """Return a function that runs the command in this process and tells how it ended."""
+
+    def ran(files, *more):
+        monkeypatch.setattr(sys, "argv", ["evaluation", *arguments(files, *more)])
+        status = run_main(main)
+        return subprocess.CompletedProcess(sys.argv, status, *capsys.readouterr())
+
+    return ran
 
 
 def test_prints_the_table_and_writes_full_precision(repository, files, tmp_path):
-    done = run(repository, files, "--json", tmp_path / "out/metric.json")
+    command = [sys.executable, "-m", "src.evaluation", *arguments(files, "--json", tmp_path / "out/metric.json")]
+    done = subprocess.run(command, cwd=repository, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     *table, last = done.stdout.splitlines()
     assert table == [
@@ -43,33 +57,33 @@ def test_prints_the_table_and_writes_full_precision(repository, files, tmp_path)
     }
 
 
-def test_options_reach_the_metric(repository, files, tmp_path):
+def test_options_reach_the_metric(run, files, tmp_path):
     (tmp_path / "excluded.csv").write_text("v,0902\n")
     out = tmp_path / "metric.json"
     options = ["--exclusions", tmp_path / "excluded.csv", "--order", "input", "--iou", "0.5", "0.8", "--json", out]
-    assert run(repository, files, *options).returncode == 0
+    assert run(files, *options).returncode == 0
     values = json.loads(out.read_text())
     assert values["PascalBoxes_Precision/mAP@0.5IOU"] == 0.5
     assert values["PascalBoxes_Precision/mAP@0.8IOU"] == 0.0
 
 
 @pytest.mark.parametrize("command", [[], ["compare"]])
-def test_detections_of_other_classes_are_refused_with_both_lists(repository, files, tmp_path, command):
+def test_detections_of_other_classes_are_refused_with_both_lists(run, files, tmp_path, command):
     """Their own label map lies beside them, as eval.py writes it."""
     (tmp_path / "det.pbtxt").write_text(LABELS.replace("run", "sit"))
     if command:
         options = [*command, files["detections"], files["detections"]]
         options += ["--groundtruth", files["groundtruth"], "--labelmap", files["labelmap"]]
-        done = run(repository, {}, *options)
+        done = run({}, *options)
     else:
-        done = run(repository, files)
+        done = run(files)
     lists = f"its classes are 1 walk, 2 sit; {tmp_path / 'map.pbtxt'} has 1 walk, 2 run; scores would be told under"
     assert (done.returncode, done.stdout) == (2, "")
     assert f"error: {tmp_path / 'det.csv'}: {lists} wrong names\n" == done.stderr
 
 
-def test_report_is_written(repository, files, tmp_path):
-    done = run(repository, files, "--report", tmp_path / "report", "--iou", "0.5", "0.75")
+def test_report_is_written(run, files, tmp_path):
+    done = run(files, "--report", tmp_path / "report", "--iou", "0.5", "0.75")
     assert done.returncode == 0, done.stderr
     assert done.stdout.endswith(f"report: {tmp_path / 'report' / 'index.html'}\n")
     assert sorted(path.name for path in (tmp_path / "report").iterdir()) == [
@@ -95,9 +109,9 @@ def test_report_is_written(repository, files, tmp_path):
         ("labelmap", "", "map.pbtxt: the label map has no items"),
     ],
 )
-def test_bad_input_ends_with_one_line_and_status_2(repository, files, tmp_path, option, content, message):
+def test_bad_input_ends_with_one_line_and_status_2(run, files, tmp_path, option, content, message):
     files[option].write_text(content)
-    done = run(repository, files, "--json", tmp_path / "metric.json", "--report", tmp_path / "report")
+    done = run(files, "--json", tmp_path / "metric.json", "--report", tmp_path / "report")
     assert (done.returncode, done.stdout) == (2, "")
     assert done.stderr.startswith("error: ")
     assert message in done.stderr
@@ -107,24 +121,24 @@ def test_bad_input_ends_with_one_line_and_status_2(repository, files, tmp_path, 
 
 
 @pytest.mark.parametrize("option", ["groundtruth", "detections", "labelmap"])
-def test_folder_instead_of_a_file_is_refused(repository, files, tmp_path, option):
-    done = run(repository, {**files, option: tmp_path})
+def test_folder_instead_of_a_file_is_refused(run, files, tmp_path, option):
+    done = run({**files, option: tmp_path})
     assert (done.returncode, done.stderr.count("\n")) == (2, 1)
     assert str(tmp_path) in done.stderr
     assert "directory" in done.stderr
 
 
-def test_output_that_cannot_be_written_is_refused(repository, files, tmp_path):
-    done = run(repository, files, "--json", tmp_path)
+def test_output_that_cannot_be_written_is_refused(run, files, tmp_path):
+    done = run(files, "--json", tmp_path)
     assert (done.returncode, done.stderr.count("\n")) == (2, 1)
-    done = run(repository, files, "--report", files["labelmap"])
+    done = run(files, "--report", files["labelmap"])
     assert (done.returncode, done.stderr.count("\n")) == (2, 1)
     assert "map.pbtxt: cannot write" in done.stderr
 
 
-def test_iou_must_be_above_0_and_at_most_1(repository, files):
-    assert run(repository, files, "--iou", "0").returncode == 2
-    assert run(repository, files, "--iou", "1.5").returncode == 2
+def test_iou_must_be_above_0_and_at_most_1(run, files):
+    assert run(files, "--iou", "0").returncode == 2
+    assert run(files, "--iou", "1.5").returncode == 2
 
 
 @pytest.mark.parametrize(
@@ -140,26 +154,26 @@ def test_iou_must_be_above_0_and_at_most_1(repository, files):
         (TRUTH, "v,0902,0.1,0.1,0.5,0.5,5,0.9\n", "note: class ids of the detections not in the label map: 1 of 1 (5"),
     ],
 )
-def test_files_that_do_not_match_are_told_without_a_report(repository, files, truth, found, message):
+def test_files_that_do_not_match_are_told_without_a_report(run, files, truth, found, message):
     files["groundtruth"].write_text(truth)
     files["detections"].write_text(found)
-    done = run(repository, files)
+    done = run(files)
     assert done.returncode == 0
     assert message in done.stderr
     assert all(line.startswith(("warning: ", "note: ")) for line in done.stderr.splitlines())
 
 
-def test_class_ids_from_zero_are_refused(repository, files):
+def test_class_ids_from_zero_are_refused(run, files):
     files["detections"].write_text(FOUND + "v,0903,0.1,0.1,0.5,0.4,0,0.7\n")
-    done = run(repository, files)
+    done = run(files)
     assert done.returncode == 2
     assert "det.csv: row 4: class id is '0'" in done.stderr
     assert "ids count from 1, as in the label map" in done.stderr
 
 
-def test_the_ground_truth_of_ava_kinetics(repository, files):
+def test_the_ground_truth_of_ava_kinetics(run, files):
     """Rows of two fields list frames without boxes, seconds have fractions; frames that are not listed do not count."""
     files["groundtruth"].write_text("v,0902,0.1,0.1,0.5,0.5,1,0\nv,0903\nw,11.5,0.1,0.1,0.5,0.5,1,0\n")
     files["detections"].write_text("x,1,0,0,1,1,1,0.95\nw,11.500000,0.1,0.1,0.5,0.5,1,0.9\nv,903,0,0,1,1,1,0.8\n")
-    done = run(repository, files)
+    done = run(files)
     assert "'PascalBoxes_Precision/mAP@0.5IOU': 0.5\n" in done.stdout

@@ -25,7 +25,7 @@ def assert_logits_equal(name: str, plain: bool = False) -> None:
 
 
 @pytest.mark.parametrize("plain", [False, True])
-def test_logits_of_a_tiny_network_with_two_clips_and_padded_boxes(plain):
+def test_logits_of_a_tiny_network_with_two_clips_and_padded_boxes(eager, plain):
     assert_logits_equal("tiny", plain)
 
 

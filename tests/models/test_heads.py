@@ -19,6 +19,8 @@ BOXES = np.float32([[[0, 0, 7, 5], [1, 1, 4, 5], [2, 0, 3, 2]], [[3, 2, 6, 5], [
 MASK = np.float32([[1, 1, 1], [1, 1, 0]])
 EPSILON, MOMENTUM = 1e-5, 0.1
 
+pytestmark = pytest.mark.usefixtures("eager")
+
 
 class Folded(nn.Cell):
     """A head on clips, which are folded into the layers' own layout, with a scale for each pathway to learn."""
@@ -215,7 +217,6 @@ def test_padding_takes_no_part_in_training_an_actor_relation(layers):
     assert np.abs(found["head.acrn.conv1.weight"]).max() > 1e-3
 
 
-@pytest.mark.long
 @pytest.mark.parametrize("layers", LAYERS)
 def test_the_gradient_of_an_actor_relation_is_the_slope_of_its_loss(layers):
     network = head_of(layers(EPSILON, MOMENTUM), acrn_channels=OUT)

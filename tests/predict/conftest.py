@@ -7,17 +7,30 @@ from pathlib import Path
 import numpy as np
 import pytest
 from fvcore.common.config import CfgNode
+from mindspore.ops import zeros_like
 
 from src.checkpoint.mindspore_format import save_checkpoint
 from src.predict.options import Options
 from tests.predict.onnx_detectors import torchvision, write_detector
 from tests.tiny import TinyNetwork
 
+_NETWORKS: dict[str, TinyNetwork] = {}
+
+
+def shared_network(cfg: CfgNode, *_: object) -> TinyNetwork:
+    """Return one network for all that differ in weights alone, so that its graphs are compiled once."""
+    shape = str((cfg.MODEL, cfg.BN, cfg.SLOWFAST, cfg.DATA.NUM_FRAMES))
+    if shape not in _NETWORKS:
+        _NETWORKS[shape] = TinyNetwork(cfg)
+    for parameter in _NETWORKS[shape].get_parameters():
+        parameter.set_data(zeros_like(parameter))  # whoever asks for it has to load all weights
+    return _NETWORKS[shape]
+
 
 @pytest.fixture
 def tiny_network(monkeypatch: pytest.MonkeyPatch) -> None:
     """Whoever builds a network in this process gets the tiny one; the device is set up already."""
-    monkeypatch.setattr("src.models.build.SlowFast", TinyNetwork)
+    monkeypatch.setattr("src.models.build.SlowFast", shared_network)
     monkeypatch.setattr("src.utils.device.set_up_device", lambda *_: "CPU")
 
 

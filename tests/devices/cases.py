@@ -24,19 +24,34 @@ class Case:
     Attributes:
         device: one of `dry_run.DEVICES`.
         commands: the arguments of each.
-        devices: how many of them there are; the run is that of the first.
+        devices: how many of them there are.
+        rank: whose run it is.
     """
 
     device: str
     commands: tuple[tuple[str, ...], ...]
     devices: int = 1
+    rank: int = 0
 
 
 _CLIPPED = ("SOLVER.CLIP_GRAD_L2NORM", "1.0", "TRAIN.EMA_DECAY", "0.9")
 _DYNAMIC_SCALE = ("TRAIN.LOSS_SCALE_WINDOW", "2")
-_ALL = (*_CLIPPED, *_DYNAMIC_SCALE, "TRAIN.ACCUMULATE_STEPS", "2", "BN.FREEZE_STATISTICS", "True")
+_GRADIENTS = (*_CLIPPED, "TRAIN.ACCUMULATE_STEPS", "2", "BN.FREEZE_STATISTICS", "True")
+_ALL = (*_GRADIENTS, *_DYNAMIC_SCALE)
 _BFLOAT16 = ("TRAIN.AMP_LEVEL", "bf16")
 _ROUNDED = ("ALLOW_TF32", "True")
+_RELATION = ("MODEL.HEAD_TEMPORAL_POOL", "max", "MODEL.HEAD_ACRN", "16")
+_CONTEXT = ("MODEL.HEAD_CONTEXT", "True")
+_R101 = (
+    *("RESNET.DEPTH", "101", "RESNET.NUM_BLOCK_TEMP_KERNEL", "[[3, 3], [4, 4], [6, 6], [3, 3]]"),
+    *("NONLOCAL.LOCATION", "[[[], []], [[], []], [[6, 13, 20], []], [[], []]]"),
+)
+_EIGHT = ((*_STEP, "Ascend", "train", "{recipe}", "TRAIN.AMP_LEVEL", "O3", "BN.FREEZE_STATISTICS", "True"),)
+
+
+def _steps(target: str, *features: tuple[str, ...]) -> tuple[tuple[str, ...], ...]:
+    """Return inference and a training step with each of the features."""
+    return tuple((*_STEP, target, action, "{recipe}", *keys) for keys in features for action in ("infer", "train"))
 
 
 CASES = {
@@ -60,12 +75,24 @@ CASES = {
         ),
     ),
     "910B bf16": Case("910B", ((*_STEP, "Ascend", "train", "{recipe}", *_BFLOAT16, "SOLVER.CLIP_GRAD_VAL", "1.0"),)),
-    "8 x 910B O3": Case(
-        "910B",
-        ((*_STEP, "Ascend", "train", "{recipe}", "TRAIN.AMP_LEVEL", "O3", "BN.FREEZE_STATISTICS", "True"),),
-        devices=8,
-    ),
+    "8 x 910B O3": Case("910B", _EIGHT, devices=8),
     # By -m long.
+    **{f"8 x 910B O3, rank {rank}": Case("910B", _EIGHT, devices=8, rank=rank) for rank in range(1, 8)},
+    "910B heads": Case("910B", _steps("Ascend", _RELATION, _CONTEXT)),
+    "910B R101": Case("910B", _steps("Ascend", _R101)),
+    "GPU heads": Case("GPU", _steps("GPU", _RELATION, _CONTEXT)),
+    "GPU R101": Case("GPU", _steps("GPU", _R101)),
+    "GPU features": Case(
+        "GPU",
+        (
+            (*_STEP, "GPU", "train", "{recipe}", *_CLIPPED, "TRAIN.ACCUMULATE_STEPS", "2"),
+            (*_STEP, "GPU", "train", "{recipe}", "SOLVER.CLIP_GRAD_VAL", "1.0", "BN.FREEZE_STATISTICS", "True"),
+        ),
+    ),
+    "910B bf16 by its launcher": Case("910B", ((*_TRAIN, *_BFLOAT16, *_GRADIENTS),)),
+    "910B O2 by its launcher": Case(
+        "910B", ((*_TRAIN, "TRAIN.AMP_LEVEL", "O2", "BN.USE_PRECISE_STATS", "True", "BN.NUM_BATCHES_PRECISE", "2"),)
+    ),
     "910A O2 by its launcher": Case("910A", ((*_TRAIN, "TRAIN.AMP_LEVEL", "O2", *_ALL),)),
     "8 x 910B O3 by their launcher": Case("910B", ((*_DISTRIBUTE, "TRAIN.AMP_LEVEL", "O3", *_ALL),), devices=8),
     "GPU": Case(
@@ -115,7 +142,7 @@ def run_case(case: Case, stand_ins: Path, folder: Path, values: Mapping[str, obj
     if case.devices > 1:
         (folder / "msrun").symlink_to(Path(sys.executable).parent / "msrun")
         # DEVICE_NUM is the launcher's, the rest that of a process; with RANK_ID msrun starts this process alone.
-        environment |= dict.fromkeys(("DEVICE_NUM", "RANK_SIZE"), str(case.devices)) | {"RANK_ID": "0"}
+        environment |= dict.fromkeys(("DEVICE_NUM", "RANK_SIZE"), str(case.devices)) | {"RANK_ID": str(case.rank)}
     statuses, outputs = [], []
     for command in case.commands:
         filled = [part.format(interpreter=interpreter, **values) for part in command]

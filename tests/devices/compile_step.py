@@ -24,9 +24,10 @@ def main(target: str, action: str, recipe: str, *overrides: str) -> None:
     import mindspore as ms
 
     from src.engine import batch_norm
+    from src.engine.ema import ExponentialMovingAverage
     from src.engine.gradients import build_clip
     from src.engine.mixed_precision import build_scaler, to_mixed_precision
-    from src.engine.train_step import NetworkWithLoss, TrainStep
+    from src.engine.train_step import AccumulatedStep, NetworkWithLoss, TrainStep
     from src.models.build import build_model, device_layers
     from src.models.losses import build_loss
     from src.models.optimizer import build_optimizer
@@ -42,20 +43,29 @@ def main(target: str, action: str, recipe: str, *overrides: str) -> None:
     inputs = [ms.Tensor(array) for array in (fast[:, :, :: cfg.SLOWFAST.ALPHA].copy(), fast, boxes)]
     targets = [ms.Tensor(array) for array in (labels, mask, features)]
     if action == "infer":
-        call = network.set_train(False)
+        graphs = [(network.set_train(False), inputs)]
     else:
         if cfg.BN.FREEZE_STATISTICS:
             batch_norm.freeze_statistics(network)
         counts = np.ones(cfg.MODEL.NUM_CLASSES, np.int64)
         loss = NetworkWithLoss(network, build_loss(cfg, counts), cfg.LOSS.IGNORE_UNLABELED)
         optimizer = build_optimizer(cfg, network, [0.1] * 10)
-        call = TrainStep(loss, optimizer, build_scaler(cfg), build_clip(cfg), group.size).set_train(True)
-        inputs += targets
-    if target == "GPU":
-        call.compile(*inputs)
-        print("compiled")
-    else:
-        print("zeros of shape", call(*inputs).asnumpy().shape, "on the first of", group.size)
+        step = TrainStep(loss, optimizer, build_scaler(cfg), build_clip(cfg), group.size).set_train(True)
+        graphs = [(step, inputs + targets)]
+        if cfg.TRAIN.ACCUMULATE_STEPS > 1:
+            accumulated = AccumulatedStep(step)
+            sums = [ms.Tensor(0.0), ms.Tensor(1.0)]
+            graphs = [(accumulated._accumulate, inputs + targets), (accumulated._update, sums)]
+        if cfg.TRAIN.EMA_DECAY:
+            graphs.append((ExponentialMovingAverage(network, cfg.TRAIN.EMA_DECAY), []))
+    for graph, arguments in graphs:
+        if target == "GPU":
+            graph.compile(*arguments)
+        else:
+            results = graph(*arguments)
+            for result in results if isinstance(results, tuple) else [results]:
+                result.asnumpy()
+    print("compiled" if target == "GPU" else "ran", f"{len(graphs)} graphs on rank {group.rank} of {group.size}")
 
 
 if __name__ == "__main__":

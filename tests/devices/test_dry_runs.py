@@ -67,25 +67,61 @@ def test_float16_on_an_atlas_training_card_and_a_line_for_bfloat16(finished):
 @of("910B bf16")
 def test_bfloat16_and_clipping_by_value_on_an_atlas_a2(finished):
     assert_ended_well(finished, 1)
-    assert "on the first of 1" in finished.outputs[0]
+    assert "on rank 0 of 1" in finished.outputs[0]
     assert_on_new_interface(finished, 0, OLD_INTERFACE)
 
 
-@of("8 x 910B O3")
-def test_the_first_of_eight_devices_in_float16_with_frozen_statistics(finished):
+@pytest.mark.parametrize(
+    ("finished", "rank"),
+    [
+        ("8 x 910B O3", 0),
+        *(pytest.param(f"8 x 910B O3, rank {rank}", rank, marks=pytest.mark.long) for rank in range(1, 8)),
+    ],
+    indirect=["finished"],
+)
+def test_each_of_eight_devices_in_float16_with_frozen_statistics(finished, rank):
     assert_ended_well(finished, 1)
-    assert "on the first of 8" in finished.outputs[0]
+    assert f"on rank {rank} of 8" in finished.outputs[0]
     assert finished.operators(0, "hccl") == {"AllReduce"}
     assert_on_new_interface(finished, 0, OLD_INTERFACE)
 
 
 @pytest.mark.long
-@pytest.mark.parametrize("finished", ["910A O2 by its launcher", "8 x 910B O3 by their launcher"], indirect=True)
-def test_the_launchers_train_in_float16_with_all_that_changes_gradients_and_averages(finished):
-    """Clipping by norm, averages, a dynamic loss scale, accumulation and frozen statistics."""
+@pytest.mark.parametrize(
+    "finished",
+    [
+        "910A O2 by its launcher",
+        "8 x 910B O3 by their launcher",
+        "910B bf16 by its launcher",
+        "910B O2 by its launcher",
+    ],
+    indirect=True,
+)
+def test_the_launchers_train_in_half_precision_with_all_that_changes_gradients_and_averages(finished):
+    """Clipping by norm, averages, accumulation, frozen statistics, dynamic loss scales; last, precise batch norm."""
     assert_ended_well(finished, 1)
     assert "epoch 1/1, loss 0.0000" in finished.outputs[0]
     assert_on_new_interface(finished, 0, OLD_INTERFACE)
+
+
+@pytest.mark.long
+@pytest.mark.parametrize(("finished", "commands"), [("910B heads", 4), ("910B R101", 2)], indirect=["finished"])
+def test_every_head_and_r101_with_nonlocal_blocks_on_an_atlas_a2(finished, commands):
+    """Inference and a training step of each."""
+    assert_ended_well(finished, commands)
+    for command in range(commands):
+        assert "ran 1 graphs on rank 0 of 1" in finished.outputs[command]
+        assert_on_new_interface(finished, command, OLD_INTERFACE if command % 2 else set())
+
+
+@pytest.mark.long
+@pytest.mark.parametrize(
+    ("finished", "commands"), [("GPU heads", 4), ("GPU R101", 2), ("GPU features", 2)], indirect=["finished"]
+)
+def test_graphs_for_a_gpu_of_every_head_of_r101_and_of_all_that_changes_gradients(finished, commands):
+    """Inference and a training step of each head and of R101 with non-local blocks; steps with the other features."""
+    assert_ended_well(finished, commands)
+    assert all("compiled" in output for output in finished.outputs)
 
 
 @of("GPU")

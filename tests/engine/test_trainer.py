@@ -1,5 +1,6 @@
 """Whole trainings of a tiny network: resumed runs, checkpoints that are kept, and what a run leaves behind."""
 
+import contextlib
 import json
 import os
 from collections.abc import Callable
@@ -15,6 +16,7 @@ from src.checkpoint.class_names import check_class_names, class_names
 from src.checkpoint.mindspore_format import load_checkpoint
 from src.datasets.ava_dataset import AvaDataset
 from src.engine.checkpointer import averaged_weights
+from src.engine.metric_logger import MetricLogger
 from src.engine.output_folder import locked
 from src.engine.trainer import LOG_FILE, Trainer
 from src.evaluation.build import read_class_names
@@ -140,6 +142,18 @@ def test_curves_are_written_as_numbers_and_plots(undisturbed):
     assert curves["train/lr"][0] == [1, 0.005]
     for name in ("train_loss.png", "train_lr.png", "val_map.png"):
         assert (undisturbed / name).read_bytes().startswith(b"\x89PNG")
+
+
+def test_a_curve_is_drawn_again_when_it_has_grown(tmp_path):
+    drawings = []
+    with contextlib.closing(MetricLogger(tmp_path, tensorboard=False)) as metrics:
+        for step in (1, 2):
+            metrics.add("train/loss", step, 1 / step)
+            metrics.plot()
+            drawings.append((tmp_path / "train_loss.png").read_bytes())
+        (tmp_path / "train_loss.png").unlink()
+    assert drawings[0] != drawings[1]
+    assert not (tmp_path / "train_loss.png").exists()  # the end draws nothing that is drawn already
 
 
 def test_tensorboard_gets_the_curves(configure, tmp_path):

@@ -1,16 +1,19 @@
 """The costs that `python -m src.models.summary` prints."""
 
 import re
-import subprocess
-import sys
 
 import pytest
 
+from src.models import summary
 
-def test_parameters_and_multiply_adds_are_counted(repository):
-    command = [sys.executable, "-m", "src.models.summary", "--cfg", "configs/AVA/SLOWFAST_32x2_R50_SHORT.yaml"]
-    command += ["--size", "32", "48", "--boxes", "3", "MODEL.HEAD_ACRN", "16"]
-    printed = subprocess.run(command, cwd=repository, capture_output=True, text=True, check=True).stdout
+
+def test_parameters_and_multiply_adds_are_counted(eager, repository, monkeypatch, capsys):
+    monkeypatch.setattr(summary, "set_up_device", lambda *_: "CPU")
+    monkeypatch.setattr(summary.library, "turn_off", lambda: None)
+    recipe = repository / "configs/AVA/SLOWFAST_32x2_R50_SHORT.yaml"
+    arguments = ["--cfg", str(recipe), "--size", "32", "48", "--boxes", "3", "MODEL.HEAD_ACRN", "16"]
+    assert summary.main(arguments) == 0
+    printed = capsys.readouterr().out
     lines = re.findall(r"^(\w+) +([\d,]+) +([\d.]+)$", printed, re.MULTILINE)
     rows = {name: (int(count.replace(",", "")), float(giga)) for name, count, giga in lines}
     # Two convolutions with batch norm in the place of a part of the last layer; SlowFast R50 has 33,828,888.

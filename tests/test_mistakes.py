@@ -6,19 +6,10 @@ from pathlib import Path
 import pytest
 
 import train
-from src.datasets.sample import make_sample
 from src.utils.errors import run_main
 
 RECIPE = Path(__file__).parents[1] / "configs/sample/SLOWFAST_SAMPLE.yaml"
 TRUTH = "ava_annotations/ava_train_v2.2.csv"
-
-
-@pytest.fixture(scope="module")
-def sample(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A sample dataset of three videos."""
-    folder = tmp_path_factory.mktemp("sample") / "data"
-    make_sample(folder, train_videos=2, val_videos=1, seed=0)
-    return folder
 
 
 @pytest.fixture

@@ -60,12 +60,13 @@ def test_depth():
 
 
 def test_annotation_format(tmp_path):
-    path = tmp_path / "one_000031.json"
-    shape = {"label": "walk", "points": [[60, 90], [20, 10]], "shape_type": "rectangle"}
-    content = {"shapes": [shape], "imagePath": "one_000031.jpg", "imageWidth": 160, "imageHeight": 120}
-    path.write_text(json.dumps(content))
-    (box,) = read_boxes(path, Classes({3: "walk"}))[path]
-    assert (box.video, box.image, box.corners, box.classes) == ("one", 31, (20.0, 10.0, 60.0, 90.0), (3,))
+    path = tmp_path / "a-asset.json"
+    asset = {"name": "one_000031.jpg", "size": {"width": 160, "height": 120}, "type": 1}
+    region = {"type": "RECTANGLE", "tags": ["walk", "wave"]}
+    region["boundingBox"] = {"left": 20, "top": 10, "width": 40, "height": 80}
+    path.write_text(json.dumps({"asset": asset, "regions": [region], "version": "2.1.0"}))
+    (box,) = read_boxes(path, Classes({3: "walk", 4: "wave"}))[path]
+    assert (box.video, box.image, box.corners, box.classes) == ("one", 31, (20.0, 10.0, 60.0, 90.0), (3, 4))
     assert (box.units, box.size) == ("pixels", (160, 120))
 
 

@@ -1,4 +1,4 @@
-"""The table of labelled boxes that the metric works on."""
+"""The table of labeled boxes that the metric works on."""
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace

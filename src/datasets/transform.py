@@ -58,7 +58,7 @@ def flip_boxes(boxes_px: np.ndarray, width: int) -> np.ndarray:
 
 
 def clip_boxes(boxes_px: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    """Clip boxes to the pixel centres of an image: x to 0 .. width - 1, y to 0 .. height - 1."""
+    """Clip boxes to the pixel centers of an image: x to 0 .. width - 1, y to 0 .. height - 1."""
     height, width = size
     return np.clip(boxes_px, 0.0, np.array([width - 1, height - 1, width - 1, height - 1], np.float64))
 

@@ -1,4 +1,4 @@
-"""The AVA metric: mean average precision of labelled boxes on key frames, at IoU 0.5.
+"""The AVA metric: mean average precision of labeled boxes on key frames, at IoU 0.5.
 
 The rules are those of the official AVA evaluation (Gu et al., "AVA: A Video Dataset of Spatio-temporally Localized
 Atomic Visual Actions", CVPR 2018), which are Pascal VOC's (Everingham et al., IJCV 2010), class by class:

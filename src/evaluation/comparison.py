@@ -26,7 +26,7 @@ from src.utils.threads import map_in_threads
 
 LEVEL = 0.95
 # True positives of which tables are made at a time: a few MB, for a thousand draws.
-_HITS_AT_A_TIME = 256
+_TRUE_POSITIVES_AT_A_TIME = 256
 
 
 @dataclass(frozen=True)
@@ -127,9 +127,9 @@ def compare(
         values, samples = [], []
         for ranking, video in zip(rankings, videos.of_detections, strict=True):
             ranked = ranking.of_class(index)
-            hits = ranked.true_positives(iou_threshold, order)
-            values.append(average_precision_of(hits, ranked.num_ground_truth))
-            samples.append(_resampled(ranked, hits, video, truth, drawn))
+            true_positives = ranked.true_positives(iou_threshold, order)
+            values.append(average_precision_of(true_positives, ranked.num_ground_truth))
+            samples.append(_resampled(ranked, true_positives, video, truth, drawn))
         return values, samples, truth
 
     results = map_in_threads(score_class, range(len(ids)))
@@ -180,13 +180,13 @@ class _Videos:
 
 
 def _resampled(
-    ranked: RankedDetections, hits: np.ndarray, box_video: np.ndarray, truth: np.ndarray, drawn: np.ndarray
+    ranked: RankedDetections, true_positives: np.ndarray, box_video: np.ndarray, truth: np.ndarray, drawn: np.ndarray
 ) -> np.ndarray:
     """Return the average precision of a class in each draw.
 
     Args:
         ranked: the detections of the class.
-        hits: (n,) bool, whether each is a true positive.
+        true_positives: (n,) bool, whether each is a true positive.
         box_video: (boxes,) the video of each box of the table of detections.
         truth: (videos,) ground-truth boxes of the class.
         drawn: (resamples, videos) float64, how often each video was drawn.
@@ -194,12 +194,12 @@ def _resampled(
     Returns:
         (resamples,) float64; NaN where no video with ground truth was drawn.
     """
-    at = np.flatnonzero(hits)
+    at = np.flatnonzero(true_positives)
     video = box_video[ranked.box[: at[-1] + 1 if len(at) else 0]]
     area, best = np.zeros(len(drawn)), np.zeros(len(drawn))
     # From the last to the first, because precision is raised to the highest at equal or higher recall.
-    for low in reversed(range(0, len(at), _HITS_AT_A_TIME)):
-        ends, first = at[low : low + _HITS_AT_A_TIME], at[low - 1] + 1 if low else 0
+    for low in reversed(range(0, len(at), _TRUE_POSITIVES_AT_A_TIME)):
+        ends, first = at[low : low + _TRUE_POSITIVES_AT_A_TIME], at[low - 1] + 1 if low else 0
         true = drawn[:, video[ends]]
         true_so_far = np.cumsum(true, axis=1) + _weight(video[at[:low]], drawn)
         found_so_far = _weight_up_to(video[first : ends[-1] + 1], ends - first, drawn) + _weight(video[:first], drawn)
@@ -223,11 +223,11 @@ def _weight_up_to(video: np.ndarray, at: np.ndarray, drawn: np.ndarray) -> np.nd
 
     Args:
         video: (n,) the video of each detection, in the order of the ranking.
-        at: (hits,) rising positions, the last of them n - 1.
+        at: (true_positives,) rising positions, the last of them n - 1.
         drawn: (resamples, videos).
 
     Returns:
-        (resamples, hits) float64.
+        (resamples, true_positives) float64.
     """
     some, row = np.unique(video, return_inverse=True)
     cell = row * len(at) + np.searchsorted(at, np.arange(len(video)))

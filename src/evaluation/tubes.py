@@ -178,26 +178,28 @@ def _average_precision(
     result = np.empty((len(iou_thresholds), num_classes))
     for row, threshold in zip(result, iou_thresholds, strict=True):
         near = iou >= threshold
-        hits = _matched(of_rank[near], of_truth[near], len(ranking))
-        row[:] = [area(hits[low:high], total) for (low, high), total in zip(pairwise(edges), wanted, strict=True)]
+        true_positives = _matched(of_rank[near], of_truth[near], len(ranking))
+        row[:] = [
+            area(true_positives[low:high], total) for (low, high), total in zip(pairwise(edges), wanted, strict=True)
+        ]
     return result
 
 
 def _matched(of_rank: np.ndarray, of_truth: np.ndarray, count: int) -> np.ndarray:
     """Give each detection, in turn, the first ground truth on its list that is free: (count,) bool, who got one."""
-    hits, taken = np.zeros(count, bool), set()
+    true_positives, taken = np.zeros(count, bool), set()
     for rank, truth in zip(of_rank.tolist(), of_truth.tolist(), strict=True):
-        if not hits[rank] and truth not in taken:
-            hits[rank] = True
+        if not true_positives[rank] and truth not in taken:
+            true_positives[rank] = True
             taken.add(truth)
-    return hits
+    return true_positives
 
 
-def trapezoid_precision_of(hits: np.ndarray, num_ground_truth: int) -> float:
+def trapezoid_precision_of(true_positives: np.ndarray, num_ground_truth: int) -> float:
     """Average precision by trapezoids.
 
     Args:
-        hits: (n,) bool, whether each detection is a true positive, in descending score.
+        true_positives: (n,) bool, whether each detection is a true positive, in descending score.
         num_ground_truth: what is to be found.
 
     Returns:
@@ -206,5 +208,5 @@ def trapezoid_precision_of(hits: np.ndarray, num_ground_truth: int) -> float:
     """
     if num_ground_truth == 0:
         return float("nan")
-    precision = np.concatenate([[1.0], np.cumsum(hits) / np.arange(1, len(hits) + 1)])
-    return float(((precision[1:] + precision[:-1])[hits]).sum() / 2 / num_ground_truth)
+    precision = np.concatenate([[1.0], np.cumsum(true_positives) / np.arange(1, len(true_positives) + 1)])
+    return float(((precision[1:] + precision[:-1])[true_positives]).sum() / 2 / num_ground_truth)

@@ -88,9 +88,9 @@ def test_file_order_lets_a_low_score_take_the_box_first():
 
 
 def test_precision_is_raised_to_the_highest_at_higher_recall():
-    # Precisions at the hits: 1/2, 2/3, 3/4; each is raised to 3/4. One box is never found.
-    hits = np.array([False, True, True, True, False])
-    assert average_precision_of(hits, 4) == pytest.approx(0.75 * 0.75, abs=1e-15)
+    # Precisions at the true positives: 1/2, 2/3, 3/4; each is raised to 3/4. One box is never found.
+    true_positives = np.array([False, True, True, True, False])
+    assert average_precision_of(true_positives, 4) == pytest.approx(0.75 * 0.75, abs=1e-15)
 
 
 def test_class_without_ground_truth_is_none_and_not_in_the_mean():
@@ -311,8 +311,8 @@ def test_eight_videos_of_full_size_equal_the_official_evaluator(shared_dir, eigh
 def tie_values(truth: BoxTable, found: BoxTable, label_map: dict[int, str], index: int, order: str) -> list[float]:
     """Every AP that a class can get by reordering detections of equal score."""
     ranked = Ranking(truth, found, list(label_map), min_iou=0.5).of_class(index)
-    hits = ranked.true_positives(0.5, order)
-    groups = [hits[ranked.score == score] for score in -np.unique(-ranked.score)]
+    true_positives = ranked.true_positives(0.5, order)
+    groups = [true_positives[ranked.score == score] for score in -np.unique(-ranked.score)]
     arrangements = [sorted(set(itertools.permutations(group.tolist()))) for group in groups]
     return [
         average_precision_of(np.array(list(itertools.chain(*choice))), ranked.num_ground_truth)

@@ -72,7 +72,7 @@ def test_intervals_are_those_of_files_written_out_and_scored(truth, first, secon
     labels = {class_id: LABELS[class_id] for class_id in CLASSES}
     tables = table(truth), table(first, True), table(second, True)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(comparison, "_HITS_AT_A_TIME", block)
+        patch.setattr(comparison, "_TRUE_POSITIVES_AT_A_TIME", block)
         result = compare(*tables, labels, order=order, resamples=DRAWS, seed=seed)
     gains = slow_gains(truth, first, second, seed, order)
     plain = [evaluate_boxes(tables[0], found, labels, order=order) for found in tables[1:]]

@@ -234,8 +234,8 @@ def test_split_is_by_video_and_depends_on_the_seed_alone() -> None:
 
 def test_videos_that_are_only_scored_need_no_classes(videos: Path) -> None:
     boxes = _write(videos / "b.csv", "plain,1,0.1,0.1,0.5,0.5,,", "my clip,1,0.1,0.1,0.5,0.5,,")
-    labelled = _write(videos / "labelled.csv", "plain,1,0.1,0.1,0.5,0.5,1,", "my clip,1,0.1,0.1,0.5,0.5,1,")
-    _prepare(videos, labelled, val_share=0)
+    labeled = _write(videos / "labeled.csv", "plain,1,0.1,0.1,0.5,0.5,1,", "my clip,1,0.1,0.1,0.5,0.5,1,")
+    _prepare(videos, labeled, val_share=0)
     out = _prepare(videos, boxes, val_share=1)
     assert _rows(out / "ava_annotations/val_detections.csv") == [
         ["my_clip", "0001", "0.1000", "0.1000", "0.5000", "0.5000", "-1", "1.0"],

@@ -26,6 +26,8 @@ _MP4_AUDIO = {"aac", "mp3"}
 _ENCODER = {"preset": "veryfast", "crf": "20"}
 # Height of letters in relation to the frame's, and its minimum in pixels.
 _LETTER_SHARE, _LETTER_LEAST = 0.032, 12
+# Pictures of texts that are kept: more than a frame shows, and few where letters are large (700 kB each at 8K).
+_TEXTS = 128
 # With more persons than this in a frame, each has so many lines of text at most.
 CROWD, CROWD_LINES = 4, 2
 # Fonts that most systems have. Those of Chinese letters come last: they space European ones badly.
@@ -46,19 +48,27 @@ def color_of(class_id: int) -> tuple[int, int, int]:
     return tuple(round(255 * part) for part in colorsys.hls_to_rgb(hue / 360, 0.6, 0.65))
 
 
-@functools.cache
+@functools.lru_cache(maxsize=1024)
 def find_font(size: int, text: str) -> ImageFont.FreeTypeFont:
     """Return a font that has the letters of a text, if the system has one; else the one that Pillow brings."""
     fallback = None
     for name in [*_FONTS, *_installed_fonts()]:
-        try:
-            font = ImageFont.truetype(name, size)
-        except OSError:
+        font = _loaded_font(name, size)
+        if font is None:
             continue
         fallback = fallback or font
         if _covers(font, text):
             return font
     return fallback or ImageFont.load_default(size)
+
+
+@functools.cache
+def _loaded_font(name: str, size: int) -> ImageFont.FreeTypeFont | None:
+    """Return a font; None: there is none of this name. All texts share it, as each takes a tenth of a megabyte."""
+    try:
+        return ImageFont.truetype(name, size)
+    except OSError:
+        return None
 
 
 @functools.cache
@@ -111,6 +121,12 @@ class _Movement:
             yield track, (1 - weight) * start[1:] + weight * end[1:]
 
 
+def _common_area(first: tuple[int, int, int, int], second: tuple[int, int, int, int]) -> int:
+    width = min(first[2], second[2]) - max(first[0], second[0])
+    height = min(first[3], second[3]) - max(first[1], second[1])
+    return max(width, 0) * max(height, 0)
+
+
 class Overlay:
     """Draws persons and what they do on frames of one size.
 
@@ -124,7 +140,7 @@ class Overlay:
         self._movement = _Movement(result.part.sightings)
         self._labels, self._size = labels, size
         self._letter = max(_LETTER_LEAST, round(_LETTER_SHARE * size[0]))
-        self._patch = functools.lru_cache(maxsize=1024)(self._draw_text)
+        self._patch = functools.lru_cache(maxsize=_TEXTS)(self._draw_text)
         self._actions = defaultdict(list)
         for action in result.actions:
             self._actions[action.track].append(action)
@@ -145,22 +161,41 @@ class Overlay:
         for track, (left, top, right, bottom) in boxes.items():
             color = color_of(running[track][0].class_id)[::-1] if running[track] else (255, 255, 255)
             cv2.rectangle(image, (left, top), (right, bottom), color, thickness)
-        for track, (left, top, *_) in boxes.items():
-            row = top
+        placed: list[tuple[int, int, int, int]] = []
+        for track, box in boxes.items():
             lines = [(f"#{track}", (255, 255, 255))] + [
                 (f"{self._labels[action.class_id]} {action.score:.2f}", color_of(action.class_id))
                 for action in running[track]
             ]
-            for text, color in lines:
-                row = self._place(image, self._patch(text, color), left, row)
+            patches = [self._patch(text, color) for text, color in lines]
+            size = sum(patch.shape[0] for patch in patches), max(patch.shape[1] for patch in patches)
+            left, row, *_ = place = self._free_place(box, size, placed)
+            placed.append(place)
+            for patch in patches:
+                part = image[row : row + patch.shape[0], left : left + patch.shape[1]]
+                part[:] = patch[: part.shape[0], : part.shape[1]]
+                row += patch.shape[0]
 
-    def _place(self, image: np.ndarray, patch: np.ndarray, left: int, top: int) -> int:
-        """Put a text's pixels on a frame, moved to lie within; return the row below."""
-        height, width = patch.shape[0], min(patch.shape[1], image.shape[1])
-        left = max(0, min(left, image.shape[1] - width))
-        top = max(0, min(top, image.shape[0] - height))
-        image[top : top + height, left : left + width] = patch[: image.shape[0] - top, :width]
-        return top + height
+    def _free_place(
+        self, box: list[int], size: tuple[int, int], placed: list[tuple[int, int, int, int]]
+    ) -> tuple[int, int, int, int]:
+        """Return where the text of a person goes, x1 y1 x2 y2: within the frame, over as little other text as can be.
+
+        The page does the same.
+        """
+        (left, top, right, bottom), (height, width) = box, size
+        places = []
+        for x, y in (
+            (left, top),
+            (left, top - height),
+            (right - width, top),
+            (left, bottom - height),
+            (right - width, bottom - height),
+            (left, bottom),
+        ):
+            x, y = max(0, min(x, self._size[1] - width)), max(0, min(y, self._size[0] - height))
+            places.append((x, y, x + width, y + height))
+        return min(places, key=lambda place: sum(_common_area(place, other) for other in placed))
 
     def _draw_text(self, text: str, color: tuple[int, int, int]) -> np.ndarray:
         """Return a text on dark ground: uint8 (height, width, 3), BGR."""

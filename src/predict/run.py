@@ -118,6 +118,7 @@ class Run:
         self._detector: Detector | None = None
         self.interruption = Interruption()
         self.failures: dict[str, str] = {}
+        self._is_one = False
 
     @property
     def scorer(self) -> Scorer:
@@ -138,6 +139,14 @@ class Run:
             self._detector = build_detector(self.options)
         return self._detector
 
+    def load(self) -> None:
+        """Load network and detector, so that what would make every video fail is told first.
+
+        Raises:
+            UserError: they cannot be had.
+        """
+        _ = self.scorer, self.detector
+
     def plan(self, videos: dict[str, Path]) -> list[Job]:
         """Return the jobs of videos; those that cannot be read are noted among the failures.
 
@@ -146,8 +155,7 @@ class Run:
         """
         for name in TOTALS:
             self.output.claim(name)
-        if len(videos) == 1:
-            return [self._planned(*next(iter(videos.items())))]
+        self._is_one = len(videos) == 1
         jobs = []
         for name, path in videos.items():
             with self._noting(name):
@@ -186,6 +194,11 @@ class Run:
             known = ", ".join(sorted(self._boxes)[:5])
             raise UserError(f"{self.options.boxes}: no boxes of video {name}; it has {known}")
         outside = [second for second in self._boxes[name] if not start <= second < end]
+        if len(outside) == len(self._boxes[name]):
+            raise UserError(
+                f"{self.options.boxes}: all {len(outside)} key frames of {name} lie outside of seconds {start:g} to "
+                f"{end:g}, the first at {outside[0]:g}; seconds are counted from the video's start"
+            )
         if outside:
             tqdm.write(
                 f"{self.options.boxes}: {len(outside)} of {len(self._boxes[name])} key frames of {name} lie outside of "
@@ -198,10 +211,12 @@ class Run:
 
     @contextmanager
     def _noting(self, name: str) -> Iterator[None]:
-        """Note a user's mistake as the failure of a video."""
+        """Note a user's mistake as the failure of a video; where there is but one video, the run fails."""
         try:
             yield
         except UserError as error:
+            if self._is_one:
+                raise
             self.failures[name] = str(error)
             tqdm.write(f"failed: {error}")
 
@@ -333,6 +348,7 @@ class Run:
         if options.video_out:
             self._write_video(f"{job.name}_actions.mp4", job, f"{job.digest} {options.threshold} {options.top}")
         self._put_source(job)
+        gc.collect()  # as after a part
 
     def _write_video(self, name: str, job: Job, digest: str) -> None:
         digest = f"{digest} {len(job.result.part.key_frames)}"
@@ -426,6 +442,8 @@ def predict(options: Options, video: Path, shard: tuple[int, int] | None = None,
     videos = find_jobs(video, shard)
     if len(videos) == 1 and not next(iter(videos.values())).is_file():
         raise UserError(f"{video}: there is no such video")
+    if cluster is None:
+        run.load()
     with run.interruption.watched():
         jobs = run.plan(videos)
         if cluster is None:
@@ -461,7 +479,7 @@ def summary(jobs: list[Job], run: Run, elapsed: float) -> str:
         persons = {int(track) for frame in job.result.part.key_frames for track in frame.tracks}
         lines.append(f"{job.name}: {len(persons)} persons, {len(job.result.actions)} actions")
         for (track, class_id), seconds in Counter(totals).most_common(5):
-            lines.append(f"  #{track} {run.labels[class_id]}: {seconds:.0f} s")
+            lines.append(f"  #{track} {run.labels[class_id]}: {seconds:.{0 if seconds >= 10 else 1}f} s")
         if persons and not job.result.actions:
             lines.append(f"  no score reached --threshold {run.options.threshold:g}")
     scored = sum(job.scored for job in jobs)

@@ -137,6 +137,29 @@ def test_a_click_on_the_timeline_seeks(opened: Callable) -> None:
     assert second_of(page) == pytest.approx(2, abs=0.05)
 
 
+def test_a_second_lies_in_one_line_beside_a_scrollbar(opened: Callable) -> None:
+    page = opened()
+    # Headless browsers draw scrollbars over the content; a border takes as much room.
+    page.evaluate("rows.style.borderRight = '15px solid'; schedule()")
+    drawn_again(page)
+    row, axis = (page.locator(where).first.bounding_box() for where in (".row canvas", "#axis"))
+    assert (row["x"], row["width"]) == (axis["x"], axis["width"])
+
+
+def test_labels_of_persons_that_stand_close_do_not_cover_each_other(opened: Callable) -> None:
+    page = opened()
+    taken = [[0, 0, 40, 20]]
+    assert page.evaluate("taken => freePlace([0, 0, 50, 50], 40, 20, 200, 200, taken)", taken) == [0, 30, 40, 50]
+    assert page.evaluate("freePlace([-5, 190, 50, 230], 40, 20, 200, 200, [])") == [0, 180, 40, 200]
+
+
+def test_sound_is_off_until_it_is_asked_for(opened: Callable) -> None:
+    page = opened()
+    assert page.evaluate("document.getElementById('video').muted")
+    page.check("#sound")
+    assert not page.evaluate("document.getElementById('video').muted")
+
+
 def test_filters_leave_out_bars(opened: Callable) -> None:
     page = opened()
     assert bars_of(page) == [(1, 0.9), (2, 0.6), (3, 0.4)]
@@ -175,6 +198,10 @@ def test_keys_play_seek_and_choose(opened: Callable) -> None:
     assert page.locator(".row.chosen").evaluate("row => row.person.track") == 0
     page.keyboard.press("ArrowDown")
     assert page.locator(".row.chosen").evaluate("row => row.person.track") == 1
+    page.keyboard.press("+")
+    assert page.evaluate("view[1] - view[0]") == pytest.approx(4)
+    page.keyboard.press("-")
+    assert page.evaluate("view") == [0, 8]
 
 
 @pytest.mark.parametrize("width", [1280, 400])

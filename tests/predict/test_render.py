@@ -1,5 +1,6 @@
 """Labels on frames: every letter has a picture, at any size, within the frame."""
 
+import cv2
 import numpy as np
 import pytest
 
@@ -24,12 +25,13 @@ def drawn(size: tuple[int, int], box: tuple[float, ...], *classes: int, labels: 
 @pytest.mark.parametrize("size", [(64, 96), (360, 640), (2160, 3840)])
 def test_a_label_is_readable_at_any_size(size: tuple[int, int]) -> None:
     height, width = size
-    frame = drawn(size, (0.25, 0.25, 0.75, 0.9), 1)
-    # Bright on dark, a line of letters below the person's number.
-    inside = frame[round(0.25 * height) : round(0.85 * height), round(0.27 * width) : round(0.7 * width)]
+    frame = drawn(size, (0.02, 0.25, 0.75, 0.9), 1)
+    # Bright on dark, a line of letters below the person's number, right of the box's line.
+    left = round(0.02 * width) + round(height / 300) + 1
+    inside = frame[round(0.25 * height) : round(0.85 * height), left : round(0.7 * width)]
     rows = (inside.max(axis=2) > 120).any(axis=1)
     assert rows.sum() >= 12
-    assert (frame[round(0.88 * height), round(0.25 * width)] == color_of(1)[::-1]).all()  # the box
+    assert (frame[round(0.88 * height), round(0.02 * width)] == color_of(1)[::-1]).all()  # the box
 
 
 def test_letters_that_latin_fonts_lack_are_not_all_alike() -> None:
@@ -38,6 +40,12 @@ def test_letters_that_latin_fonts_lack_are_not_all_alike() -> None:
     if len(pictures) == 1:
         pytest.skip("no font with Chinese letters is installed (on Debian: apt-get install fonts-noto-cjk)")
     assert len(pictures) == 3
+
+
+def test_texts_share_a_font() -> None:
+    """Each takes a tenth of a megabyte, and a long video shows thousands of texts."""
+    fonts = {id(find_font(20, f"walk 0.{score:02d}")) for score in range(100)}
+    assert len(fonts) == 1
 
 
 def test_accents_and_cyrillic_are_drawn() -> None:
@@ -51,6 +59,19 @@ def test_labels_stay_within_the_frame() -> None:
     )
     assert frame[:, :30].any()
     assert frame.shape == (120, 160, 3)
+
+
+def test_labels_of_persons_that_stand_close_do_not_cover_each_other() -> None:
+    rows = [[second, track, 0.4 + 0.02 * track, 0.4, 0.6, 0.9, 0.9] for second in (0.0, 0.5) for track in range(3)]
+    actions = [Action(track, 1, 0.0, 1.0, 0.5 + track / 10) for track in range(3)]
+    result = VideoResult("v", "v.mp4", Part(0.0, sightings=np.array(rows)), actions, 0, 1, 640, 360)
+    frame, overlay = np.zeros((360, 640, 3), np.uint8), Overlay(result, LABELS, (360, 640))
+    overlay.draw(frame, 0.25)
+    for track in range(3):
+        for text, color in ((f"#{track}", (255, 255, 255)), (f"{LABELS[1]} {0.5 + track / 10:.2f}", color_of(1))):
+            label = np.ascontiguousarray(overlay._draw_text(text, color))
+            x, y = cv2.minMaxLoc(cv2.matchTemplate(frame, label, cv2.TM_SQDIFF))[2]
+            assert (frame[y : y + label.shape[0], x : x + label.shape[1]] == label).all(), text
 
 
 def test_nobody_is_drawn_where_nobody_is() -> None:

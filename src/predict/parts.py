@@ -6,7 +6,7 @@ Parts are the unit of work: saved when whole, done by any machine in any order. 
 
 import io
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Container, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -23,8 +23,8 @@ from src.utils.errors import UserError
 from src.utils.files import write_atomic
 from src.utils.npz import read_npz
 
-# What waits between two steps, in frames: they are large.
-_QUEUE = 8
+# What waits between two steps: so many frames, and of large ones (8K: 100 MB) fewer, at most so many bytes.
+_QUEUE, _QUEUE_BYTES = 8, 100_000_000
 # Seconds beyond its ends that a part looks at.
 _MARGIN = MAX_GAP
 # Mean overlap, in the common seconds, of two tracks that are one person.
@@ -169,7 +169,8 @@ class PartAnalyzer:
         first, last = start - _MARGIN, end + _MARGIN
         looked = self._detection_slots(first, last, [slot for _, slot in keys])
         clip_slots = {int(slot) for _, key in keys for slot in np.clip(key + steps, 0, self._count - 1)}
-        frames = in_background(self._frames(sorted(looked.keys() | clip_slots), clip_slots), _QUEUE)
+        capacity = max(1, min(_QUEUE, _QUEUE_BYTES // (3 * self._info.height * self._info.width)))
+        frames = in_background(self._frames(sorted(looked.keys() | clip_slots), looked.keys(), clip_slots), capacity)
         detected = in_background(self._detect(frames, looked), _QUEUE)
         tracker, small = Tracker(2 if self._given is None else 1), {}
         margin = max(round(MAX_GAP * self._fps) if self._given is None else 0, int(steps[-1]))
@@ -210,19 +211,21 @@ class PartAnalyzer:
         slots = {self._slot(time) for time in times} | set(keys)
         return {slot: slot / self._fps for slot in sorted(slots)}
 
-    def _frames(self, slots: list[int], clip_slots: set[int]) -> Iterator[tuple[int, np.ndarray, np.ndarray | None]]:
-        """Decode frames; yield each with its scaled form where clips need it."""
+    def _frames(
+        self, slots: list[int], looked: Container[int], clip_slots: Container[int]
+    ) -> Iterator[tuple[int, np.ndarray | None, np.ndarray | None]]:
+        """Decode frames; yield each where persons are looked for in it, and its scaled form where clips need it."""
         with VideoReader(self._info, self._fps) as reader:
-            last = (None, None, None)
+            last, small = None, None
             for slot, frame in reader.read(slots):
-                if last[0] is not frame:
-                    last = (frame, frame.image, None)
-                if slot in clip_slots and last[2] is None:
-                    last = (*last[:2], self._scorer.small(last[1]))
-                yield slot, last[1], last[2] if slot in clip_slots else None
+                if last is not frame:
+                    last, small = frame, None
+                if slot in clip_slots and small is None:
+                    small = self._scorer.small(frame.image)
+                yield slot, frame.image if slot in looked else None, small if slot in clip_slots else None
 
     def _detect(
-        self, frames: Iterator[tuple[int, np.ndarray, np.ndarray | None]], looked: dict[int, float]
+        self, frames: Iterator[tuple[int, np.ndarray | None, np.ndarray | None]], looked: dict[int, float]
     ) -> Iterator[tuple[int, np.ndarray | None, Detections | None]]:
         for slot, image, small in frames:
             detections = None

@@ -26,6 +26,7 @@ from src.engine.evaluation import evaluate
 from src.evaluation.build import build_evaluator
 from src.predict.options import Options
 from src.predict.run import INTERRUPTED, Run, predict
+from src.utils.errors import UserError
 from tests.tiny import TinyNetwork
 
 pytestmark = pytest.mark.usefixtures("tiny_network")
@@ -155,6 +156,25 @@ def test_a_broken_video_does_not_stop_the_others(
     assert "1 of 2 videos failed:\n  broken: " in printed
     assert (options().out / f"{held_out.stem}_actions.mp4").is_file()
     assert {row.split(",")[0] for row in (options().out / "detections.csv").read_text().splitlines()} == {held_out.stem}
+
+
+def test_a_detector_that_cannot_be_read_ends_the_run_at_once(
+    options: Callable[..., Options], held_out: Path, tmp_path: Path
+) -> None:
+    pytest.importorskip("openvino", reason="OpenVINO is not installed (tests/requirements.txt)")
+    (tmp_path / "detector.onnx").write_text("no network")
+    with pytest.raises(UserError, match=r"detector.onnx: OpenVINO cannot read the model"):
+        predict(options(boxes=None, detector=tmp_path / "detector.onnx"), held_out)
+    assert not (options().out / "index.html").exists()
+
+
+def test_boxes_at_seconds_that_the_video_does_not_have_are_refused(
+    options: Callable[..., Options], held_out: Path, tmp_path: Path
+) -> None:
+    boxes = tmp_path / "boxes.csv"
+    boxes.write_text(f"{held_out.stem},902,0.1,0.1,0.5,0.9,-1\n{held_out.stem},903,0.1,0.1,0.5,0.9,-1\n")
+    with pytest.raises(UserError, match=r"all 2 key frames of \w+ lie outside of seconds 0 to 24, the first at 902"):
+        predict(options(boxes=boxes), held_out)
 
 
 def test_shards_together_are_the_whole(

@@ -23,7 +23,9 @@ from src.utils.files import atomic_path
 _BROWSER_VIDEO, _BROWSER_PIXELS = {"h264", "vp8", "vp9", "av1"}, {"yuv420p", "yuvj420p"}
 _BROWSER_SUFFIXES = {".mp4", ".m4v", ".webm"}
 _MP4_AUDIO = {"aac", "mp3"}
-_ENCODER = {"preset": "veryfast", "crf": "20"}
+_QUALITY = "20"
+# Of more pixels than 4K has, x264 keeps gigabytes where it looks ahead.
+_MOST_AHEAD = 4096 * 2304
 # Height of letters in relation to the frame's, and its minimum in pixels.
 _LETTER_SHARE, _LETTER_LEAST = 0.032, 12
 # Pictures of texts that are kept: more than a frame shows, and few where letters are large (700 kB each at 8K).
@@ -263,7 +265,8 @@ def _encode(
     width, height = (extent + extent % 2 for extent in (info.width, info.height))
     with atomic_path(path) as temporary, VideoDecoder(info.path) as decoder:
         with av.open(str(temporary), "w", format="mp4", options={"movflags": "+faststart"}) as output:
-            stream = output.add_stream("libx264", rate=info.rate.limit_denominator(100000), options=_ENCODER)
+            encoder = {"crf": _QUALITY, "preset": "veryfast" if width * height <= _MOST_AHEAD else "ultrafast"}
+            stream = output.add_stream("libx264", rate=info.rate.limit_denominator(100000), options=encoder)
             stream.width, stream.height, stream.pix_fmt = width, height, "yuv420p"
             stream.time_base = stream.codec_context.time_base = decoder.unit
             if info.pixel_aspect != 1:

@@ -33,11 +33,13 @@ done
 ((${#versions[@]} > 0)) || versions=(2.7.0 2.8.0 2.9.0 lock)
 tests=("$@")
 ((${#tests[@]} > 0)) || tests=(-m "not slow" tests/test_environment.py tests/config tests/ava tests/evaluation tests/models
-    tests/checkpoint tests/utils tests/engine/test_train_step.py)
+    tests/checkpoint tests/cpu tests/utils tests/engine/test_train_step.py)
 
 folder=${COMPATIBILITY_DIR:-$(mktemp -d)}
 mkdir -p "$folder"
-trap 'rm -rf "${folder:?}/environment"' EXIT
+# The kernels for CPUs are compiled against each MindSpore that can have them, beside those of .venv.
+export CPU_KERNELS_BUILD=$folder/kernels
+trap 'rm -rf "${folder:?}/environment" "$CPU_KERNELS_BUILD"' EXIT
 
 # Make the environment with a version of MindSpore.
 install() {
@@ -47,6 +49,7 @@ install() {
     [[ $1 == lock ]] || requirements=(-r pip-requirements.txt -r tests/requirements.txt "mindspore==$1")
     "$folder/environment/bin/python" -m pip install --disable-pip-version-check --quiet --progress-bar off \
         "${requirements[@]}"
+    PYTHON=$folder/environment/bin/python bash scripts/build_cpu_kernels.sh
 }
 
 status=0 rows=()

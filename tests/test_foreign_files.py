@@ -238,7 +238,7 @@ def test_a_checkpoint_that_was_copied_here_is_gone_on_from_and_stays(
     assert {path.name for path in (other / "checkpoints").glob("*.ckpt")} == {"slowfast-1_7.ckpt", "slowfast-2_7.ckpt"}
 
 
-@pytest.mark.parametrize("taken", ["acc.log", "detections.csv", "infer.log"])
+@pytest.mark.parametrize("taken", ["acc.log", "detections.csv", "detections.pbtxt", "infer.log"])
 def test_the_launcher_of_the_runner_refuses_names_that_are_taken(repository: Path, tmp_path: Path, taken: str) -> None:
     foreign = _put(tmp_path, taken, "preprocess_Result/.work/keep.bin", "result_Files/prepared_CPU/1/manifest.json")
     (tmp_path / "data").mkdir()

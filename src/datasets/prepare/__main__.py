@@ -156,10 +156,9 @@ def _parse() -> argparse.Namespace:
     step.add_argument("--root", type=Path, required=True, metavar="DIR", help="the data root, AVA's or your own")
     step.add_argument(
         "--classes",
-        type=lambda names: [name.strip() for name in names.split(",") if name.strip()],
         required=True,
         metavar="A,B,C",
-        help="names or ids of its label map; names that hold a comma are given by id",
+        help="names or ids of its label map, separated by commas",
     )
     step.add_argument("--out", type=Path, required=True, metavar="DIR", help="where lists and recipe go")
     step.add_argument("--cfg", type=Path, metavar="FILE", help="the root's recipe (default: as for verify)")

@@ -1,6 +1,6 @@
 """Some classes of a dataset, as a dataset of their own that shares its frames."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
@@ -18,7 +18,7 @@ _LABEL_MAP = "label_map.pbtxt"
 _HEADER = "# Some classes of the dataset in AVA's form that DATA.PATH_TO_DATA_DIR names, made by `prepare classes`.\n"
 
 
-def write_subset(cfg: CfgNode, recipe: Path, out: Path, names: Sequence[str]) -> None:
+def write_subset(cfg: CfgNode, recipe: Path, out: Path, names: str) -> None:
     """Write box lists, label map and config for some classes of a dataset; frames and frame lists are its own.
 
     Classes are numbered from 1 in the order of `names`. A person who does none of them stays, without an action: as
@@ -28,10 +28,10 @@ def write_subset(cfg: CfgNode, recipe: Path, out: Path, names: Sequence[str]) ->
         cfg: the dataset's configuration.
         recipe: its file.
         out: where the new config and its lists go.
-        names: of the classes, or their ids.
+        names: of the classes, or their ids, separated by commas; a name may itself hold some.
 
     Raises:
-        UserError: a class that the dataset has not, or that has no box; a list that cannot be read.
+        UserError: no class, one that the dataset has not, or that has no box; a list that cannot be read.
     """
     root = Path(cfg.DATA.PATH_TO_DATA_DIR)
     annotations = root / cfg.AVA.ANNOTATION_DIR
@@ -71,17 +71,26 @@ def write_subset(cfg: CfgNode, recipe: Path, out: Path, names: Sequence[str]) ->
     print(f"classes: config: {out / _RECIPE}")
 
 
-def _ids(known: dict[int, str], names: Sequence[str]) -> list[int]:
+def _ids(known: dict[int, str], names: str) -> list[int]:
     """Return the ids of classes that are given by name or id."""
     ids = {name: class_id for class_id, name in known.items()}
-    result = []
-    for name in names:
+    result: list[int] = []
+    parts = names.split(",")
+    while parts:
+        # The longest row of parts that is a name: names may hold commas.
+        ends = (end for end in range(len(parts), 1, -1) if ",".join(parts[:end]).strip() in ids)
+        end = next(ends, 1)
+        name, parts = ",".join(parts[:end]).strip(), parts[end:]
+        if not name:
+            continue
         class_id = ids.get(name, int(name) if name.isdecimal() and len(name) < 6 else 0)
         if class_id not in known:
             raise UserError(f"--classes: there is no class {name!r}; there are {', '.join(list(ids)[:8])} and so on")
         if class_id in result:
             raise UserError(f"--classes: {name!r} is named twice")
         result.append(class_id)
+    if not result:
+        raise UserError(f"--classes: names no class; there are {', '.join(list(ids)[:8])} and so on")
     return result
 
 

@@ -9,6 +9,7 @@ import pytest
 from src.config.custom_config import load_config
 from src.datasets.ava_dataset import AvaDataset
 from src.datasets.prepare.__main__ import main
+from src.datasets.prepare.subset import _ids
 from src.utils.errors import run_main
 
 
@@ -59,6 +60,7 @@ def test_classes_are_numbered_in_the_order_asked_for(root: Path, prepare: Callab
     [
         ("walk,jump", "--classes: there is no class 'jump'; there are walk, sit, wave, run"),
         ("walk,1", "--classes: '1' is named twice"),
+        (" , ", "--classes: names no class; there are walk, sit, wave, run"),
         ("walk,run", "the training lists have no box of run"),
     ],
 )
@@ -67,3 +69,9 @@ def test_mistakes_are_named(root: Path, prepare: Callable, tmp_path: Path, class
     assert status == 2
     assert message in text
     assert not (tmp_path / "two/slowfast.yaml").exists()
+
+
+def test_names_may_hold_commas() -> None:
+    known = {1: "walk", 2: "talk to (e.g., self)", 3: "self)"}
+    assert _ids(known, "talk to (e.g., self), walk") == [2, 1]
+    assert _ids(known, "1,talk to (e.g., self)") == [1, 2]

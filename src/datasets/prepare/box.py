@@ -100,6 +100,8 @@ class Classes:
     def named(self, label: str | None, attributes: Mapping[str, str], where: str) -> tuple[int, ...]:
         """Return the classes that a label, the values of its attributes, and its ticked checkboxes name.
 
+        A value may be several, separated by commas.
+
         Returns:
             Class ids; (-1,) where attributes name none.
 
@@ -107,7 +109,9 @@ class Classes:
             UserError: there are no attributes, and the label is no class.
         """
         values = [label, *attributes.values(), *(name for name, value in attributes.items() if value.lower() == "true")]
-        found = {self._ids[value] for value in map(_text, filter(None, values)) if value in self._ids}
+        texts = [_text(value) for value in values if value]
+        texts += [_text(part) for text in texts if text not in self._ids for part in text.split(",")]
+        found = {self._ids[text] for text in texts if text in self._ids}
         if found:
             return tuple(sorted(found))
         if not attributes:

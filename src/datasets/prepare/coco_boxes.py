@@ -138,9 +138,12 @@ def _coco_box(annotation: _CocoAnnotation, image: _CocoImage, named: tuple[int, 
 
 
 def _coco_attributes(attributes: dict[str, object] | list[object] | None) -> dict[str, str]:
-    """Return attributes as text by name; a list holds values without names."""
+    """Return attributes as text by name; a list holds values without names, or several of one name."""
     named = dict(enumerate(attributes)) if isinstance(attributes, list) else attributes or {}
-    return {str(name): "" if value is None else str(value) for name, value in named.items()}
+    lists = {name: value if isinstance(value, list) else [value] for name, value in named.items()}
+    return {
+        str(name): ",".join("" if value is None else str(value) for value in values) for name, values in lists.items()
+    }
 
 
 def _validated(model: type[_CocoModel], entry: object, where: str) -> _CocoModel:

@@ -25,6 +25,8 @@ def read_cvat(path: Path, root: ElementTree.Element, classes: Classes) -> Iterat
     """
     tasks = {task.findtext("id"): _cvat_video(task) for task in root.iterfind("meta/project/tasks/task")}
     source = next(filter(None, (_cvat_video(root.find(f"meta/{kind}")) for kind in ("task", "job", ""))), None)
+    steps = {task.findtext("id"): _cvat_steps(task) for task in root.iterfind("meta//task")}
+    task_step = next(iter(steps.values()), (0, 1))
     size = _cvat_size(root.find("meta//original_size"))
     sizes = {task.findtext("id"): _cvat_size(task.find("original_size")) for task in root.iterfind("meta//task")}
     for count, track in enumerate(root.iter("track"), start=1):
@@ -39,6 +41,12 @@ def read_cvat(path: Path, root: ElementTree.Element, classes: Classes) -> Iterat
                 continue
             place = f"{where}, frame {element.get('frame')}"
             frame = whole_number(element.get("frame"), place, "frame")
+            start, step = steps.get(track.get("task_id")) or task_step
+            if (frame - start) % step:
+                raise UserError(
+                    f"{place}: is none of the frames of its task, which are every {step}th from {start} on: frames are "
+                    "counted otherwise here; export the task itself, not its project"
+                )
             named = classes.named(track.get("label"), _cvat_attributes(element), place)
             yield Box(
                 video,
@@ -76,6 +84,12 @@ def _cvat_video(element: ElementTree.Element | None) -> str | None:
     if element is None:
         return None
     return element.findtext("source") or (element.findtext("name") if element.tag == "task" else None)
+
+
+def _cvat_steps(task: ElementTree.Element) -> tuple[int, int]:
+    """Return the first frame of a task, and the step from one to the next."""
+    start, step = task.findtext("start_frame") or "0", re.search(r"step=(\d{1,9})", task.findtext("frame_filter") or "")
+    return whole_number(start, "meta/task", "start_frame"), max(int(step[1]), 1) if step else 1
 
 
 def _cvat_size(element: ElementTree.Element | None) -> tuple[int, int] | None:

@@ -2,6 +2,7 @@
 
 import itertools
 import re
+from collections import defaultdict
 from collections.abc import Iterator
 from fractions import Fraction
 from pathlib import Path, PureWindowsPath
@@ -14,6 +15,9 @@ from src.utils.errors import UserError
 
 # An hour at 30 frames a second: what lies farther apart in a track is a slip of the pen.
 _MOST_FRAMES_BETWEEN = 108_000
+_BOXES = ("videorectangle", "rectanglelabels", "rectangle")
+# What may be said of a box in an entry of its own with the box's id.
+_ADDED = ("labels", "choices")
 
 
 def read_label_studio(path: Path, content: list, classes: Classes) -> Iterator[Box]:
@@ -33,15 +37,17 @@ def read_label_studio(path: Path, content: list, classes: Classes) -> Iterator[B
         plain_name = re.sub(r"^[0-9a-f]{8}-", "", name)
         annotation = _label_studio_annotation(task, classes, where)
         regions = typed(annotation.get("result"), list, f"{where}: result")
+        added = _added_values(regions, where)
         for person, region in enumerate(regions):
-            kind, place = typed(region, dict, where).get("type"), f"{where}: {person}"
+            kind, place = region.get("type"), f"{where}: {person}"
+            values = added.get(str(region.get("id")), {})
             if number(region.get("image_rotation") or 0, place, "image_rotation") % 360:
                 raise UserError(f"{place}: the image was turned in the program; annotate it as it is")
             if kind == "videorectangle":
-                yield from _label_studio_track(region, (name, plain_name), str(person), classes, place)
-            elif kind in ("rectanglelabels", "rectangle"):
-                yield _label_studio_box(region, (name, plain_name), str(person), classes, place)
-            else:
+                yield from _label_studio_track(region, (name, plain_name), str(person), values, classes, place)
+            elif kind in _BOXES:
+                yield _label_studio_box(region, (name, plain_name), str(person), values, classes, place)
+            elif not (kind in _ADDED and values):
                 classes.unread[f"{str(kind)[:40]!r} (Label Studio)"] += 1
 
 
@@ -90,19 +96,39 @@ def _label_studio_annotation(task: dict, classes: Classes, where: str) -> dict:
     return chosen[0] if chosen else {"result": []}
 
 
-def _label_studio_classes(value: dict, key: str, classes: Classes, where: str) -> tuple[int, ...]:
-    labels = [str(label) for label in typed(value.get(key, []), list, f"{where}: labels")]
-    return tuple(sorted({class_id for label in labels for class_id in classes.named(label, {}, where)})) or (NO_ACTION,)
+def _added_values(regions: list, where: str) -> dict[str, dict[str, str]]:
+    """Return what labels and choices of their own say of boxes, by the box's id, as attributes."""
+    boxes = {
+        str(region.get("id")) for region in (typed(one, dict, where) for one in regions) if region.get("type") in _BOXES
+    }
+    added: dict[str, dict[str, str]] = defaultdict(dict)
+    for region in regions:
+        kind, box = region.get("type"), str(region.get("id"))
+        if kind in _ADDED and box in boxes and region.get("id") is not None:
+            value = typed(region.get("value"), dict, where)
+            names = typed(value.get(kind, []), list, f"{where}: {kind}")
+            added[box] |= {f"{region.get('from_name')} {name}": str(name) for name in names}
+    return added
 
 
-def _label_studio_box(region: dict, names: tuple[str, str], person: str, classes: Classes, where: str) -> Box:
+def _label_studio_classes(
+    value: dict, key: str, values: dict[str, str], classes: Classes, where: str
+) -> tuple[int, ...]:
+    labels = [str(label) for label in typed(value.get(key, []), list, f"{where}: labels")] or ([None] if values else [])
+    found = {class_id for label in labels for class_id in classes.named(label, values, where)}
+    return tuple(sorted(found - {NO_ACTION})) or (NO_ACTION,)
+
+
+def _label_studio_box(
+    region: dict, names: tuple[str, str], person: str, values: dict[str, str], classes: Classes, where: str
+) -> Box:
     """Return the rectangle of an extracted image; coordinates are in percent."""
     value = typed(region.get("value"), dict, where)
     if number(value.get("rotation", 0), where, "rotation"):
         raise UserError(f"{where}: a turned rectangle in shares of the frame cannot be read; draw it upright")
     x, y, width, height = (number(value.get(key), where, key) / 100 for key in ("x", "y", "width", "height"))
     time = image_time(names[1], where)
-    named = _label_studio_classes(value, "rectanglelabels", classes, where)
+    named = _label_studio_classes(value, "rectanglelabels", values, classes, where)
     return Box(
         corners=(x, y, x + width, y + height),
         classes=named,
@@ -115,10 +141,10 @@ def _label_studio_box(region: dict, names: tuple[str, str], person: str, classes
 
 
 def _label_studio_track(
-    region: dict, names: tuple[str, str], person: str, classes: Classes, where: str
+    region: dict, names: tuple[str, str], person: str, values: dict[str, str], classes: Classes, where: str
 ) -> Iterator[Box]:
     value = typed(region.get("value"), dict, where)
-    named = _label_studio_classes(value, "labels", classes, where)
+    named = _label_studio_classes(value, "labels", values, classes, where)
     frames = value.get("framesCount")
     frames = None if frames is None else whole_number(frames, where, "framesCount")
     steps = [

@@ -100,10 +100,8 @@ def is_via2(content: object) -> bool:
 
 
 def _via2_values(attributes: dict) -> dict[str, str]:
-    """Return a region's attributes as text by name; a checkbox is an object of its ticked options, or a row of them."""
+    """Return a region's attributes as text by name; a checkbox is an object of its ticked options."""
     values = {str(name): str(value) for name, value in attributes.items() if not isinstance(value, dict)}
-    rows = {name: value.split(",") for name, value in values.items() if "," in value}
-    values |= {f"{name} {part}": part for name, parts in rows.items() for part in parts}
     ticked = [options for options in attributes.values() if isinstance(options, dict)]
     return values | {str(option): str(is_on) for options in ticked for option, is_on in options.items()}
 

@@ -430,6 +430,40 @@ def test_label_studio_puts_digits_before_names_and_knows_more_than_boxes(tmp_pat
     assert +classes.unread == {"'choices' (Label Studio)": 1}
 
 
+def test_labels_and_choices_of_a_region_of_label_studio_are_its_classes(tmp_path: Path) -> None:
+    (task,) = json.loads(json.dumps(FORMATS["Label Studio image"][1]))
+    (region,) = task["annotations"][0]["result"]
+    region["id"], region["value"]["rectanglelabels"] = "a", ["person"]
+    choices = {"id": "a", "type": "choices", "from_name": "action", "value": {"choices": ["walk", "sit"]}}
+    of_the_task = {"id": "b", "type": "choices", "from_name": "place", "value": {"choices": ["indoor"]}}
+    task["annotations"][0]["result"] += [choices, of_the_task]
+    classes = Classes(CLASSES)
+    assert [box.classes for box in _read(_write(tmp_path / "l.json", [task]), classes)] == [(1, 3)]
+    assert +classes.unread == {"'choices' (Label Studio)": 1}
+    region["type"] = "rectangle"
+    del region["value"]["rectanglelabels"]
+    task["annotations"][0]["result"][1] = {"id": "a", "type": "labels", "value": {"labels": ["wave"]}}
+    assert [box.classes for box in _read(_write(tmp_path / "l.json", [task]))] == [(2,)]
+
+
+@pytest.mark.parametrize("value", [["walk", "sit"], "walk,sit", "walk, sit"])
+def test_an_attribute_may_name_several_classes(tmp_path: Path, value: object) -> None:
+    annotation = COCO["annotations"][0] | {"category_id": 2, "attributes": {"actions": value}}
+    content = COCO | {"annotations": [annotation], "categories": [{"id": 2, "name": "person"}]}
+    assert [box.classes for box in _read(_write(tmp_path / "c.json", content))] == [(1, 3)]
+
+
+def test_frames_of_cvat_that_its_task_has_not_are_refused(tmp_path: Path) -> None:
+    """Every fifth frame from 10 on was annotated; a file that counts them 0, 1, 2 means others."""
+    task = "<id>7</id><name>one.mp4</name><start_frame>10</start_frame><frame_filter>step=5</frame_filter>"
+    track = '<track id="4" label="walk" task_id="7"><box frame="{}" outside="0" ' + f"{CVAT_BOX}/></track>"
+    for meta in (f"<task>{task}</task>", f"<project><tasks><task>{task}</task></tasks></project>"):
+        text = f"<annotations><meta>{meta}</meta>{track}</annotations>"
+        assert _read(_write(tmp_path / "a.xml", text.format(30)))[0].frame == 30
+        with pytest.raises(UserError, match="track 4, frame 1: is none of the frames of its task, which are every 5th"):
+            _read(_write(tmp_path / "a.xml", text.format(1)))
+
+
 def test_no_pickle_is_executed(tmp_path: Path) -> None:
     class Evil:
         def __reduce__(self) -> tuple:

@@ -57,7 +57,7 @@ compile() {
     compile loops loops_avx2 -DINSTRUCTION_SET=avx2 -mavx2 -mfma & pids+=($!)
     compile loops loops_avx512 -DINSTRUCTION_SET=avx512 -mavx512f -mavx512bw -mavx512dq -mavx512vl -mfma \
         -mprefer-vector-width=512 & pids+=($!)
-    for name in threads onednn convolution winograd weights stem normalization pooling layout registration; do
+    for name in threads onednn convolution winograd weights stem normalization pooling layout optimizer registration; do
         compile "$name" "$name" & pids+=($!)
     done
     status=0

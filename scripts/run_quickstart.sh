@@ -25,7 +25,7 @@ started=$SECONDS
 written='import json, sys; print(json.load(open(sys.argv[1]))["checkpoints"][-1]["name"])'
 checkpoint="$folder/checkpoints/$("$python" -c "$written" "$folder/checkpoints/run.json")"
 scores="$("$python" eval.py --cfg "$cfg" DATA.PATH_TO_DATA_DIR "$folder/sample_data" OUTPUT_DIR "$folder" \
-    TEST.CHECKPOINT_FILE_PATH "$checkpoint" | tee /dev/stderr)"
+    TEST.CHECKPOINT_FILE_PATH "$checkpoint" | tee >(cat >&2))"
 "$python" -m src.evaluation --groundtruth "$folder/groundtruth_test.csv" --detections "$folder/detections_test.csv" \
     --labelmap "$folder/sample_data/ava_annotations/ava_action_list_v2.2_for_activitynet_2019.pbtxt" \
     --report "$folder/report" >/dev/null

@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 
 import mindspore as ms
 from mindspore import nn, ops
-from mindspore.ops import zeros_like
+from mindspore.ops import signature, zeros_like
 
 from src.cpu.library import LIBRARY
 
@@ -284,3 +284,43 @@ class Fork(nn.Cell):
     def bprop(self, x: ms.Tensor, out: tuple, dout: tuple) -> tuple[ms.Tensor]:
         """Add the gradients of the two."""
         return (self.add(dout[0], dout[1]),)
+
+
+class MomentumSGD(nn.Cell):
+    """One step of SGD with momentum for all arrays at once, in place.
+
+    With g = gradient + decay * weight, as PyTorch does it: moment <- momentum * moment + g, then
+    weight <- weight - rate * factor * moment, or with Nesterov's weight - rate * factor * (g + momentum * moment).
+
+    Args:
+        decays: the weight decay of each array.
+        factors: the learning rate of each, as a multiple of `rate`.
+        nesterov: look ahead by the moment.
+    """
+
+    def __init__(self, decays: Sequence[float], factors: Sequence[float], nesterov: bool):
+        super().__init__(auto_prefix=False)
+        self.settings = _settings(nesterov, *decays, *factors)
+        self.operator = _operator("MomentumSGD", [1], _F32)
+        # Weights and moments come first: MindSpore is told that they are written, so that it reads them before.
+        self.operator.add_prim_attr("side_effect_mem", True)
+        written = [
+            signature.make_sig(f"{name}{i}", signature.sig_rw.RW_WRITE)
+            for name in ("weight", "moment")
+            for i in range(len(decays))
+        ]
+        read = [signature.make_sig(f"gradient{i}") for i in range(len(decays))]
+        read += [signature.make_sig(name) for name in ("rate", "momentum", "taken", "settings")]
+        self.operator.set_signatures((*written, *read))
+
+    def construct(
+        self,
+        weights: tuple[ms.Parameter, ...],
+        moments: tuple[ms.Parameter, ...],
+        gradients: tuple[ms.Tensor, ...],
+        rate: ms.Tensor,
+        momentum: ms.Tensor,
+        taken: ms.Tensor,
+    ) -> ms.Tensor:
+        """Update float32 weights and moments; the others are float32 scalars; nothing is done where `taken` is 0."""
+        return self.operator(*weights, *moments, *gradients, rate, momentum, taken, self.settings)

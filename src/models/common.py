@@ -301,6 +301,8 @@ class Layers:
     split = staticmethod(ops.split)
     to_positions = staticmethod(to_positions)
     from_positions = staticmethod(from_positions)
+    # Makes what updates all weights at once, see `src.models.optimizer.MomentumSGD`.
+    fused_momentum_sgd = None
 
     def __init__(self, epsilon: float, momentum: float, devices: int = 1):
         self.epsilon = epsilon

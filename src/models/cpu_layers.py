@@ -98,6 +98,7 @@ class CpuLayers(Layers):
 
     to_positions = staticmethod(_to_positions)
     max_over_time = staticmethod(_max_over_time)
+    fused_momentum_sgd = operators.MomentumSGD
 
     def conv_bn(
         self, conv: Conv3d, norm: nn.BatchNorm2d | None = None, relu: bool = True, residual: bool = False

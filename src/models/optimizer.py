@@ -1,6 +1,6 @@
 """The optimizer: SGD with momentum, batch norm without weight decay."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import mindspore as ms
 from fvcore.common.config import CfgNode
@@ -50,6 +50,8 @@ class MomentumSGD(nn.Optimizer):
         nesterov: look ahead by the moment.
         last: how many parameters at the end, in the order of the groups, have another learning rate.
         factor: theirs, as a multiple of `rates`.
+        fused: makes what updates all arrays at once, see `src.cpu.operators.MomentumSGD`; None: MindSpore does it, by
+            an operator for each.
     """
 
     def __init__(
@@ -60,6 +62,7 @@ class MomentumSGD(nn.Optimizer):
         nesterov: bool,
         last: int = 0,
         factor: float = 1.0,
+        fused: Callable[[Sequence[float], Sequence[float], bool], nn.Cell] | None = None,
     ):
         super().__init__(rates, groups)
         self.momentum = ms.Parameter(ms.Tensor(momentum, ms.float32), name="momentum")
@@ -71,6 +74,11 @@ class MomentumSGD(nn.Optimizer):
         # First, end, factor; from the last parameter on, whose gradient is there first.
         border = len(self.parameters) - last
         self.parts = [(border, len(self.parameters), factor)] * bool(last) + [(0, border, 1.0)]
+        self.fused = None
+        if fused is not None:
+            decay = {member.name: group["weight_decay"] for group in groups for member in group.get("params", ())}
+            decays = [decay[parameter.name] for parameter in self.parameters]
+            self.fused = fused(decays, [1.0] * border + [factor] * last, nesterov)
 
     def construct(self, gradients: Gradients, taken: ms.Tensor | None = None) -> ms.Tensor:
         """Update the parameters and return nothing of use.
@@ -80,9 +88,12 @@ class MomentumSGD(nn.Optimizer):
             taken: bool scalar; where it is false, parameters and moments stay as they are, whatever the gradients hold,
                 and only the count of steps goes on. None: the step is taken.
         """
-        gradients = self.decay_weight(gradients)
         rate, momentum = self.get_lr(), self.momentum
         done = self.assignadd(self.global_step, self.global_step_increase_tensor)
+        if self.fused is not None:
+            taken = ops.ones((), ms.float32) if taken is None else taken.astype(ms.float32)
+            return ops.depend(done, self.fused(self.parameters, self.moments, gradients, rate, momentum, taken))
+        gradients = self.decay_weight(gradients)
         if taken is not None:
             gradients = self.hyper_map(ops.partial(_zero_unless, taken), gradients)
             rate = ops.select(taken, rate, ops.zeros_like(rate))
@@ -104,7 +115,7 @@ def build_optimizer(cfg: CfgNode, network: nn.Cell, learning_rates: Sequence[flo
 
     Args:
         cfg: the configuration; reads SOLVER and BN.WEIGHT_DECAY.
-        network: what to train.
+        network: what to train; a `SlowFast` says whether its operators have an update of all arrays at once.
         learning_rates: one for each step.
     """
     parameters = network.trainable_params()
@@ -121,4 +132,5 @@ def build_optimizer(cfg: CfgNode, network: nn.Cell, learning_rates: Sequence[flo
     # The head comes last.
     factor = cfg.SOLVER.HEAD_LR_FACTOR
     last = sum(parameter.name.startswith(HEAD) for parameter in parameters) if factor != 1.0 else 0
-    return MomentumSGD(groups, list(learning_rates), cfg.SOLVER.MOMENTUM, cfg.SOLVER.NESTEROV, last, factor)
+    fused = getattr(network, "fused_momentum_sgd", None)
+    return MomentumSGD(groups, list(learning_rates), cfg.SOLVER.MOMENTUM, cfg.SOLVER.NESTEROV, last, factor, fused)

@@ -72,6 +72,7 @@ class SlowFast(nn.Cell):
     def __init__(self, cfg: CfgNode, layers: Layers):
         super().__init__()
         self.fold = layers.fold
+        self.fused_momentum_sgd = layers.fused_momentum_sgd
         alpha, beta = cfg.SLOWFAST.ALPHA, cfg.SLOWFAST.BETA_INV
         width = cfg.RESNET.WIDTH_PER_GROUP
         frames = (cfg.DATA.NUM_FRAMES // alpha, cfg.DATA.NUM_FRAMES)

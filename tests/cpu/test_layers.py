@@ -11,6 +11,7 @@ from src.engine.batch_norm import freeze_statistics
 from src.models.common import Conv3d, Layers
 from src.models.cpu_layers import CpuLayers
 from src.models.nonlocal_helper import Nonlocal
+from src.models.optimizer import MomentumSGD
 from src.models.resnet_helper import ResBlock
 from src.models.stem_helper import Stem
 
@@ -117,6 +118,30 @@ def test_training_on_the_kernels_gives_the_same_bits_twice():
     once, again = (compute(CpuLayers(EPSILON, MOMENTUM), "residual", False) for _ in range(2))
     for key, array in once.items():
         np.testing.assert_array_equal(again[key], array, err_msg=key)
+
+
+@pytest.mark.parametrize("nesterov", [False, True])
+def test_the_fused_update_is_that_of_mindspores_operators(nesterov):
+    shapes = {"conv.weight": (4, 3), "bn.gamma": (5,), "head.weight": (2, 7)}
+    rng = np.random.default_rng(0)
+    values, *gradients = (
+        {name: rng.normal(size=shape).astype(np.float32) for name, shape in shapes.items()} for _ in "1234"
+    )
+    # The second step is left out, whatever its gradients hold.
+    gradients[1] = {name: np.full_like(array, np.nan) for name, array in gradients[1].items()}
+
+    def trained(layers: type[Layers]) -> list[np.ndarray]:
+        parameters = [ms.Parameter(ms.Tensor(array), name=name) for name, array in values.items()]
+        decayed = {"params": parameters[::2], "weight_decay": 0.01}
+        groups = [decayed, {"params": parameters[1:2], "weight_decay": 0.0}, {"order_params": parameters}]
+        optimizer = MomentumSGD(groups, [0.1, 0.2, 0.3], 0.9, nesterov, 1, 0.5, layers.fused_momentum_sgd)
+        for arrays, taken in zip(gradients, (True, False, True), strict=True):
+            optimizer(tuple(ms.Tensor(array) for array in arrays.values()), ms.Tensor(taken))
+        return [array.asnumpy() for array in (*parameters, *optimizer.moments)]
+
+    for actual, expected in zip(trained(CpuLayers), trained(Layers), strict=True):
+        assert not np.isnan(expected).any()
+        np.testing.assert_allclose(actual, expected, rtol=0, atol=1e-6)
 
 
 @pytest.mark.skipif(not library.computes_bfloat16(), reason="bfloat16 needs AVX-512, and tests run at AVX2")

@@ -442,3 +442,23 @@ def test_an_error_is_one_line_and_a_status(capfd):
         "error: slowfast_cpu: Conv3d(float32 4x5x5x3, float32 8x2x1x1x1, float32 5, float32 4x5x5x8): "
         "input and weight differ in channels\n"
     )
+
+
+@examples
+@given(st.lists(st.integers(1, 70), min_size=1, max_size=6), st.booleans(), st.booleans(), st.integers(0, 2**32 - 1))
+def test_momentum_sgd_updates_all_arrays_in_place(sizes, nesterov, taken, seed):
+    rng = np.random.default_rng(seed)
+    weights, moments, gradients = ([rng.normal(size=size).astype(np.float32) for size in sizes] for _ in range(3))
+    decays, factors = rng.random((2, len(sizes)))
+    rate, momentum = 0.3, 0.9
+    expected = []
+    for weight, moment, gradient, decay, factor in zip(weights, moments, gradients, decays, factors, strict=True):
+        g = gradient + decay * weight
+        new = momentum * moment + g
+        step = rate * factor * (g + momentum * new if nesterov else new)
+        expected += [(weight - step, new) if taken else (weight.copy(), moment.copy())]
+    scalars = (np.array(value, np.float32) for value in (rate, momentum, taken))
+    layer = settings(nesterov, *decays, *factors)
+    assert call("MomentumSGD", *weights, *moments, *gradients, *scalars, layer, np.empty(1, np.float32)) == 0
+    for actual, wanted in zip(zip(weights, moments, strict=True), expected, strict=True):
+        np.testing.assert_allclose(actual, wanted, rtol=0, atol=2e-6)

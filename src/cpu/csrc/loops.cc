@@ -470,6 +470,21 @@ void winograd_weight(const float* weight, int axes, int64_t size, float factor, 
   (axes == 1 ? winograd_weight_of<1> : winograd_weight_of<2>)(weight, size, factor, reversed, stride, y);
 }
 
+template <bool nesterov>
+void momentum_of(const float* __restrict gradient, int64_t size, float decay, float momentum, float rate,
+                 float* __restrict weight, float* __restrict moment) {
+  for (int64_t i = 0; i < size; i++) {
+    const float g = gradient[i] + decay * weight[i];
+    moment[i] = momentum * moment[i] + g;
+    weight[i] -= rate * (nesterov ? g + momentum * moment[i] : moment[i]);
+  }
+}
+
+void momentum(const float* gradient, int64_t size, float decay, float momentum, float rate, bool nesterov,
+              float* weight, float* moment) {
+  (nesterov ? momentum_of<true> : momentum_of<false>)(gradient, size, decay, momentum, rate, weight, moment);
+}
+
 template <typename T>
 constexpr Loops<T> all() {
   return {moments<T>,
@@ -492,7 +507,7 @@ constexpr Loops<T> all() {
 
 }  // namespace
 
-const FloatLoops only_float_loops = {winograd_weight, stem_gradient};
+const FloatLoops only_float_loops = {winograd_weight, stem_gradient, momentum};
 const Loops<float> float_loops = all<float>();
 const Loops<bfloat16> bfloat16_loops = all<bfloat16>();
 

@@ -90,6 +90,10 @@ struct FloatLoops {
   // sums (kernel_w, kStemChannels, kMostLanes) += over taps and columns row * factor, where a tap's factors are
   // (kStemChannels, width), width a multiple of kMostLanes
   void (*stem_gradient)(const StemTap* taps, int64_t count, int64_t kernel_w, int64_t half, int64_t width, float* sums);
+  // With g = gradient + decay * weight: moment = momentum * moment + g, then weight -= rate * moment, or with
+  // Nesterov's rate * (g + momentum * moment)
+  void (*momentum)(const float* gradient, int64_t size, float decay, float momentum, float rate, bool nesterov,
+                   float* weight, float* moment);
 };
 const FloatLoops& float_loops();
 

@@ -17,6 +17,7 @@
 #include "convolution.h"
 #include "layout.h"
 #include "normalization.h"
+#include "optimizer.h"
 #include "pooling.h"
 
 #define OPERATOR(name)                                                                                             \
@@ -279,6 +280,24 @@ OPERATOR(TemporalMeanGrad) {
     using T = decltype(type);
     const int64_t samples = t.shape(0)[0];
     temporal_mean_gradient(samples, t.shape(1)[0] / samples, t.size(0) / samples, t.floats(0), t.as<T>(2));
+  });
+}
+
+// weights, moments, gradients, rate, momentum, whether the step is taken, settings -> nothing of use; it writes weights
+// and moments
+// settings: whether it is Nesterov's, then weight decays, then factors of the rate
+OPERATOR(MomentumSGD) {
+  return run("MomentumSGD", TENSORS, [](const Tensors& t) {
+    const int arrays = (t.count - 5) / 3, scalars = 3 * arrays;
+    *t.floats(t.count - 1) = 0.f;
+    if (*t.floats(scalars + 2) == 0.f) return;
+    const float rate = *t.floats(scalars), momentum = *t.floats(scalars + 1);
+    const float *settings = t.floats(scalars + 3), *decays = settings + 1, *factors = decays + arrays;
+    std::vector<MomentumUpdate> updates(arrays);
+    for (int i = 0; i < arrays; i++)
+      updates[i] = {t.size(i),   t.floats(2 * arrays + i), decays[i], rate * factors[i],
+                    t.floats(i), t.floats(arrays + i)};
+    update_momentum(updates, momentum, settings[0] != 0.f);
   });
 }
 

@@ -1,4 +1,4 @@
-"""What the benchmarks of the network share: clips of 32 x 224 x 224 with 8 boxes each, and our network."""
+"""What the benchmarks of the network share: clips of 224 x 224 with 8 boxes each, and our network."""
 
 import os
 import sys
@@ -11,10 +11,10 @@ CLASSES = 80
 BOXES = 8
 
 
-def arrays(batch: int) -> dict[str, np.ndarray]:
+def arrays(batch: int, frames: int = 32) -> dict[str, np.ndarray]:
     """Return slow, fast, boxes, labels and mask of a batch, as our network takes them."""
     rng = np.random.default_rng(0)
-    fast = rng.normal(size=(batch, 3, 32, 224, 224)).astype(np.float32)
+    fast = rng.normal(size=(batch, 3, frames, 224, 224)).astype(np.float32)
     boxes = np.array([[10 * i, 5 * i, 100 + 10 * i, 140 + 5 * i] for i in range(BOXES)], np.float32)
     return {
         "slow": np.ascontiguousarray(fast[:, :, ::4]),
@@ -25,12 +25,13 @@ def arrays(batch: int) -> dict[str, np.ndarray]:
     }
 
 
-def our_network(kernels: str, amp_level: str = "O0") -> tuple[object, object]:
+def our_network(kernels: str, amp_level: str = "O0", *overrides: object) -> tuple[object, object]:
     """Set up the CPU and return the configuration and our network.
 
     Args:
         kernels: SLOWFAST_CPU_KERNELS.
         amp_level: O0 or bf16.
+        overrides: keys of the configuration and their values, in turns.
     """
     os.environ["SLOWFAST_CPU_KERNELS"] = kernels
     sys.path.insert(0, str(REPOSITORY))
@@ -40,7 +41,9 @@ def our_network(kernels: str, amp_level: str = "O0") -> tuple[object, object]:
     set_up_device("CPU", seed=0)
     from src.models.build import build_model, device_layers
 
-    cfg = load_config(REPOSITORY / "configs/AVA/SLOWFAST_32x2_R50_SHORT.yaml")
+    cfg = load_config(
+        REPOSITORY / "configs/AVA/SLOWFAST_32x2_R50_SHORT.yaml", [str(override) for override in overrides]
+    )
     return cfg, build_model(cfg, device_layers(cfg, amp_level))
 
 

@@ -2,17 +2,20 @@
 
     python benchmarks/loader.py [--seconds 40] [--size 360 640] [--workers 2]
 
-Draws a moving scene with noise, encodes it as a 30 frames/s video, extracts its frames as for AVA, and reads 32-frame
-test and training clips of it on one core. The plain way decodes every frame of each clip, brings it to float32,
-divides, subtracts and divides again over the whole clip, and takes the frames of the Slow pathway from that; its output
-is the same to 1e-5. Times are processor time; the last table is wall-clock time of the loader with worker processes.
+Draws a moving scene with noise, encodes it as a 30 frames/s video, extracts its frames as for AVA, cuts it as `prepare
+cut --keyframes 0.5` does, and reads 32-frame test and training clips of each on one core. The plain way decodes every
+frame of each clip, brings it to float32, divides, subtracts and divides again over the whole clip, and takes the frames
+of the Slow pathway from that; its output is the same to 1e-5. Times are processor time; the last table is wall-clock
+time of the loader with worker processes.
 """
 
 import argparse
+import shutil
 import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
+from fractions import Fraction
 from pathlib import Path
 
 import cv2
@@ -24,7 +27,7 @@ from src.ava.frame_list import write_frame_list
 from src.config.custom_config import load_config
 from src.datasets import transform
 from src.datasets.ava_dataset import AvaDataset
-from src.datasets.prepare.ffmpeg import encode_video
+from src.datasets.prepare.ffmpeg import cut_video, encode_video
 from src.datasets.prepare.frames import extract_frames
 
 _FPS = 30
@@ -53,6 +56,16 @@ def write_data(root: Path, seconds: int, height: int, width: int) -> None:
         write_frame_list(root / "ava_annotations" / f"{split}.csv", {"scene": count})
     rows = [f"scene,{s},{x},0.2,{x + 0.3},0.9,1,1.0\n" for s in range(2, seconds - 1) for x in (0.1, 0.5)]
     (root / "ava_annotations" / "boxes.csv").write_text("".join(rows))
+
+
+def cut_with_keyframes(root: Path, target: Path, seconds: int) -> None:
+    """Write the same video with a keyframe each half second, and the same lists."""
+    shutil.copytree(root / "ava_annotations", target / "ava_annotations")
+    names = [folder / "videos_15min" / "scene.mp4" for folder in (root, target)]
+    cut_video(*names, 0, seconds, keyframe_seconds=Fraction(1, 2))
+    cut_video(names[0], target / "plain.mp4", 0, seconds)
+    sizes = [path.stat().st_size / 1e6 for path in (names[1], target / "plain.mp4")]
+    print(f"cut with a keyframe each half second: {sizes[0]:.1f} MB, without {sizes[1]:.1f} MB")
 
 
 def plain_sample(dataset: AvaDataset, index: int) -> tuple[np.ndarray, np.ndarray]:
@@ -102,15 +115,23 @@ def main() -> int:
     args = parser.parse_args()
     cv2.setNumThreads(1)
     with tempfile.TemporaryDirectory() as folder:
-        write_data(Path(folder), args.seconds, *args.size)
-        run(Path(folder), args.workers)
+        root, cut = Path(folder) / "data", Path(folder) / "cut"
+        write_data(root, args.seconds, *args.size)
+        cut_with_keyframes(root, cut, args.seconds)
+        run(root, cut, args.workers)
     return 0
 
 
-def run(root: Path, workers: int) -> None:
-    """Print the tables."""
+def run(root: Path, cut: Path, workers: int) -> None:
+    """Print the tables.
 
-    def dataset(source: str, split: str) -> AvaDataset:
+    Args:
+        root: holds video and frames.
+        cut: holds the video with more keyframes.
+        workers: processes of the last table.
+    """
+
+    def dataset(source: str, split: str, root: Path = root) -> AvaDataset:
         settings = {
             "DATA.PATH_TO_DATA_DIR": str(root),
             "DATA.SOURCE": source,
@@ -152,10 +173,14 @@ def run(root: Path, workers: int) -> None:
     scale = milliseconds(lambda: [cv2.resize(image, size[::-1]) for image in images], 5)
     report("  stage: scale", scale, plain)
     report("  stage: normalize", milliseconds(lambda: transform.write_clip(scaled, size, table, out), 5), plain)
-    for name, source, data in (("frames", "frames", frames), ("video", "video", videos)):
+    for name, source, data in (
+        ("frames", "frames", frames),
+        ("video", "video", videos),
+        ("video, keyframe each 0.5 s", "video", dataset("video", "test", cut)),
+    ):
         report(f"{name}: test clips a second apart, in order", one_pass(data, in_order), plain)
         report(f"{name}: test clips that share no frame", one_pass(data, apart), plain)
-        train = dataset(source, "train")
+        train = dataset(source, "train", Path(data.cfg.DATA.PATH_TO_DATA_DIR))
         order = np.random.Generator(np.random.PCG64(0)).permutation(len(train)).tolist()
         report(f"{name}: training clips (224 x 224), shuffled", one_pass(train, order), plain)
     from src.datasets.build import build_test_loader

@@ -66,7 +66,13 @@ def _run(args: argparse.Namespace) -> int:
                 dry_run=args.dry_run,
             )
         if args.step == "cut" or (args.step == "all" and not args.dry_run):
-            ava.cut_all(args.root, jobs=args.jobs, dry_run=args.dry_run, cluster=args.cluster)
+            ava.cut_all(
+                args.root,
+                jobs=args.jobs,
+                dry_run=args.dry_run,
+                cluster=args.cluster,
+                keyframe_seconds=args.keyframes,
+            )
         if args.step == "frames" or (args.step == "all" and not args.dry_run):
             videos = find_videos(args.root / "videos_15min")
             ava.extract_all(
@@ -142,6 +148,13 @@ def _parse() -> argparse.Namespace:
                 step.add_argument(
                     option, nargs="+", default=[url], metavar="URL", help=f"places to try in turn (default: {url})"
                 )
+        if name in ("cut", "all"):
+            step.add_argument(
+                "--keyframes",
+                type=seconds,
+                metavar="SECONDS",
+                help="keyframes at most so far apart, for training from the videos (default: as the encoder likes)",
+            )
         if name in ("frames", "all"):
             _add_short_side(step)
         if name in ("verify", "all"):

@@ -15,6 +15,7 @@ import tarfile
 import tempfile
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from fractions import Fraction
 from functools import partial
 from pathlib import Path
 
@@ -129,7 +130,9 @@ def unpack_annotations(archive: Path, annotations: Path) -> None:
         raise TargetError(f"{annotations}: cannot write the annotations: {error.strerror}") from error
 
 
-def cut_all(root: Path, *, jobs: int, dry_run: bool, cluster: str | None = None) -> None:
+def cut_all(
+    root: Path, *, jobs: int, dry_run: bool, cluster: str | None = None, keyframe_seconds: Fraction | None = None
+) -> None:
     """Cut every video of videos/ to the annotated minutes, into videos_15min/; those that are there are kept.
 
     Args:
@@ -137,6 +140,7 @@ def cut_all(root: Path, *, jobs: int, dry_run: bool, cluster: str | None = None)
         jobs: videos at a time, on each machine.
         dry_run: only print how much room the cuts will need.
         cluster: see `src.utils.cluster`; None: this machine.
+        keyframe_seconds: see `ffmpeg.cut_video`.
 
     Raises:
         UserError: videos failed.
@@ -151,14 +155,16 @@ def cut_all(root: Path, *, jobs: int, dry_run: bool, cluster: str | None = None)
         _print_need(f"cut: {len(missing)} videos to cut, at the bit rate of the originals", sum(shares), root)
         return
     remove_partials(target)
+    if keyframe_seconds is not None and len(missing) < len(videos):
+        print(f"cut: {len(videos) - len(missing)} videos are there already and keep the keyframes they have")
     with job_pool(jobs, cluster) as pool:
-        run_all("cut", missing, partial(_cut, videos, target, jobs), pool)
+        run_all("cut", missing, partial(_cut, videos, target, jobs, keyframe_seconds), pool)
 
 
-def _cut(videos: dict[str, Path], target: Path, jobs: int, name: str) -> str:
+def _cut(videos: dict[str, Path], target: Path, jobs: int, keyframe_seconds: Fraction | None, name: str) -> str:
     """Cut one video; return what came out, for people."""
     cut = target / f"{name}.mp4"
-    ffmpeg.cut_video(videos[name], cut, CUT_START, CUT_SECONDS, threads_per_job(jobs))
+    ffmpeg.cut_video(videos[name], cut, CUT_START, CUT_SECONDS, threads_per_job(jobs), keyframe_seconds)
     return f"{probe(cut).duration:.0f} of {CUT_SECONDS} seconds"
 
 

@@ -10,6 +10,7 @@ import signal
 import subprocess
 import tempfile
 from collections.abc import Iterator, Sequence
+from fractions import Fraction
 from pathlib import Path
 
 from src.datasets.video import probe
@@ -51,8 +52,23 @@ def ffmpeg_version() -> str:
     return _run(["-version"], "ffmpeg").stdout.decode(errors="replace").splitlines()[0]
 
 
-def cut_video(video: str | os.PathLike, target: str | os.PathLike, start: int, seconds: int, threads: int = 0) -> None:
+def cut_video(
+    video: str | os.PathLike,
+    target: str | os.PathLike,
+    start: int,
+    seconds: int,
+    threads: int = 0,
+    keyframe_seconds: Fraction | None = None,
+) -> None:
     """Write the part of a video that begins at second `start` as an H.264 MP4 file; `target` is whole or absent.
+
+    Args:
+        video: what to cut.
+        target: the MP4 file.
+        start: in seconds.
+        seconds: how many.
+        threads: of ffmpeg; 0: as many as it likes.
+        keyframe_seconds: at most so far apart are keyframes; None: as the encoder likes, up to 250 frames.
 
     Raises:
         UserError: ffmpeg failed, or the video ends before `start`.
@@ -68,6 +84,8 @@ def cut_video(video: str | os.PathLike, target: str | os.PathLike, start: int, s
     with _partial_file(target) as partial:
         arguments = ["-y", "-v", "error", "-threads", str(threads), "-ss", str(start), "-t", str(seconds)]
         arguments += ["-i", f"file:{video}", "-map", "0:V:0", "-map", "0:a:0?", "-c:v", "libx264", "-c:a", "aac"]
+        if keyframe_seconds is not None:
+            arguments += ["-force_key_frames", f"expr:gte(t,n_forced*{float(keyframe_seconds)})"]
         arguments += ["-pix_fmt", "yuv420p", "-threads", str(threads), "-f", "mp4", f"file:{partial}"]
         result = _run(arguments, video, target=target)
         expected = min(seconds, duration - start)

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from fractions import Fraction
 from pathlib import Path
 
+import av
 import cv2
 import pytest
 
@@ -105,6 +106,14 @@ def test_cut_takes_the_part_asked_for(make_video: Callable, frame_numbers: Calla
         ffmpeg.cut_video(video, tmp_path / "cut" / "late.mp4", start=5, seconds=2)
     assert _message(error).endswith("clip.mp4: lasts 5 seconds, nothing is left after second 5")
     assert [path.name for path in (tmp_path / "cut").iterdir()] == ["clip.mp4"]
+
+
+def test_cut_sets_keyframes(make_video: Callable, tmp_path: Path) -> None:
+    video = make_video(tmp_path / "clip.mp4", frames=50, fps=10)
+    ffmpeg.cut_video(video, tmp_path / "cut.mp4", start=2, seconds=2, keyframe_seconds=Fraction(1, 2))
+    with av.open(str(tmp_path / "cut.mp4")) as container:
+        frames = list(container.decode(video=0))
+    assert [i for i, frame in enumerate(frames) if frame.key_frame] == [0, 5, 10, 15]
 
 
 def test_truncated_without_index(make_video: Callable, tmp_path: Path) -> None:

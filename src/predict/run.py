@@ -6,6 +6,7 @@ import itertools
 import math
 import platform
 import signal
+import sys
 import threading
 import time
 from collections import Counter, defaultdict
@@ -308,6 +309,8 @@ class Run:
 
                 part = self.do_part(job, number, tick)
                 job.scored += end - start
+                if bar.disable and not self.interruption.requested:  # no terminal: a line for each part
+                    print(f"{job.name}: {end:g} of {job.parts[-1][1]:g} seconds scored", file=sys.stderr, flush=True)
             bar.update(round(end - done, 3))
             job.found.append(part)
             if self.interruption.requested:

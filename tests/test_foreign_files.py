@@ -159,7 +159,8 @@ def test_a_run_does_not_replace_the_checkpoint_that_it_starts_from(
 RESULTS = {
     "train": {
         *("log.txt", "scalars.json", "train_loss.png", "train_lr.png", "val_map.png"),
-        *("detections_val.csv", "detections_val.pbtxt", "groundtruth_val.csv", "checkpoints/slowfast-1_7.ckpt"),
+        *("detections_val.csv", "detections_val.pbtxt", "groundtruth_val.csv"),
+        *("checkpoints/slowfast-1_7.ckpt", "checkpoints/run.json"),
     },
     "eval": {"detections_test.csv", "detections_test.pbtxt", "groundtruth_test.csv"},
     "score": {"scores.json", "report/index.html", "report/dap.png"},

@@ -225,7 +225,7 @@ class VideoDecoder:
         rate: frames a second that the header states, exact; 0: it says nothing.
         unit: of the frames' ticks, in seconds.
         duration: seconds that the header states; None: nothing, as of streams without an end.
-        errors: packets that could not be read or decoded so far.
+        errors: packets that could not be read or decoded so far, and, once all are read, those that came incomplete.
         damaged: frames so far in which the decoder reported faults.
         resized: frames so far that the file holds in another size than the first, to which they were scaled.
 
@@ -265,6 +265,8 @@ class VideoDecoder:
                 raise UserError(f"{source}: states neither times nor a frame rate; convert it to mp4 with ffmpeg first")
             self.unit = 1 / self.rate
         self.errors = self.damaged = self.resized = self._decoded = 0
+        self._incomplete = self._restarts = 0
+        self._last_dts: int | None = None
         self._stored_size: tuple[int, int] | None = None
         self._size: tuple[int, int] | None = None
         self._clock = _Clock(self._container, self._stream)
@@ -313,13 +315,24 @@ class VideoDecoder:
             if packet is not None:
                 if not packet.size and packet.dts is None:
                     continue  # stands for the end
+                self._note(packet)
                 self._clock.correct(packet)
+            else:
+                # Where recordings were joined, their packets do not follow each other, but nothing is lost.
+                self.errors += max(self._incomplete - self._restarts, 0)
             try:
                 frames = self._stream.codec_context.decode(packet)  # None: what the decoder still holds
             except av.FFmpegError:
                 self.errors += 1
                 continue
             yield from frames
+
+    def _note(self, packet: av.Packet) -> None:
+        """Note whether a packet came incomplete, as where a transport stream lost some of its own."""
+        self._incomplete += packet.is_corrupt
+        if packet.dts is not None:
+            self._restarts += self._last_dts is not None and packet.dts <= self._last_dts
+            self._last_dts = packet.dts
 
     def _ticks(self, frame: av.VideoFrame, last: int | None) -> int:
         if not self.is_timed:

@@ -207,10 +207,22 @@ class Checkpointer:
             if start < reached <= (epochs, steps) and reached[1] <= steps
         ]
         names.append(self.best_path.name)
+        if not self._has_own_record():
+            names.append(_RECORD)
         self._outputs.check(*names)
         paths = [self.folder / name for name in names]
         if source and any(path.exists() and path.samefile(source) for path in paths):
             raise UserError(f"{source}: the run starts from it, and would replace it: give the run another OUTPUT_DIR")
+
+    def _has_own_record(self) -> bool:
+        """Whether run.json is absent, or a record of checkpoints."""
+        try:
+            read_record(self.folder / _RECORD, _Record)
+        except FileNotFoundError:
+            return True
+        except ValueError:
+            return False
+        return True
 
     def warn_of_earlier_run(self) -> None:
         """Say that a run which starts from the beginning finds another one's checkpoints."""

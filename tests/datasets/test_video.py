@@ -250,6 +250,23 @@ def test_damage_is_counted_and_decoding_goes_on(tmp_path: Path, source: Path) ->
     assert result.fault.startswith(f"{result.errors} packets cannot be decoded, {result.damaged} frames are damaged")
 
 
+def test_what_a_transport_stream_lost_is_counted(tmp_path: Path, source: Path) -> None:
+    """The decoder says nothing of it where references are missing; joined streams have lost nothing."""
+    path = tmp_path / "a.ts"
+    run_ffmpeg("-i", source, "-c:v", "libx264", "-g", "30", path)
+    data = path.read_bytes()
+    packets = len(data) // 188
+    path.write_bytes(data[: packets // 2 * 188] + data[(packets // 2 + 3) * 188 :])
+    with VideoDecoder(path) as decoder:
+        count = len(list(decoder))
+        assert decoder.errors >= 1
+    assert count < 60
+    path.write_bytes(data + data)
+    with VideoDecoder(path) as decoder:
+        assert len(list(decoder)) == 120
+        assert decoder.errors == 0
+
+
 def test_the_rate_is_that_of_most_frames(tmp_path: Path) -> None:
     """In thousandths of a second, 30 a second is 33, 33, 34; then comes one at a tenth of a second."""
     ticks = [round(1000 * frame / 30) for frame in range(60)] + [2000 + 100 * frame for frame in range(40)]

@@ -96,6 +96,8 @@ class Classes:
             if other != class_id:
                 raise UserError(f"the classes {other} {self.names[other]!r} and {class_id} {name!r} look the same")
         self._plain = {_plain(name): name for name in self.names.values()}
+        # The class that a value resembles: looked up once for each value, of which files have few.
+        self._near: dict[str, str | None] = {}
 
     def named(self, label: str | None, attributes: Mapping[str, str], where: str) -> tuple[int, ...]:
         """Return the classes that a label, the values of its attributes, and its ticked checkboxes name.
@@ -112,6 +114,9 @@ class Classes:
         texts = [_text(value) for value in values if value]
         texts += [_text(part) for text in texts if text not in self._ids for part in text.split(",")]
         found = {self._ids[text] for text in texts if text in self._ids}
+        for value in attributes.values():
+            for part in [value] if _text(value) in self._ids else value.split(","):
+                self._note_near_miss(_text(part))
         if found:
             return tuple(sorted(found))
         if not attributes:
@@ -119,13 +124,16 @@ class Classes:
                 f"{where}: label {shortened(label)} is not in the class list; "
                 f"the nearest class is {self._nearest(str(label))!r}"
             )
-        for value in attributes.values():
-            near = self._plain.get(_plain(value)) or next(
-                iter(difflib.get_close_matches(value.lower(), self._ids, n=1, cutoff=0.6)), None
-            )
-            if near is not None:
-                self.near_misses[value, near] += 1
         return (NO_ACTION,)
+
+    def _note_near_miss(self, value: str) -> None:
+        if value not in self._near:
+            close = difflib.get_close_matches(value.lower(), self._ids, n=1, cutoff=0.6)
+            self._near[value] = (
+                None if value in self._ids else self._plain.get(_plain(value)) or next(iter(close), None)
+            )
+        if self._near[value] is not None:
+            self.near_misses[value, self._near[value]] += 1
 
     def check_id(self, class_id: int, where: str) -> None:
         """Check that a class id is in the class list, or stands for no action.

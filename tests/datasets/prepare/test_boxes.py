@@ -523,6 +523,9 @@ def test_values_that_nearly_are_classes_are_counted(tmp_path: Path) -> None:
     )
     assert [box.classes for box in found] == [(-1,)] * 4
     assert classes.near_misses == {("Sit", "sit"): 2, ("waving", "wave"): 1}
+    # Beside a class, too.
+    assert classes.named(None, {"action": "walk, waving"}, "") == (1,)
+    assert classes.near_misses["waving", "wave"] == 2
 
 
 def test_numbers_in_quotes_are_numbers_and_byte_order_marks_are_skipped(tmp_path: Path) -> None:

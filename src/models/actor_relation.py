@@ -27,7 +27,7 @@ class ActorRelation(nn.Cell):
         self.conv1_bn = layers.batch_norm(out_channels)
         self.conv2 = Conv3d(out_channels, out_channels, (1, 3, 3), 1)
         self.conv2_bn = layers.batch_norm(out_channels)
-        self.tile = TiledConvBn(self.conv1, self.conv1_bn)
+        self.tile = TiledConvBn(layers, self.conv1, self.conv1_bn)
         self.convolve = layers.conv_bn(self.conv2, relu=False)
         self.relate = layers.conv_bn(self.conv2, self.conv2_bn)
         self.normalize1 = ElementaryBatchNorm(self.conv1_bn, axis=2, devices=layers.devices)
@@ -63,12 +63,14 @@ class TiledConvBn(ConvBn):
     A product is computed for each box and one for each place of a map, and they are added.
 
     Args:
+        layers: the operators.
         conv: the convolution.
         norm: the batch norm, used by its running statistics.
     """
 
-    def __init__(self, conv: Conv3d, norm: nn.BatchNorm2d):
+    def __init__(self, layers: Layers, conv: Conv3d, norm: nn.BatchNorm2d):
         super().__init__(conv, norm)
+        self.split = layers.split
         self.matmul = ops.MatMul(transpose_b=True)
 
     def construct(self, features: ms.Tensor, maps: ms.Tensor) -> ms.Tensor:
@@ -79,7 +81,7 @@ class TiledConvBn(ConvBn):
         """Return the convolution alone."""
         n, c, h, w = maps.shape
         weight = self.conv.weight.astype(features.dtype)
-        of_box, of_map = ops.split(weight.reshape(-1, 2 * c), c, 1)
+        of_box, of_map = self.split(weight.reshape(-1, 2 * c), c, 1)
         boxes = self.matmul(features, of_box)
         if self.conv.bias is not None:
             boxes = boxes + self.conv.bias.astype(boxes.dtype)

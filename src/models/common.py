@@ -227,7 +227,11 @@ class BlockMaxPool(nn.Cell):
         super().__init__()
         self.frames = frames
         self.block_t = block[0]
-        self.pool = ops.MaxPool(kernel_size=tuple(block[1:]), strides=tuple(block[1:]), pad_mode="valid")
+        self.max_pool = ops.MaxPool(kernel_size=tuple(block[1:]), strides=tuple(block[1:]), pad_mode="valid")
+
+    def pool(self, x: ms.Tensor) -> ms.Tensor:
+        """Pool height and width."""
+        return self.max_pool(x)
 
     def construct(self, x: ms.Tensor) -> ms.Tensor:
         """Pool (n * t, c, h, w)."""

@@ -82,11 +82,19 @@ def test_batch_norm_and_its_statistics(training, frozen):
 
 
 @pytest.mark.parametrize(("height", "width"), [(8, 8), (9, 7)])
-def test_pooling(height, width):
+def test_pooling(monkeypatch, height, width):
+    kernels = []
+
+    def noted(x, kernel, *settings):
+        kernels.append(kernel)
+        return max_pool2d(x, kernel, *settings)
+
+    monkeypatch.setattr(mint.nn.functional, "max_pool2d", noted)
     plain, ascend = Layers(1e-5, 0.1), AscendLayers(1e-5, 0.1)
     frames = clip(2, height, width)
     assert_same(ascend.max_pool()(frames), plain.max_pool()(frames))
     assert_same(ascend.block_max_pool((2, 2, 2), FRAMES)(frames), plain.block_max_pool((2, 2, 2), FRAMES)(frames))
+    assert kernels == [3, (2, 2)]
 
 
 def test_the_mean_over_time():

@@ -1,7 +1,9 @@
 """MindSpore's .ckpt files, read and written whole."""
 
 import logging
+import math
 import os
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -13,6 +15,9 @@ from src.utils.files import atomic_path
 
 if TYPE_CHECKING:
     import mindspore as ms
+
+# Of the checksum behind the content.
+_CHECKSUM_BYTES = 17
 
 
 def load_checkpoint(path: str | os.PathLike) -> dict[str, np.ndarray]:
@@ -30,6 +35,9 @@ def load_checkpoint(path: str | os.PathLike) -> dict[str, np.ndarray]:
         raise UserError(f"{path}: no such file; expected a MindSpore checkpoint (.ckpt)")
     import mindspore as ms
 
+    damaged = UserError(f"{path}: not a whole MindSpore checkpoint: truncated, damaged, or another format")
+    if not _is_consistent(path):
+        raise damaged
     # MindSpore logs its guesses (encryption, permissions) where a file is damaged; the name of its logger changes.
     disabled = logging.root.manager.disable
     logging.disable(logging.CRITICAL)
@@ -42,9 +50,40 @@ def load_checkpoint(path: str | os.PathLike) -> dict[str, np.ndarray]:
             raise error.__cause__ from error
         if isinstance(error.__cause__, OSError):
             raise UserError(f"{path}: cannot read the file: {error.__cause__.strerror}") from error
-        raise UserError(f"{path}: not a whole MindSpore checkpoint: truncated, damaged, or another format") from error
+        raise damaged from error
     finally:
         logging.disable(disabled)
+
+
+def _is_consistent(path: Path) -> bool:
+    """Whether each tensor of a checkpoint has the content that its shape needs.
+
+    MindSpore copies as much as the shape says, whatever there is.
+
+    Raises:
+        UserError: the file cannot be read.
+    """
+    from google.protobuf.message import DecodeError
+    from mindspore.train.checkpoint_pb2 import Checkpoint
+
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise UserError(f"{path}: cannot read the file: {error.strerror}") from error
+    checkpoint = Checkpoint()
+    try:
+        checkpoint.ParseFromString(data[:-_CHECKSUM_BYTES] if data[-_CHECKSUM_BYTES:].startswith(b"crc_num") else data)
+    except (DecodeError, UnicodeDecodeError):
+        return False
+    lacking: dict[str, int] = {}
+    for value in checkpoint.value:
+        bits = re.search(r"\d+$", value.tensor.tensor_type)
+        if bits:
+            count = math.prod(value.tensor.dims) if list(value.tensor.dims) != [0] else 1  # a scalar
+            # Large tensors come in several parts.
+            needed = lacking.get(value.tag, count * int(bits[0]) // 8)
+            lacking[value.tag] = needed - len(value.tensor.tensor_content)
+    return not any(lacking.values())
 
 
 def _array(parameter: "ms.Parameter") -> np.ndarray:

@@ -207,7 +207,19 @@ def test_a_file_is_not_called_damaged_for_what_the_machine_lacks(tmp_path, monke
     def fail(*_: object, **__: object) -> None:
         raise ValueError("Failed to read the checkpoint file") from cause
 
-    (tmp_path / "a.ckpt").write_bytes(b"whole")
+    (tmp_path / "a.ckpt").write_bytes(b"")  # a checkpoint of nothing is one
     monkeypatch.setattr("mindspore.load_checkpoint", fail)
     with pytest.raises(raised, match=message):
         load_checkpoint(tmp_path / "a.ckpt")
+
+
+def test_a_shape_beyond_the_content_is_refused(tmp_path):
+    """MindSpore would copy as much as the shape says, from memory that is not the file's."""
+    import mindspore as ms
+
+    path = tmp_path / "a.ckpt"
+    ms.save_checkpoint([{"name": "a", "data": ms.Tensor(np.ones((2, 3), np.float32))}], str(path))
+    path.chmod(0o644)
+    path.write_bytes(path.read_bytes().replace(b"\x08\x02\x08\x03", b"\x08\x02\x08\x7f"))
+    with pytest.raises(UserError, match="not a whole MindSpore checkpoint"):
+        load_checkpoint(path)

@@ -29,7 +29,7 @@ scores="$("$python" eval.py --cfg "$cfg" DATA.PATH_TO_DATA_DIR "$folder/sample_d
 "$python" -m src.evaluation --groundtruth "$folder/groundtruth_test.csv" --detections "$folder/detections_test.csv" \
     --labelmap "$folder/sample_data/ava_annotations/ava_action_list_v2.2_for_activitynet_2019.pbtxt" \
     --report "$folder/report" >/dev/null
-"$python" -m src.visualization.detections --cfg "$cfg" --detections "$folder/detections_test.csv" --out "$folder/pictures" \
+"$python" -m src.visualization.detections --cfg "$cfg" --detections "$folder/detections_test.csv" --out "$folder/images" \
     DATA.PATH_TO_DATA_DIR "$folder/sample_data"
 # Drawn figures are no persons to a detector: their boxes come from the sample's list.
 "$python" predict.py --cfg "$cfg" --video "$folder/sample_data/videos/sample_val_01.mp4" --out "$folder/predicted" \
@@ -43,7 +43,7 @@ mAP on held-out sample videos: $map   (training and evaluation took $((SECONDS -
   checkpoint   $checkpoint
   detections   $folder/detections_test.csv
   report       $folder/report/index.html      (open it in a browser: what is right and what is lost)
-  pictures     $folder/pictures      (what each person is said to do: green is right, red is wrong)
+  images       $folder/images        (what each person is said to do: green is right, red is wrong)
   curves       $folder/train_loss.png, $folder/val_map.png
   page         $folder/predicted/index.html      (a held-out video: who does what, and when)
   log          $folder/log.txt      (every step)

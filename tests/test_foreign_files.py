@@ -37,7 +37,7 @@ FOREIGN = (
     "checkpoints/.slowfast-1_7.0123.ckpt",
     "tensorboard/events.mine",
     "report/notes.md",
-    "pictures/holiday.jpg",
+    "images/holiday.jpg",
     ".index/mine",
     ".predict/mine",
     ".slowfast_outputs.json.bak",
@@ -103,7 +103,7 @@ def commands(
         "score": lambda out: run(score, *tables, "--json", out / "scores.json", "--report", out / "report"),
         "draw": lambda out: run(
             draw, "--cfg", recipe_file, "--detections", inputs / "detections.csv", "--count", 2, "--out",
-            out / "pictures", *recipe,
+            out / "images", *recipe,
         ),
         "convert": lambda out: run(
             convert, "--src", inputs / "slowfast.ckpt", "--dst", out / "new.safetensors", "--to",
@@ -164,7 +164,7 @@ RESULTS = {
     },
     "eval": {"detections_test.csv", "detections_test.pbtxt", "groundtruth_test.csv"},
     "score": {"scores.json", "report/index.html", "report/dap.png"},
-    "draw": {"pictures/sample_val_01_0001.jpg"},
+    "draw": {"images/sample_val_01_0001.jpg"},
     "convert": {"new.safetensors"},
     "average": {"mean.ckpt"},
     "predict": {"index.html", "detections.csv"},

@@ -6,6 +6,7 @@ import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import hypothesis
 import pytest
 from fvcore.common.config import CfgNode
 
@@ -19,6 +20,10 @@ if "PYTEST_XDIST_WORKER_COUNT" in os.environ:
 from src.config.custom_config import load_config
 from src.datasets.sample import make_sample
 from src.utils.device import set_up_device
+
+# No test is timed: on a busy machine an example takes as long as it takes.
+hypothesis.settings.register_profile("untimed", deadline=None)
+hypothesis.settings.load_profile("untimed")
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 

@@ -460,7 +460,7 @@ def test_wrong_options_are_refused(infer: Callable, tmp_path: Path, options: lis
     assert_refused(infer(tmp_path, tmp_path, *options, env=QUIET), message)
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(position=st.floats(0, 1), change=st.binary(min_size=0, max_size=4), removed=st.integers(0, 3))
 def test_no_manifest_makes_it_crash(
     infer: Callable, shard: Path, inputs: Path, tmp_path: Path, position: float, change: bytes, removed: int

@@ -33,7 +33,7 @@ def test_frames_stand_in_the_order_of_the_lists(tmp_path):
         frames.path(1, 1)
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(
     rows=st.lists(st.sampled_from(["a", "b", "ab", "abc", "äö", "-5K_x"]), max_size=60),
     block=st.integers(1, 200),

@@ -50,7 +50,7 @@ def read_all(path) -> None:
             assert str(path) in str(error)
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(st.sampled_from([GTTUBES, PYANNOT, DETECTIONS]), values, st.data())
 def test_any_value_in_any_place_is_read_or_refused(tmp_path_factory, content, value, data):
     path = tmp_path_factory.getbasetemp() / "made_up.pkl"
@@ -59,7 +59,7 @@ def test_any_value_in_any_place_is_read_or_refused(tmp_path_factory, content, va
     read_all(path)
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(
     st.sampled_from([GTTUBES, PYANNOT, DETECTIONS]), st.sampled_from([0, 2, 4]), st.floats(0, 1), st.integers(0, 255)
 )

@@ -25,7 +25,7 @@ def loads_or_says_why(path=None, overrides=()) -> None:
     assert {key: type(value) for key, value in leaves(cfg)} == {key: type(value) for key, value in KEYS.items()}
 
 
-@settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=200, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(content=st.binary(max_size=60) | st.text(max_size=60).map(lambda text: text.encode("utf-8", "surrogatepass")))
 @example(content=b"A: &a [*a]")
 @example(content=b"SOLVER: &a {STEPS: *a}")
@@ -38,7 +38,7 @@ def test_any_bytes(tmp_path, content):
     loads_or_says_why(path)
 
 
-@settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=300, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(key=st.sampled_from(sorted(KEYS)), value=VALUES)
 @example(key="SOLVER.BASE_LR", value=10**400)
 @example(key="AVA.TRAIN_LISTS", value=["\n"])
@@ -49,7 +49,7 @@ def test_any_value_of_a_key_in_a_file(tmp_path, key, value):
     loads_or_says_why(path)
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(key=st.sampled_from(sorted(KEYS)) | st.text(max_size=12), value=st.text(max_size=12) | VALUES.map(repr))
 @example(key="SOLVER.STEPS", value="(" * 5000)
 @example(key="SOLVER.STEPS", value="{[]: 1}")

@@ -23,7 +23,7 @@ from tests.cpu.numpy_operators import (
 )
 
 TOLERANCE = {np.float32: 2e-6, BFLOAT16: 6e-3}
-examples = hypothesis_settings(max_examples=60, deadline=None)
+examples = hypothesis_settings(max_examples=60)
 
 
 @st.composite

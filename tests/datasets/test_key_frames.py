@@ -117,7 +117,7 @@ def test_a_box_list_that_names_no_known_video_is_named(tmp_path, text, message):
         load(tmp_path, predicted=text)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     rows=st.lists(
         st.tuples(

@@ -128,7 +128,7 @@ def test_every_reference_value_of_the_shared_file_is_met(shared_dir):
         np.testing.assert_allclose(boxes, case["boxes_out"], rtol=0, atol=1e-4)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(
     height=st.integers(20, 60),
     width=st.integers(20, 60),

@@ -93,7 +93,7 @@ CONTAINERS = {
 }
 
 
-@settings(max_examples=12, deadline=None)
+@settings(max_examples=12)
 @given(
     container=st.sampled_from(sorted(CONTAINERS)),
     steps=st.lists(st.sampled_from([17, 33, 40, 42, 100, 100, 350, 1300]), min_size=4, max_size=60),

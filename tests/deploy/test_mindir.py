@@ -102,7 +102,7 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> bytes:
     return exported(Mixture(), [np.zeros((4, 5), np.float32)], tmp_path_factory.mktemp("whole")).read_bytes()
 
 
-@settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(position=st.floats(0, 1), change=st.binary(max_size=4), removed=st.integers(0, 8))
 def test_a_damaged_file_is_read_or_refused(
     whole: bytes, tmp_path: Path, position: float, change: bytes, removed: int

@@ -155,7 +155,7 @@ CASE = {
 
 
 @given(**CASE)
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=400)
 @example(truth=[], found=[], excluded=set(), threshold=0.5, order="score")
 def test_equals_the_definition_in_loops(truth, found, excluded, threshold, order):
     expected = average_precisions(truth, found, list(LABELS), excluded, threshold, order)
@@ -167,7 +167,7 @@ def test_equals_the_definition_in_loops(truth, found, excluded, threshold, order
 
 
 @given(**CASE)
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 def test_result_does_not_depend_on_how_pairs_are_cut(truth, found, excluded, threshold, order):
     options = {"excluded": excluded, "iou_thresholds": [threshold], "order": order}
     whole = evaluate_boxes(table(truth), table(found, True), LABELS, **options).average_precision
@@ -178,7 +178,7 @@ def test_result_does_not_depend_on_how_pairs_are_cut(truth, found, excluded, thr
 
 
 @given(truth=CASE["truth"], found=CASE["found"])
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 def test_csv_files_give_what_the_arrays_give(tmp_path_factory, truth, found):
     folder = tmp_path_factory.mktemp("csv")
     if not truth or not found:

@@ -57,7 +57,7 @@ def slow_gains(truth: list[tuple], first: list[tuple], second: list[tuple], seed
     return np.array(gains).T
 
 
-@settings(max_examples=120, deadline=None)
+@settings(max_examples=120)
 @given(
     st.lists(truth_rows, min_size=1, max_size=8, unique=True),
     st.lists(found_rows, max_size=10),

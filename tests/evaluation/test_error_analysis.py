@@ -95,7 +95,7 @@ def test_bounds_are_those_of_the_orders_of_tied_scores():
 
 
 @given(**CASE)
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 def test_kinds_part_the_false_positives_and_fixing_never_harms(truth, found, excluded, threshold, order):
     options = {"excluded": excluded, "order": order}
     analyses = analyze(table(truth), table(found, True), LABELS, iou_threshold=threshold, **options)

@@ -63,7 +63,7 @@ def overlaps(truth, found, protocol, pixel):
                     yield tube_reference.box_iou(one[2][frame], other[2][frame], added)
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(
     st.lists(tubes(scored=False), max_size=6),
     st.lists(tubes(scored=True), max_size=8),

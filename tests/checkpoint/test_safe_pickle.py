@@ -2,6 +2,7 @@
 
 import argparse
 import collections
+import contextlib
 import datetime
 import os
 import pathlib
@@ -14,7 +15,7 @@ import typing
 import numpy as np
 import pytest
 from fvcore.common.config import CfgNode
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
@@ -256,6 +257,7 @@ WHOLE = pickle.dumps({"blobs": {"a": np.arange(4, dtype=np.float32), "b": [1, (2
 
 
 @given(position=st.integers(0, len(WHOLE) - 1), byte=st.integers(0, 255), cut=st.booleans())
+@example(position=225, byte=196, cut=False)  # an array whose content is a text beyond Latin-1
 def test_a_damaged_pickle_is_read_or_refused(position, byte, cut):
     data = WHOLE[:position] if cut else WHOLE[:position] + bytes([byte]) + WHOLE[position + 1 :]
     try:
@@ -265,7 +267,8 @@ def test_a_damaged_pickle_is_read_or_refused(position, byte, cut):
     blobs = content.get("blobs", {}) if isinstance(content, dict) else {}
     for value in blobs.values() if isinstance(blobs, dict) else ():
         if isinstance(value, PickledArray):
-            assert as_array(value, "a.pkl").nbytes <= len(WHOLE)
+            with contextlib.suppress(UserError):  # refused when it is read
+                assert as_array(value, "a.pkl").nbytes <= len(WHOLE)
 
 
 @given(program=st.binary(max_size=60))

@@ -1,6 +1,7 @@
 """The environment that setup.sh makes: its lists and locks, what is installed, and MindSpore's two modes in it."""
 
 import importlib.metadata
+import os
 import re
 import subprocess
 import sys
@@ -24,6 +25,16 @@ except ImportError:  # Python 3.10; pytest brings tomli there
 def project(repository: Path) -> dict:
     """What pyproject.toml says of the project."""
     return tomllib.loads((repository / "pyproject.toml").read_text())["project"]
+
+
+def test_protobuf_may_be_loaded_before_mindspore(repository):
+    """MindSpore up to 2.9 has messages that protobuf makes in its implementation in Python alone."""
+    script = "import src; from google.protobuf.internal import api_implementation as i; print(i.Type())"
+    environment = {key: value for key, value in os.environ.items() if not key.startswith("PROTOCOL_BUFFERS")}
+    done = subprocess.run(
+        [sys.executable, "-c", script], cwd=repository, env=environment, capture_output=True, text=True, check=True
+    )
+    assert done.stdout == "python\n"
 
 
 def listed(path: Path) -> list[str]:

@@ -23,7 +23,7 @@ from src.evaluation.build import read_class_names
 from src.models.lr_policy import batch_scale
 from src.utils.distributed import ProcessGroup
 from src.utils.errors import UserError
-from src.utils.logging import LOGGER_NAME
+from src.utils.logging import LOGGER_NAME, get_logger
 from tests.tiny import TinyNetwork
 
 # What makes a run: momentum, a changing rate, dropout, mixup, averages, precise data order; all of it must come back.
@@ -48,7 +48,7 @@ STEPS = 7
 def log(caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch) -> pytest.LogCaptureFixture:
     import logging
 
-    monkeypatch.setattr(logging.getLogger(LOGGER_NAME), "propagate", True)
+    monkeypatch.setattr(get_logger(), "propagate", True)  # which the first call of all turns off
     caplog.set_level(logging.DEBUG, LOGGER_NAME)
     return caplog
 

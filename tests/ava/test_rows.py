@@ -113,7 +113,7 @@ END = st.sampled_from(["\n", "\r\n", "\n\n", "\r", " \n", "\n \n"])
     span=st.sampled_from([1, 40, 1 << 20]),
     rule=st.sampled_from([TRUTH, FOUND, TRAINING]),
 )
-@settings(max_examples=500)
+@settings(max_examples=1500)
 @pytest.mark.filterwarnings("error")
 def test_both_readers_take_and_refuse_the_same_files(tmp_path_factory, lines, mark, span, rule):
     path = tmp_path_factory.getbasetemp() / "rows.csv"

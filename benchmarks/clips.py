@@ -47,6 +47,14 @@ def our_network(kernels: str, amp_level: str = "O0", *overrides: object) -> tupl
     return cfg, build_model(cfg, device_layers(cfg, amp_level))
 
 
+def training_step(cfg: object, network: object) -> object:
+    """Return forward, backward and update of our network as one cell."""
+    from src.engine.train_step import NetworkWithLoss, TrainStep
+    from src.models.optimizer import build_optimizer
+
+    return TrainStep(NetworkWithLoss(network), build_optimizer(cfg, network, [1e-3] * 1000)).set_train(True)
+
+
 def torch_boxes(boxes: np.ndarray) -> np.ndarray:
     """Return boxes (n, k, 4) as rows of clip, x1, y1, x2, y2."""
     clip = np.repeat(np.arange(len(boxes), dtype=np.float32), boxes.shape[1])

@@ -34,12 +34,9 @@ def measure(
     cfg, network = clips.our_network("on", amp_level, "DATA.NUM_FRAMES", frames, "RESNET.DEPTH", depth)
     import mindspore as ms
 
-    from src.engine.train_step import NetworkWithLoss, TrainStep
-    from src.models.optimizer import build_optimizer
-
     arrays = clips.arrays(batch, frames)
     if train:
-        call = TrainStep(NetworkWithLoss(network), build_optimizer(cfg, network, [1e-3] * 1000)).set_train(True)
+        call = clips.training_step(cfg, network)
     else:
         call = network.set_train(False)
         arrays = {name: arrays[name] for name in ("slow", "fast", "boxes")}

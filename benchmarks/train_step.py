@@ -21,10 +21,7 @@ def mindspore_step(args: argparse.Namespace, kernels: str, level: str = "O0") ->
     cfg, network = clips.our_network(kernels, level)
     import mindspore as ms
 
-    from src.engine.train_step import NetworkWithLoss, TrainStep
-    from src.models.optimizer import build_optimizer
-
-    step = TrainStep(NetworkWithLoss(network), build_optimizer(cfg, network, [1e-3] * 1000)).set_train(True)
+    step = clips.training_step(cfg, network)
     inputs = [ms.Tensor(array) for array in clips.arrays(args.batch).values()]
     return lambda: step(*inputs).asnumpy()
 

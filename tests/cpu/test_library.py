@@ -126,9 +126,12 @@ def test_another_processor_is_refused_in_one_line(repository, tmp_path):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("isa", ["AVX512_CORE", "AVX512_CORE_BF16", "ALL"])
-def test_operators_and_blocks_at_wider_instruction_sets(repository, isa):
-    """The tests beside this one run at AVX2; here they run at what else oneDNN may be held to."""
+@pytest.mark.parametrize(
+    ("isa", "threads"), [("AVX2", "2"), ("AVX512_CORE", "1"), ("AVX512_CORE_BF16", "2"), ("ALL", "1")]
+)
+def test_operators_and_blocks_at_other_instruction_sets_and_threads(repository, isa, threads):
+    """The tests beside this one run at AVX2 with one thread; oneDNN chooses other kernels by both."""
     tests = ["tests/cpu/test_operators.py", *["tests/cpu/test_layers.py"] * (isa == "ALL")]
-    done = run(repository, [sys.executable, "-m", "pytest", *tests], ONEDNN_MAX_CPU_ISA=isa)
+    environment = {"ONEDNN_MAX_CPU_ISA": isa, "OMP_NUM_THREADS": threads}
+    done = run(repository, [sys.executable, "-m", "pytest", *tests], **environment)
     assert done.returncode == 0, done.stdout[-3000:]

@@ -5,7 +5,7 @@ In bfloat16 inputs are rounded beforehand, so results may differ by their own ro
 
 import numpy as np
 import pytest
-from hypothesis import assume, given
+from hypothesis import assume, example, given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
@@ -99,7 +99,21 @@ def test_convolution(shape, dtype, has_bias):
         np.testing.assert_array_equal(y, expected)
 
 
+# oneDNN's AVX2 kernels for two threads give wrong weight gradients here.
+STEPS_OF_ONE_FRAME = {
+    "samples": 1,
+    "frames": 8,
+    "size": (1, 2),
+    "channels": (2, 1),
+    "kernel": (1, 1, 1),
+    "stride": (2, 1, 1),
+    "dilation": 1,
+    "seed": 0,
+}
+
+
 @examples
+@example(STEPS_OF_ONE_FRAME, np.float32)
 @given(convolutions(), types())
 def test_gradients_of_a_convolution(shape, dtype):
     rng = np.random.default_rng(shape["seed"])

@@ -105,7 +105,7 @@ def test_half_precision_computes_with_mindspores_operators_at_their_fastest(monk
 def build(repository: Path, folder: Path, **environment: str) -> str:
     """Compile into a folder and return what was said."""
     script = ["bash", "scripts/build_cpu_kernels.sh"]
-    done = run(repository, script, CPU_KERNELS_BUILD=str(folder), **environment)
+    done = run(repository, script, CPU_KERNELS_BUILD=str(folder), PYTHON=sys.executable, **environment)
     assert done.returncode == 0
     return done.stdout
 

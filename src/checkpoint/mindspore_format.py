@@ -86,9 +86,11 @@ def _is_consistent(path: Path) -> bool:
     return not any(lacking.values())
 
 
-def _array(parameter: "ms.Parameter") -> np.ndarray:
+def _array(parameter: "ms.Parameter | list") -> np.ndarray:
     import mindspore as ms
 
+    if not isinstance(parameter, ms.Tensor):
+        raise TypeError("an entry without a tensor, which MindSpore takes for the list of a table's")
     return parameter.float().asnumpy() if parameter.dtype == ms.bfloat16 else parameter.asnumpy()
 
 

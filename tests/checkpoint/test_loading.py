@@ -223,3 +223,10 @@ def test_a_shape_beyond_the_content_is_refused(tmp_path):
     path.write_bytes(path.read_bytes().replace(b"\x08\x02\x08\x03", b"\x08\x02\x08\x7f"))
     with pytest.raises(UserError, match="not a whole MindSpore checkpoint"):
         load_checkpoint(path)
+
+
+def test_an_entry_without_a_tensor_is_refused(tmp_path):
+    path = tmp_path / "a.ckpt"
+    path.write_bytes(b"\n\x03\n\x01a")  # an entry of three bytes: the name
+    with pytest.raises(UserError, match="not a whole MindSpore checkpoint"):
+        load_checkpoint(path)

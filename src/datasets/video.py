@@ -17,7 +17,7 @@ from pathlib import Path
 import av
 import cv2
 import numpy as np
-from av.sidedata.sidedata import SideData
+from av.sidedata.sidedata import SideData, SideDataContainer
 from av.sidedata.sidedata import Type as SideDataType
 
 from src.datasets.image_series import image_series, is_image_folder
@@ -816,12 +816,15 @@ def _filtered(frame: av.VideoFrame, filters: Iterable[tuple[str, str]]) -> av.Vi
 
 
 def _display_matrix(frame: av.VideoFrame) -> SideData | None:
-    """Return the display matrix of a frame, if it has one."""
+    """Return the display matrix of a frame, if it has one.
+
+    `frame.side_data` would keep the frame (8K: 50 MB) until the garbage collector runs, as both refer to each other.
+    """
     try:
-        return frame.side_data.get("DISPLAYMATRIX")
+        return SideDataContainer(frame).get("DISPLAYMATRIX")
     except ValueError:
         # PyAV reads nothing beside data of a kind that it does not know, as EXIF or those of stereoscopic videos.
-        return _filtered(frame, _UNKNOWN_SIDE_DATA).side_data.get("DISPLAYMATRIX")
+        return SideDataContainer(_filtered(frame, _UNKNOWN_SIDE_DATA)).get("DISPLAYMATRIX")
 
 
 def _turns(frame: av.VideoFrame) -> list[tuple[str, str]]:

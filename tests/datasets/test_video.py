@@ -1,5 +1,6 @@
 """One clock and one geometry: frames on disk, frames from the video, and ffmpeg's own are the same ones."""
 
+import gc
 import re
 import subprocess
 import tempfile
@@ -279,6 +280,25 @@ def test_the_rules_of_rounding() -> None:
     assert times.count(10) == 3
     assert [times.frame_at(second, 10) for second in (0, Fraction(1, 10), 0.2, 0.3, 5)] == [0, 1, 3, 4, 4]
     assert (times.time_of(3), times.duration) == (Fraction(151, 1000), Fraction(3, 10))
+
+
+def test_frames_that_nobody_holds_are_freed_at_once(source: Path) -> None:
+    """Not when the garbage collector comes by: it counts objects, and a frame of 8K takes 50 MB."""
+    gc.collect()
+    gc.disable()
+    try:
+        with VideoDecoder(source, threads=1) as decoder:
+            frames = iter(decoder)
+            before = _frames_in_memory()
+            for _ in range(20):
+                _ = next(frames).image
+            assert _frames_in_memory() - before < 10
+    finally:
+        gc.enable()
+
+
+def _frames_in_memory() -> int:
+    return sum(type(thing) is av.VideoFrame for thing in gc.get_objects())
 
 
 def test_a_rate_of_its_own_for_what_is_decoded(source: Path) -> None:

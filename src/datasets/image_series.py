@@ -56,7 +56,7 @@ def image_series(folder: Path) -> ImageSeries:
     """Return the numbered images of a folder.
 
     Raises:
-        UserError: there are none, or of several names, or numbers are missing.
+        UserError: there are none, or of several names, or numbers are missing, or an image is empty.
     """
     series = _series(folder)
     if not series:
@@ -74,6 +74,9 @@ def image_series(folder: Path) -> ImageSeries:
                 f"{folder}: {result.path(index).name} is missing: images are numbered from {found[0]} to {found[-1]}, "
                 f"but {len(found)} are there"
             )
+        # libavformat takes it for the end.
+        if not result.path(index).stat().st_size:
+            raise UserError(f"{folder}: {result.path(index).name} is empty; extract or copy the images again")
     return result
 
 

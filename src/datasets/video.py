@@ -6,10 +6,11 @@ time, times the rate and rounded (halves up), is at most k. The last frame stays
 """
 
 import functools
+import itertools
 import math
 import os
 import unicodedata
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
@@ -160,11 +161,12 @@ class VideoFrame:
         ticks: when it begins, in units of the decoder's `unit`.
         time: the same in seconds.
         is_damaged: the decoder reported faults in it.
+        is_interlaced: it is made of two fields.
     """
 
     def __init__(self, frame: av.VideoFrame, ticks: int, unit: Fraction, size: tuple[int, int] | None) -> None:
         self.ticks, self.time = ticks, ticks * unit
-        self.is_damaged = frame.is_corrupt
+        self.is_damaged, self.is_interlaced = frame.is_corrupt, frame.interlaced_frame
         self._frame, self._size = frame, size
 
     @functools.cached_property
@@ -398,9 +400,10 @@ def probe(video: str | os.PathLike, image_rate: int = 0) -> VideoInfo:
     if not (path.is_file() or path.is_dir()):
         raise UserError(f"{path}: there is no such video")
     with VideoDecoder(path, threads=1, image_rate=image_rate) as decoder:
-        first = next(iter(decoder), None)
-        if first is None:
+        frames = list(itertools.islice(decoder, 2))
+        if not frames:
             raise UserError(f"{path}: holds no frame that can be decoded; is the file complete?")
+        first = frames[0]
         width, height = first.planes.width, first.planes.height
         pixel_aspect = _pixel_aspect(decoder._stream, first._frame)
         is_timed = decoder.is_timed
@@ -412,7 +415,9 @@ def probe(video: str | os.PathLike, image_rate: int = 0) -> VideoInfo:
         entries = _Packets(times, Fraction(image_rate), None, np.stack([numbers, numbers], axis=1))
     else:
         entries = _read_packets(path, first.ticks)
-        times = entries.times if entries.times is not None else _decode_times(path)
+        times = entries.times
+        if times is None or _may_be_fields(times, frames, is_timed):
+            times = _decode_times(path)
     return VideoInfo(
         path,
         times,
@@ -485,10 +490,26 @@ def _read_packets(path: Path, first_ticks: int) -> _Packets:
     return _Packets(times, rate, promised, np.array(keyframes, np.int64).reshape(-1, 2))
 
 
+def _may_be_fields(times: FrameTimes, frames: Sequence[VideoFrame], is_timed: bool) -> bool:
+    """Whether some packets may hold one field of an interlaced frame, as those of H.264 in camcorders do.
+
+    Args:
+        times: of the packets.
+        frames: the first two, decoded, or the only one.
+        is_timed: whether the times are the file's.
+    """
+    if not frames[0].is_interlaced:
+        return False
+    steps = np.diff(times.ticks)
+    # Whole ticks of a constant rate differ by one.
+    is_regular = len(times) >= len(frames) > 1 and np.ptp(steps) <= 1
+    return not (is_timed and is_regular and frames[1].ticks == times.ticks[1])
+
+
 def _decode_times(path: Path) -> FrameTimes:
     """Tell the times of a video whose packets do not state them by decoding it."""
     with VideoDecoder(path, threads=1) as decoder:
-        frames = [(frame.ticks, frame._frame.duration) for frame in decoder]
+        frames = [(frame.ticks, frame._frame.duration if decoder.is_timed else 1) for frame in decoder]
         ticks = np.array([tick for tick, _ in frames], np.int64)
         return FrameTimes(ticks, _end(ticks, frames[-1][1], decoder.rate, decoder.unit), decoder.unit)
 

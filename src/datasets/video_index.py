@@ -27,7 +27,7 @@ def indexed_info(video: Path, image_rate: int, root: Path | None) -> VideoInfo:
     """
     if root is None or not video.is_file():
         return probe(video, image_rate)
-    return _from_arrays(video, _cached(video, "times", lambda: _to_arrays(probe(video)), _FIELDS, root))
+    return _from_arrays(video, _cached(video, "frame times", lambda: _to_arrays(probe(video)), _FIELDS, root))
 
 
 def count_faults(video: Path, image_rate: int, root: Path) -> dict[str, int]:

@@ -113,11 +113,15 @@ def test_a_damaged_image_leaves_the_times_of_the_others(write_images: Callable, 
             "img_00004.jpg is missing: images are numbered from 1 to 9",
         ),
         (
+            lambda folder: (folder / "img_00004.jpg").write_bytes(b""),
+            "img_00004.jpg is empty; extract or copy the images again",
+        ),
+        (
             lambda folder: shutil.copy(folder / "img_00001.jpg", folder / "other_1.jpg"),
             "holds images of several names (img_....jpg, other_....jpg); keep those of one video in a folder",
         ),
     ],
-    ids=["a gap", "two names"],
+    ids=["a gap", "no content", "two names"],
 )
 def test_what_is_no_row_of_images_is_refused(
     write_images: Callable, tmp_path: Path, change: Callable, message: str

@@ -49,6 +49,43 @@ def write_video(path: Path, ticks: Sequence[int], unit: Fraction, codec: str = "
     return path
 
 
+def write_fields(path: Path, count: int) -> Path:
+    """Write bare H.264 of numbered frames of 64 x 64, each field of a frame a picture of its own (PAFF)."""
+
+    def fixed(size: int, value: int) -> str:
+        return f"{value:0{size}b}"
+
+    def golomb(*values: int) -> str:
+        return "".join("0" * (len(f"{value + 1:b}") - 1) + f"{value + 1:b}" for value in values)
+
+    def unit(header: int, bits: str) -> bytes:
+        bits += "1" + "0" * (-(len(bits) + 1) % 8)
+        return b"\0\0\0\1" + bytes([header, *(int(bits[i : i + 8], 2) for i in range(0, len(bits), 8))])
+
+    profile = fixed(8, 77) + fixed(8, 0) + fixed(8, 30)
+    # Frames may be fields; no usability information but the timing, 50 fields a second.
+    sequence = profile + golomb(0, 4, 0, 4, 2) + "0" + golomb(3, 1) + "001" + "01" + "00001" + fixed(32, 1)
+    sequence += fixed(32, 50) + "10000"
+    parameters = unit(0x67, sequence) + unit(
+        0x68, golomb(0, 0) + "00" + golomb(0, 0, 0) + "000" + golomb(0, 0, 0) + "000"
+    )
+    content = b""
+    for number in range(count):
+        # Samples are stored as they are; 1 to 254 need no escape.
+        rows = np.clip(numbered(number)[:16, :, 0], 1, 254)
+        blocks = [rows[:, x : x + 16].tobytes() + b"\x80" * 128 for x in range(0, WIDTH, 16)] * 2
+        content += parameters
+        for is_bottom in (0, 1):
+            bits = golomb(0, 7, 0) + fixed(8, 0) + f"1{is_bottom}" + ("" if is_bottom else golomb(number % 2))
+            bits += fixed(8, is_bottom) + ("0" if is_bottom else "00") + golomb(0)
+            for block in blocks:
+                bits += golomb(25)
+                bits += "0" * (-len(bits) % 8) + "".join(map("{:08b}".format, block))
+            content += unit(0x61 if is_bottom else 0x65, bits)
+    path.write_bytes(content)
+    return path
+
+
 def run_ffmpeg(*arguments: object) -> str:
     command = [find_ffmpeg(), "-hide_banner", "-y", *map(str, arguments)]
     return subprocess.run(command, check=True, capture_output=True).stderr.decode(errors="replace")
@@ -152,6 +189,18 @@ def test_containers_of_all_kinds_have_one_clock(tmp_path: Path, source: Path, op
     path = tmp_path / "videos" / arguments.pop().replace("OUT", "v")
     run_ffmpeg(*arguments, path)
     assert_one_clock(path, 30, tmp_path)
+
+
+@pytest.mark.parametrize("suffix", ["ts", "mkv", "mp4", "h264"])
+def test_two_fields_in_packets_of_their_own_are_one_frame(tmp_path: Path, suffix: str) -> None:
+    """Interlaced H.264, as camcorders write it."""
+    (tmp_path / "videos").mkdir()
+    fields, path = write_fields(tmp_path / "fields.h264", 40), tmp_path / f"videos/v.{suffix}"
+    run_ffmpeg("-r", "50", "-i", fields, "-c", "copy", path)
+    info = probe(path)
+    assert (len(info.times), info.rate) == (40, 25)
+    assert info.times.time_of(25) == pytest.approx(1)
+    assert_one_clock(path, 25, tmp_path)
 
 
 def test_a_transport_stream_whose_times_begin_again_goes_on(tmp_path: Path, source: Path) -> None:

@@ -78,15 +78,31 @@ CASES = {
     "8 x 910B O3": Case("910B", _EIGHT, devices=8),
     # By -m long.
     **{f"8 x 910B O3, rank {rank}": Case("910B", _EIGHT, devices=8, rank=rank) for rank in range(1, 8)},
+    "8 x 910B with BN.SYNC": Case("910B", ((*_STEP, "Ascend", "train", "{recipe}", "BN.SYNC", "True"),), devices=8),
+    "GPU by its launchers": Case(
+        "GPU",
+        (
+            ("bash", "{root}/scripts/run_standalone_train_gpu.sh", *_TRAIN[2:], "TRAIN.EVAL_PERIOD", "1"),
+            ("bash", "{root}/scripts/run_standalone_eval_gpu.sh", *_EVAL[2:], "output/checkpoints/slowfast-1_7.ckpt"),
+        ),
+    ),
     "910B heads": Case("910B", _steps("Ascend", _RELATION, _CONTEXT)),
     "910B R101": Case("910B", _steps("Ascend", _R101)),
     "GPU heads": Case("GPU", _steps("GPU", _RELATION, _CONTEXT)),
-    "GPU R101": Case("GPU", _steps("GPU", _R101)),
+    "GPU R101": Case(
+        "GPU",
+        (
+            (*_STEP, "GPU", "train", "{recipe}", *_R101[:4]),
+            (*_STEP, "GPU", "infer", "{recipe}", *_R101),
+            (*_STEP, "GPU", "train", "{recipe}", *_R101),  # fails, so the last
+        ),
+    ),
     "GPU features": Case(
         "GPU",
         (
             (*_STEP, "GPU", "train", "{recipe}", *_CLIPPED, "TRAIN.ACCUMULATE_STEPS", "2"),
             (*_STEP, "GPU", "train", "{recipe}", "SOLVER.CLIP_GRAD_VAL", "1.0", "BN.FREEZE_STATISTICS", "True"),
+            (*_STEP, "GPU", "observe", "{recipe}"),
         ),
     ),
     "910B bf16 by its launcher": Case("910B", ((*_TRAIN, *_BFLOAT16, *_GRADIENTS),)),

@@ -1,9 +1,11 @@
-"""Compile SlowFast's inference or training step, as eval.py and train.py assemble them, and run it but on a GPU.
+"""Compile SlowFast's inference or training step, as eval.py and train.py assemble them, and run it.
 
-python compile_step.py TARGET infer|train RECIPE [KEY VALUE ...]
+python compile_step.py TARGET infer|observe|train RECIPE [KEY VALUE ...]
 
-For what those cannot do in a dry run, in which every result is zero: GPUs, whose graphs are compiled only, and a
-process group, whose members would send each other zeros.
+observe is the forward pass of BN.USE_PRECISE_STATS, which updates the statistics of batch norm.
+
+For what those cannot do in a dry run, in which every result is zero: a process group, whose members would send each
+other zeros. And for features one by one.
 """
 
 import sys
@@ -42,8 +44,8 @@ def main(target: str, action: str, recipe: str, *overrides: str) -> None:
     features = np.ones((n, BOXES, network.head.num_features), np.float32)
     inputs = [ms.Tensor(array) for array in (fast[:, :, :: cfg.SLOWFAST.ALPHA].copy(), fast, boxes)]
     targets = [ms.Tensor(array) for array in (labels, mask, features)]
-    if action == "infer":
-        graphs = [(network.set_train(False), inputs)]
+    if action != "train":
+        graphs = [(network.set_train(action == "observe"), inputs)]
     else:
         if cfg.BN.FREEZE_STATISTICS:
             batch_norm.freeze_statistics(network)
@@ -59,13 +61,10 @@ def main(target: str, action: str, recipe: str, *overrides: str) -> None:
         if cfg.TRAIN.EMA_DECAY:
             graphs.append((ExponentialMovingAverage(network, cfg.TRAIN.EMA_DECAY), []))
     for graph, arguments in graphs:
-        if target == "GPU":
-            graph.compile(*arguments)
-        else:
-            results = graph(*arguments)
-            for result in results if isinstance(results, tuple) else [results]:
-                result.asnumpy()
-    print("compiled" if target == "GPU" else "ran", f"{len(graphs)} graphs on rank {group.rank} of {group.size}")
+        results = graph(*arguments)
+        for result in results if isinstance(results, tuple) else [results]:
+            result.asnumpy()
+    print(f"ran {len(graphs)} graphs on rank {group.rank} of {group.size}")
 
 
 if __name__ == "__main__":

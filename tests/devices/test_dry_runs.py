@@ -89,6 +89,22 @@ def test_each_of_eight_devices_in_float16_with_frozen_statistics(finished, rank)
 
 
 @pytest.mark.long
+@of("GPU by its launchers")
+def test_the_launchers_train_and_score_on_a_gpu(finished):
+    assert_ended_well(finished, 2)
+    assert "epoch 1/1, loss 0.0000" in finished.outputs[0]
+    assert "PascalBoxes_Precision/mAP@0.5IOU" in finished.outputs[1]
+
+
+@pytest.mark.long
+@of("8 x 910B with BN.SYNC")
+def test_batch_norm_over_all_clips_of_eight_devices(finished):
+    assert_ended_well(finished, 1)
+    assert "on rank 0 of 8" in finished.outputs[0]
+    assert_on_new_interface(finished, 0, OLD_INTERFACE | ELEMENTARY_BATCH_NORM)
+
+
+@pytest.mark.long
 @pytest.mark.parametrize(
     "finished",
     [
@@ -124,19 +140,25 @@ def test_every_head_and_r101_with_nonlocal_blocks_on_an_atlas_a2(finished, left)
 
 
 @pytest.mark.long
-@pytest.mark.parametrize(
-    ("finished", "commands"), [("GPU heads", 4), ("GPU R101", 2), ("GPU features", 2)], indirect=["finished"]
-)
-def test_graphs_for_a_gpu_of_every_head_of_r101_and_of_all_that_changes_gradients(finished, commands):
-    """Inference and a training step of each head and of R101 with non-local blocks; steps with the other features."""
+@pytest.mark.parametrize(("finished", "commands"), [("GPU heads", 4), ("GPU features", 3)], indirect=["finished"])
+def test_every_head_and_all_that_changes_gradients_on_a_gpu(finished, commands):
+    """Inference and a training step of each head; steps with the other features."""
     assert_ended_well(finished, commands)
-    assert all("compiled" in output for output in finished.outputs)
+    assert all("on rank 0 of 1" in output for output in finished.outputs)
+
+
+@pytest.mark.long
+@of("GPU R101")
+def test_r101_on_a_gpu_and_where_nonlocal_blocks_end(finished):
+    """Training with these is compiled, but MindSpore's runtime counts the readers of their gradients wrongly."""
+    assert finished.statuses == (0, 0, 1), finished.outputs[-1][-5000:]
+    assert "Invalid new ref count" in finished.outputs[2]
 
 
 @of("GPU")
-def test_graphs_for_a_gpu_in_float32_and_a_line_for_half_precision(finished):
+def test_float32_on_a_gpu_and_a_line_for_half_precision(finished):
     assert finished.statuses[:2] == (0, 0), finished.outputs[-1][-5000:]
-    assert all("compiled" in output for output in finished.outputs[:2])
+    assert all("on rank 0 of 1" in output for output in finished.outputs[:2])
     assert finished.statuses[2] != 0
     assert [ROUNDS.findall(output) for output in finished.outputs] == [["False False"], ["True True"], ["False False"]]
     assert "AMP_LEVEL O2: MindSpore has not all of SlowFast's operators in half precision" in finished.outputs[2]

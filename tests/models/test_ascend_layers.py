@@ -58,6 +58,8 @@ def assert_same(actual: ms.Tensor, expected: ms.Tensor) -> None:
 )
 @pytest.mark.parametrize("has_bias", [False, True])
 def test_convolutions(kernel, stride, dilation, has_bias):
+    if ms.__version__.startswith("2.7.") and kernel[0] > 1 and stride[0] == 1:
+        pytest.skip("MindSpore 2.7 has aclnn's split on a CPU in graphs only")
     conv = Conv3d(3, 4, kernel, FRAMES, stride, dilation, has_bias)
     if has_bias:
         conv.bias.set_data(ms.Tensor([1.0, -2.0, 3.0, -4.0], ms.float32))

@@ -21,8 +21,8 @@ _COUNTED = re.compile(r"(\d+)[\s,;]\s*(\S.*)")
 # What a line of another format looks like; names of classes do not.
 _OTHER_FORMAT = re.compile(
     r"""[{}\[\]]|^\s*["'].*:|^\s*-\s|^\s*\d+\s*[,;\t]|[,;\t]\s*\d+\s*$|^\w+:\s*$"""
-    # Comments, rows of a table, quoted names, and `1.` or `(1)` before a name.
-    r"""|^\#|[,;]$|^["'].*["']$|^\(?\d+[.)]\s"""
+    # Comments, XML, rows of a table, quoted names, and `1.` or `(1)` before a name.
+    r"""|^[\#<]|[,;]$|^["'].*["']$|^\(?\d+[.)]\s"""
 )
 # What the first line of a table says.
 _HEADERS = {f"{word}{ending}" for word in ("name", "class", "label", "action", "category") for ending in ("", "s")}

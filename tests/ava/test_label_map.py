@@ -134,6 +134,7 @@ def test_class_lists_of_other_programs(tmp_path, name):
         ("a.txt", '"walk"\n', "row 1: '\"walk\"' is not the name of a class"),
         ("a.txt", "__background__\nwalk\n", "'__background__' is no action: take it out, so that the first action is"),
         ("a.json", '["Background", "walk"]', "'Background' is no action"),
+        ("a.xml", '<Labels>\n<Label value="walk"/>\n', "row 1: '<Labels>' is not the name of a class"),
         ("a.txt", "1. walk\n2. sit\n", "row 1: '1. walk' is not the name of a class"),
         ("a.txt", "(1) walk\n", "row 1: '(1) walk' is not the name of a class"),
         ("a.json", '{"1": "walk", "1": "sit"}', "not JSON: '1' is there twice"),

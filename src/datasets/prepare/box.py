@@ -36,9 +36,12 @@ class Box:
         second: of the video; counted from `--first-second` where `is_ava`.
         frame: frame of the video, from 0.
         image: number of an extracted image, from 1.
+        copy: which of several copies of an image was annotated; empty: there is one.
         other_names: what the video may be called if `video` is not its name: the image's folders, a name without what
             a tool put before it.
         frames: how many frames the tool counted in the video; None: not said.
+        rate: at which the tool counted frames, per second; None: not said.
+        listed: how many images the tool counted as frames, in the place of a video's; None: it had the video.
         size: width and height of the images that were annotated, in pixels; None: not said.
         units: shares or pixels; None: told from the values.
         is_ava: whether it stands in AVA's columns.
@@ -56,8 +59,11 @@ class Box:
     second: float | None = None
     frame: int | None = None
     image: int | None = None
+    copy: str = ""
     other_names: tuple[str, ...] = ()
     frames: int | None = None
+    rate: float | None = None
+    listed: int | None = None
     size: tuple[int, int] | None = None
     units: str | None = None
     is_ava: bool = False
@@ -73,8 +79,11 @@ class Classes:
     Attributes:
         names: class name by id (from 1).
         near_misses: how often each (value, class name that it resembles) was met.
+        acting: how many boxes of each label name a class.
+        idle: how many boxes of each label name none.
         images: of a COCO file, by id, which a file of results refers to.
-        lists: of class names that lie beside YOLO's files, by path.
+        lists: by path, the class names, and numbers of keypoints, that lie beside YOLO's files.
+        polygons: how many rows of YOLO's files are taken for polygons.
         empty_rows: how many rows say that a key frame shows nobody.
         unread: how often each kind of annotation was met that is no box.
 
@@ -84,8 +93,11 @@ class Classes:
 
     names: Mapping[int, str]
     near_misses: Counter = field(default_factory=Counter)
+    acting: Counter = field(default_factory=Counter)
+    idle: Counter = field(default_factory=Counter)
     images: dict = field(default_factory=dict)
     lists: dict = field(default_factory=dict)
+    polygons: int = 0
     empty_rows: int = 0
     unread: Counter = field(default_factory=Counter)
 
@@ -118,12 +130,16 @@ class Classes:
             for part in [value] if _text(value) in self._ids else value.split(","):
                 self._note_near_miss(_text(part))
         if found:
+            self.acting[label] += 1
             return tuple(sorted(found))
         if not attributes:
             raise UserError(
                 f"{where}: label {shortened(label)} is not in the class list; "
                 f"the nearest class is {self._nearest(str(label))!r}"
             )
+        if label:
+            self.idle[label] += 1
+            self._note_near_miss(_text(label))
         return (NO_ACTION,)
 
     def _note_near_miss(self, value: str) -> None:
@@ -254,6 +270,18 @@ def enclosing(points: Iterable[tuple[float, float]]) -> tuple[float, float, floa
     """Return the corners of the box that encloses some points."""
     xs, ys = zip(*points, strict=True)
     return min(xs), min(ys), max(xs), max(ys)
+
+
+def enclosing_turned(corners: tuple[float, float, float, float], degrees: float) -> tuple[float, float, float, float]:
+    """Return the corners of the box that encloses a box turned about its middle."""
+    if not degrees % 360:
+        return corners
+    x1, y1, x2, y2 = corners
+    x, y = (x1 + x2) / 2, (y1 + y2) / 2
+    cos, sin = math.cos(math.radians(degrees)), math.sin(math.radians(degrees))
+    return enclosing(
+        (x + (px - x) * cos - (py - y) * sin, y + (px - x) * sin + (py - y) * cos) for px in (x1, x2) for py in (y1, y2)
+    )
 
 
 def enclosing_ellipse(x: float, y: float, rx: float, ry: float, angle: float) -> tuple[float, float, float, float]:

@@ -2,8 +2,9 @@
 
 import csv
 import io
+import math
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path, PureWindowsPath
 
 from src.datasets.prepare.box import whole_number
@@ -13,6 +14,8 @@ IMAGE_NAME = re.compile(
     r"(?:(?P<video>.+)_(?P<from_zero>(?:mp4|mov|avi|mkv|webm|m4v|mpg|wmv)-)?|[^_]*?)(?P<number>\d{1,12})", re.IGNORECASE
 )
 """NAME_000031; in a folder that is named after the video also 000031 or img000031; NAME_mp4-30 of Roboflow."""
+
+_ROBOFLOW = re.compile(r"_(jpe?g|png|bmp|webp)\.rf\.(?P<copy>\w+)$")
 
 
 def image_time(file_name: str, where: str, folders: Sequence[str] = ()) -> dict[str, object]:
@@ -29,7 +32,13 @@ def image_time(file_name: str, where: str, folders: Sequence[str] = ()) -> dict[
     folders = tuple(filter(None, (path.parent.name, *folders)))
     if not match or not (match["video"] or folders):
         raise UserError(f"{where}: cannot tell video and time from {file_name!r}, expected a name as NAME_000031.jpg")
-    return {"video": match["video"] or "", "image": image_number(match), "other_names": folders}
+    copy = _ROBOFLOW.search(path.stem)
+    return {
+        "video": match["video"] or "",
+        "image": image_number(match),
+        "copy": copy["copy"] if copy else "",
+        "other_names": folders,
+    }
 
 
 def image_number(match: re.Match) -> int:
@@ -39,7 +48,7 @@ def image_number(match: re.Match) -> int:
 
 def image_stem(name: str) -> str:
     """Return an image's name without suffix, and without what Roboflow adds: NAME_000031_jpg.rf.0a1b2c.jpg."""
-    return re.sub(r"_(jpe?g|png|bmp|webp)\.rf\.\w+$", "", PureWindowsPath(name).stem)
+    return _ROBOFLOW.sub("", PureWindowsPath(name).stem)
 
 
 def stated_size(width: str | None, height: str | None, where: str) -> tuple[int, int] | None:
@@ -52,6 +61,15 @@ def stated_size(width: str | None, height: str | None, where: str) -> tuple[int,
         return None
     size = whole_number(width, where, "width"), whole_number(height, where, "height")
     return size if min(size) > 0 else None
+
+
+def turned_by(attributes: Mapping[str, str]) -> float:
+    """Return by how many degrees a box is turned: CVAT says so in an attribute where a format knows no turned boxes."""
+    try:
+        degrees = float(attributes.get("rotation", 0))
+    except ValueError:  # an attribute of the user's
+        return 0.0
+    return degrees if math.isfinite(degrees) else 0.0
 
 
 def typed(value: object, kind: type, where: str) -> object:

@@ -14,8 +14,16 @@ from src.ava.text_files import read_text
 from src.ava.tube_files import holds_tube_annotations
 from src.checkpoint.safe_pickle import PickledArray, as_array, read_pickle
 from src.datasets.image_series import is_image
-from src.datasets.prepare.box import Box, Classes, enclosing, number, whole_number
-from src.datasets.prepare.box_parts import IMAGE_NAME, image_number, image_stem, image_time, stated_size, table_rows
+from src.datasets.prepare.box import Box, Classes, enclosing, enclosing_turned, number, whole_number
+from src.datasets.prepare.box_parts import (
+    IMAGE_NAME,
+    image_number,
+    image_stem,
+    image_time,
+    stated_size,
+    table_rows,
+    turned_by,
+)
 from src.datasets.prepare.coco_boxes import read_coco, read_coco_results
 from src.datasets.prepare.cvat_boxes import read_cvat
 from src.datasets.prepare.label_studio_boxes import read_label_studio
@@ -29,6 +37,7 @@ _SHOWN_BYTES = 200
 _ARCHIVES = {".zip", ".tar", ".gz", ".tgz", ".7z", ".rar"}
 # What labelImg, CVAT and Ultralytics call their list of classes.
 _YOLO_NAMES = ("classes.txt", "obj.names", "data.yaml")
+_MOT_SEQUENCE = "seqinfo.ini"
 
 
 @dataclass(frozen=True)
@@ -72,7 +81,7 @@ def _box_files(folder: Path) -> list[Path]:
     """Return the box files of a folder; what else lies there, but images and videos, is told and passed over."""
     files, others = [], []
     for path in sorted(folder.rglob("*")):
-        if path.name.startswith(".") or path.name in _YOLO_NAMES or not path.is_file():
+        if path.name.startswith(".") or path.name in (*_YOLO_NAMES, _MOT_SEQUENCE) or not path.is_file():
             continue
         if path.suffix.lower() not in _SUFFIXES:
             others += [] if is_image(path) or is_named_as_video(path) else [path.name]
@@ -173,7 +182,7 @@ def _read_mot(path: Path, content: str, classes: Classes) -> Iterator[Box]:
     The video is named as the file, or as the folder around `gt/gt.txt`, in which seqinfo.ini may state the size of the
     frames. Its classes are kinds of objects, no actions.
     """
-    size = _mot_size(path.absolute().parents[1] / "seqinfo.ini")
+    sequence = _mot_sequence(path.absolute().parents[1] / _MOT_SEQUENCE)
     video = path.absolute().parents[1].name if path.stem in ("gt", "det") else path.stem
     for row_number, row in table_rows(path, content):
         where = f"{path}: row {row_number}"
@@ -194,36 +203,46 @@ def _read_mot(path: Path, content: str, classes: Classes) -> Iterator[Box]:
             where,
             score=confidence,
             frame=frame,
-            size=size,
             units="pixels",
             is_marked=is_marked,
             is_whole=True,
+            **sequence,
         )
 
 
-def _mot_size(path: Path) -> tuple[int, int] | None:
+def _mot_sequence(path: Path) -> dict[str, object]:
+    """Return what seqinfo.ini says of the frames that were counted, as fields of `Box`."""
     if not path.is_file():
-        return None
+        return {}
     text = read_text(path, "text file")
-    found = dict(re.findall(r"(?m)^(imWidth|imHeight)\s*=\s*(\d+)\s*$", text))
-    return stated_size(found.get("imWidth"), found.get("imHeight"), str(path))
+    found = dict(re.findall(r"(?m)^(imWidth|imHeight|seqLength|frameRate)\s*=\s*(\d+(?:\.\d+)?)\s*$", text))
+    result: dict[str, object] = {"size": stated_size(found.get("imWidth"), found.get("imHeight"), str(path))}
+    if float(found.get("frameRate", 0)) > 0 and float(found.get("seqLength", 0)) > 0:
+        result |= {
+            "frames": whole_number(found["seqLength"], str(path), "seqLength"),
+            "rate": float(found["frameRate"]),
+        }
+    return result
 
 
 def _read_yolo(path: Path, content: str, classes: Classes) -> Iterator[Box]:
     """Yield the boxes of one image's text file: class (from 0), middle, width and height in shares.
 
-    Behind them may be a score and the number that a tracker gave to the person. Instead of these it may have the
-    corners of a polygon. Classes are those of the list of names that YOLO's tools put beside the files, else of the
-    class list in its order. NAME_31.txt is frame 31 (from 1) of the video, as YOLO numbers
-    them; NAME_000031.txt an extracted image.
+    Behind them may be keypoints, of which a data.yaml beside the files says how many, a score, and the number that a
+    tracker gave to the person. Instead of all these it may have the corners of a polygon. Classes are those of the list
+    of names that YOLO's tools put beside the files, else of the class list in its order. NAME_31.txt is frame 31 (from
+    1) of the video, as YOLO numbers them; NAME_000031.txt an extracted image.
     """
     time = image_time(path.name, str(path), (path.parent.name, path.parents[1].name))
     if image_stem(path.name) == path.stem and not IMAGE_NAME.fullmatch(path.stem)["number"].startswith("0"):
         time["frame"] = time["image"] - 1
-    names = _yolo_names(path, classes)
+    names, keypoints = _yolo_list(path, classes)
     lines = {
         f"{path}: row {row}": line.split() for row, line in enumerate(content.splitlines(), start=1) if line.strip()
     }
+    for fields in lines.values():
+        if keypoints and len(fields) >= 5 + keypoints:
+            del fields[5 : 5 + keypoints]
     # Trackers number persons by whole numbers, behind the score or in its place.
     is_tracked = all(len(fields) in (6, 7) and fields[-1].isdecimal() for fields in lines.values())
     for where, fields in lines.items():
@@ -233,6 +252,7 @@ def _read_yolo(path: Path, content: str, classes: Classes) -> Iterator[Box]:
             raise UserError(
                 f"{where}: {len(fields)} fields, expected class, x, y, width, height and perhaps score and person"
             )
+        classes.polygons += is_polygon
         index = whole_number(fields[0], where, "class")
         values = [number(text, where, "coordinate") for text in fields[1 : None if is_polygon else 5]]
         x, y, width, height = values[:4]
@@ -256,16 +276,23 @@ def _yolo_classes(index: int, names: ClassList | None, classes: Classes, where: 
     return classes.named(name, {}, where)
 
 
-def _yolo_names(path: Path, classes: Classes) -> ClassList | None:
-    """Return the names of YOLO's classes, ids counted from 1, from the list beside a file or in the folders above."""
+def _yolo_list(path: Path, classes: Classes) -> tuple[ClassList | None, int]:
+    """Return what the list beside a file, or in the folders above, says of it.
+
+    Returns:
+        Names of classes, ids counted from 1, or None; how many numbers the keypoints of a person take.
+    """
     for folder in (path.absolute().parent, *path.absolute().parents[1:3]):
         for file in (folder / name for name in _YOLO_NAMES):
             if file not in classes.lists and file.is_file():
                 print(f"custom: classes of YOLO's files are those of {file}")
-                classes.lists[file] = read_class_list(file)
+                shape = re.search(
+                    r"(?m)^kpt_shape:\s*\[\s*(\d{1,4})\s*,\s*([23])\s*\]", read_text(file, "list of classes")
+                )
+                classes.lists[file] = read_class_list(file), int(shape[1]) * int(shape[2]) if shape else 0
             if file in classes.lists:
                 return classes.lists[file]
-    return None
+    return None, 0
 
 
 def _read_voc(path: Path, root: ElementTree.Element, classes: Classes) -> Iterator[Box]:
@@ -284,8 +311,17 @@ def _read_voc(path: Path, root: ElementTree.Element, classes: Classes) -> Iterat
         )
         pairs = ((entry.findtext("name"), entry.findtext("value")) for entry in element.iterfind(".//attribute"))
         attributes = {key or "": value or "" for key, value in pairs}
-        named = classes.named(element.findtext("name"), attributes, where)
-        yield Box(corners=corners, classes=named, last=str(person), where=where, size=size, units="pixels", **time)
+        degrees = turned_by(attributes)
+        yield Box(
+            corners=enclosing_turned(corners, degrees),
+            classes=classes.named(element.findtext("name"), attributes, where),
+            last=str(person),
+            where=where,
+            size=size,
+            units="pixels",
+            is_whole=degrees != 0,
+            **time,
+        )
 
 
 def _read_proposals(path: Path, content: object, classes: Classes) -> Iterator[Box]:

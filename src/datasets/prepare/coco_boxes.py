@@ -1,14 +1,15 @@
 """Boxes of COCO-style files, annotations and results."""
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TypeVar
 
 import pydantic
 
 from src.ava.rows import NO_ACTION
-from src.datasets.prepare.box import Box, Classes
-from src.datasets.prepare.box_parts import image_time
+from src.datasets.prepare.box import Box, Classes, enclosing_turned
+from src.datasets.prepare.box_parts import image_time, turned_by
 from src.utils.errors import UserError
 from src.utils.records import first_fault
 
@@ -80,7 +81,9 @@ def read_coco(path: Path, content: dict, classes: Classes) -> Iterator[Box]:
         attributes = _coco_attributes(annotation.attributes)
         named = classes.named(names[annotation.category_id], attributes, where)
         person = annotation.track_id or attributes.get("track_id") or str(index)
-        yield _coco_box(annotation, by_id[annotation.image_id], named, person, where)
+        box = _coco_box(annotation, by_id[annotation.image_id], named, person, where)
+        degrees = turned_by(attributes)
+        yield replace(box, corners=enclosing_turned(box.corners, degrees), is_whole=True) if degrees else box
 
 
 def _by_id(entries: Sequence[_Entry], path: Path, what: str) -> dict[str, _Entry]:

@@ -4,9 +4,17 @@ import math
 import re
 import xml.etree.ElementTree as ElementTree
 from collections.abc import Iterator
-from pathlib import Path
+from pathlib import Path, PureWindowsPath
 
-from src.datasets.prepare.box import Box, Classes, enclosing, enclosing_ellipse, number, whole_number
+from src.datasets.prepare.box import (
+    Box,
+    Classes,
+    enclosing,
+    enclosing_ellipse,
+    enclosing_turned,
+    number,
+    whole_number,
+)
 from src.datasets.prepare.box_parts import image_time, stated_size
 from src.utils.errors import UserError
 
@@ -24,6 +32,8 @@ def read_cvat(path: Path, root: ElementTree.Element, classes: Classes) -> Iterat
         UserError: naming the place, for what is not as this program writes it.
     """
     tasks = {task.findtext("id"): _cvat_video(task) for task in root.iterfind("meta/project/tasks/task")}
+    listed = {task.findtext("id"): _cvat_listed(task) for task in root.iterfind("meta//task")}
+    task_listed = next(iter(listed.values()), None)
     source = next(filter(None, (_cvat_video(root.find(f"meta/{kind}")) for kind in ("task", "job", ""))), None)
     steps = {task.findtext("id"): _cvat_steps(task) for task in root.iterfind("meta//task")}
     task_step = next(iter(steps.values()), (0, 1))
@@ -55,6 +65,7 @@ def read_cvat(path: Path, root: ElementTree.Element, classes: Classes) -> Iterat
                 track.get("id", str(count)),
                 place,
                 frame=frame,
+                listed=listed.get(track.get("task_id"), task_listed),
                 size=sizes.get(track.get("task_id")) or size,
                 units="pixels",
                 is_whole=True,
@@ -63,7 +74,7 @@ def read_cvat(path: Path, root: ElementTree.Element, classes: Classes) -> Iterat
         classes.unread["tag (CVAT)"] += len(image.findall("tag"))
         where = f"{path}: image {image.get('name')}"
         video = tasks.get(image.get("task_id")) if tasks else source
-        time = _cvat_time(image.get("name") or "", video, where)
+        time = _cvat_time(image.get("name") or "", video, root.find("meta//source") is not None, where)
         for person, element in enumerate(shape for shape in image if shape.tag in _CVAT_SHAPES):
             named = classes.named(element.get("label"), _cvat_attributes(element), where)
             size = stated_size(image.get("width"), image.get("height"), where)
@@ -98,12 +109,24 @@ def _cvat_size(element: ElementTree.Element | None) -> tuple[int, int] | None:
     return stated_size(element.findtext("width"), element.findtext("height"), "meta/original_size")
 
 
-def _cvat_time(name: str, video: str | None, where: str) -> dict[str, object]:
-    """Tell video and time of an image: CVAT names those of a video frame_000030, from 0."""
-    match = _CVAT_FRAME_NAME.fullmatch(Path(name).stem)
-    if match and video:
+def _cvat_listed(task: ElementTree.Element) -> int | None:
+    """Return how many images a task has; None: it is of a video."""
+    size = task.findtext("size")
+    if task.findtext("source") or task.findtext("mode") != "annotation" or not size:
+        return None
+    return whole_number(size, "meta/task", "size")
+
+
+def _cvat_time(name: str, video: str | None, is_of_video: bool, where: str) -> dict[str, object]:
+    """Tell video and time of an image: CVAT names those of a video frame_000030, from 0, without a suffix.
+
+    What ffmpeg extracted is often called frame_000031.jpg, from 1: then the folder says of which video, or the task.
+    """
+    path = PureWindowsPath(name)
+    match = _CVAT_FRAME_NAME.fullmatch(path.stem)
+    if match and video and (is_of_video or not path.suffix):
         return {"video": video, "frame": int(match[1])}
-    return image_time(name, where)
+    return image_time(name, where, (video,) if match and video else ())
 
 
 def _cvat_corners(element: ElementTree.Element, where: str) -> tuple[float, float, float, float]:
@@ -114,8 +137,7 @@ def _cvat_corners(element: ElementTree.Element, where: str) -> tuple[float, floa
 
     if element.tag == "box":
         corners = tuple(value(name) for name in ("xtl", "ytl", "xbr", "ybr"))
-        angle = math.radians(number(element.get("rotation", "0"), where, "rotation"))
-        return _turned(corners, angle) if angle else corners
+        return enclosing_turned(corners, number(element.get("rotation", "0"), where, "rotation"))
     if element.tag == "ellipse":
         x, y, rx, ry = (value(name) for name in ("cx", "cy", "rx", "ry"))
         angle = math.radians(number(element.get("rotation", "0"), where, "rotation"))
@@ -135,16 +157,6 @@ def _cvat_corners(element: ElementTree.Element, where: str) -> tuple[float, floa
     if not points or any(len(pair) != 2 for pair in points):
         raise UserError(f"{where}: points are {';'.join(texts)!r}, expected x,y;x,y and so on")
     return enclosing((number(x, where, "x"), number(y, where, "y")) for x, y in points)
-
-
-def _turned(corners: tuple[float, float, float, float], angle: float) -> tuple[float, float, float, float]:
-    """Return the box that encloses a box turned about its middle."""
-    x1, y1, x2, y2 = corners
-    x, y = (x1 + x2) / 2, (y1 + y2) / 2
-    cos, sin = math.cos(angle), math.sin(angle)
-    return enclosing(
-        (x + (px - x) * cos - (py - y) * sin, y + (px - x) * sin + (py - y) * cos) for px in (x1, x2) for py in (y1, y2)
-    )
 
 
 def _cvat_attributes(element: ElementTree.Element) -> dict[str, str]:

@@ -131,6 +131,8 @@ def select_key_boxes(
     """
     accounts = {file: Account(read=len(boxes)) for file, boxes in files.items()}
     open_units = [box for boxes in files.values() for box in boxes if box.units is None]
+    if coordinates and not open_units:
+        print(f"custom: note: --coordinates has no effect here: {source.name} says which unit it has")
     units = coordinates or (tell_units(open_units, source) if open_units else "shares")
     timed = _timed(files, videos, infos, timing, accounts, faults)
     chosen = _nearest(timed, infos, timing, accounts)
@@ -180,8 +182,19 @@ def report(accounts: Mapping[Path, Account], classes: Classes) -> None:
         print(f"custom: warning: {share}, most {reason}: {_REMEDIES[reason]}")
     for (value, name), count in sorted(classes.near_misses.items()):
         print(f"custom: warning: {count} boxes say {value!r}, which is no class and counts as none; is {name!r} meant?")
+    told = classes.acting.keys() | {value for value, _ in classes.near_misses}
+    for label in sorted(classes.idle.keys() - told) if classes.acting else ():
+        print(
+            f"custom: warning: none of the {classes.idle[label]} boxes labeled {label!r} names a class: each counts as "
+            "a person who does nothing; take them out if they are no persons"
+        )
     for kind, count in sorted((+classes.unread).items()):
         print(f"custom: note: {count} annotations of the kind {kind} are no boxes, and are not read")
+    if classes.polygons:
+        print(
+            f"custom: {classes.polygons} rows of YOLO's files are taken for polygons; keypoints are known by "
+            "`kpt_shape` in a data.yaml beside the files"
+        )
     if classes.empty_rows:
         print(f"custom: {classes.empty_rows} rows say that a key frame shows nobody; they are left out")
 
@@ -278,6 +291,7 @@ def _timed(
                     f"{videos[name].name}; give videos of several folders names of their own, here and there"
                 )
             named.append((file, box, name))
+    _check_copies(named)
     images = _images(named, infos, timing)
     result = []
     for file, box, name in named:
@@ -287,6 +301,22 @@ def _timed(
         else:
             result.append(_Timed(file, box, name, time))
     return result
+
+
+def _check_copies(named: Sequence[tuple[Path, Box, str]]) -> None:
+    """Raise where several copies of one image have other boxes: then copies were turned, mirrored or cut."""
+    copies: dict[tuple, dict[str, list[Box]]] = defaultdict(lambda: defaultdict(list))
+    for _, box, name in named:
+        if box.copy:
+            copies[name, box.image][box.copy].append(box)
+    for by_copy in copies.values():
+        first, *others = by_copy.values()
+        for other in others:
+            if {(box.corners, box.classes) for box in first} != {(box.corners, box.classes) for box in other}:
+                raise UserError(
+                    f"{other[0].where}: is of a copy of the image of {first[0].where}, with other boxes: copies that "
+                    "were mirrored, turned or cut do not show the video's frame; export without augmentation"
+                )
 
 
 @dataclass(frozen=True)
@@ -312,6 +342,8 @@ def _images(named: Sequence[tuple[Path, Box, str]], infos: Mapping[str, VideoInf
     for _, box, name in named:
         if box.image is not None and infos[name].first_image is None and not _is_frame(box, timing):
             numbers[name].add(box.image)
+    if timing.annotation_fps and not numbers:
+        print("custom: note: --annotation-fps has no effect here: no box names an extracted image")
     rate = timing.annotation_fps or _told_rate(numbers, infos, timing.fps)
     images = _Images(rate, 0 if any(0 in found for found in numbers.values()) else 1)
     if numbers and images.rate < timing.fps:
@@ -364,17 +396,25 @@ def _time(box: Box, info: VideoInfo, timing: Timing, images: _Images) -> Fractio
             raise UserError(f"{box.where}: the images of {info.path.name} are {info.first_image} to {last}")
         return info.times.time_of(box.image - info.first_image)
     if _is_frame(box, timing):
-        if box.frames and abs(box.frames - count) > 1:
-            # The tool played the video at a rate of its own.
+        if box.listed is not None and abs(box.listed - count) > 1:
+            raise UserError(
+                f"{box.where}: the task has {box.listed} images, which this format numbers anew, but the video "
+                f"{info.path.name} has {count} frames; export 'CVAT for images 1.1', which names them"
+            )
+        is_counted_otherwise = box.frames and abs(box.frames - count) > 1
+        if not is_counted_otherwise:
+            if 0 <= box.frame < count:
+                return info.times.time_of(box.frame)
+            if count <= box.frame <= count + 1:
+                return None
+            raise UserError(
+                f"{box.where}: the video {info.path.name} has {count} frames; is it the one that was annotated?"
+            )
+        # The tool played the video at a rate of its own.
+        if box.rate is None:
             return box.frame * info.times.duration / box.frames
-        if 0 <= box.frame < count:
-            return info.times.time_of(box.frame)
-        if count <= box.frame <= count + 1:
-            return None
-        raise UserError(
-            f"{box.where}: the video {info.path.name} has {count} frames; is it the one that was annotated?"
-        )
-    if box.image is not None:
+        time = box.frame / Fraction(box.rate)
+    elif box.image is not None:
         time = (box.image - images.first) / images.rate
     else:
         # Decimal places of seconds are meant as they are written.
@@ -382,7 +422,8 @@ def _time(box: Box, info: VideoInfo, timing: Timing, images: _Images) -> Fractio
     if not 0 <= time <= info.times.duration:
         raise UserError(
             f"{box.where}: lies at {float(time):g} s of the video {info.path.stem}, which lasts {info.duration:g} s"
-            + ("; do seconds begin elsewhere (--first-second)?" if box.image is None else "; see --annotation-fps")
+            + ("; do seconds begin elsewhere (--first-second)?" if box.second is not None else "")
+            + ("; see --annotation-fps" if box.image is not None else "")
         )
     return time
 

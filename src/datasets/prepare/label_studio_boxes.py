@@ -9,8 +9,10 @@ from pathlib import Path, PureWindowsPath
 from urllib.parse import parse_qs, unquote, urlsplit
 
 from src.ava.rows import NO_ACTION
+from src.datasets.image_series import is_image
 from src.datasets.prepare.box import Box, Classes, number, whole_number
 from src.datasets.prepare.box_parts import image_time, stated_size, typed
+from src.datasets.video import is_named_as_video
 from src.utils.errors import UserError
 
 # An hour at 30 frames a second: what lies farther apart in a track is a slip of the pen.
@@ -29,10 +31,11 @@ def read_label_studio(path: Path, content: list, classes: Classes) -> Iterator[B
     for index, task in enumerate(content):
         where = f"{path}: task {index}"
         data = typed(task, dict, where).get("data")
-        names = filter(None, map(_label_studio_file, typed(data, dict, f"{where}: data").values()))
-        name = next(names, None)
-        if name is None:
+        names = list(filter(None, map(_label_studio_file, typed(data, dict, f"{where}: data").values())))
+        if not names:
             raise UserError(f"{where}: data names no file")
+        # Other texts may look like a file's name.
+        name = next((name for name in names if is_named_as_video(Path(name)) or is_image(Path(name))), names[0])
         # What was uploaded has eight digits before its name.
         plain_name = re.sub(r"^[0-9a-f]{8}-", "", name)
         annotation = _label_studio_annotation(task, classes, where)

@@ -20,6 +20,8 @@ def read_labelme(path: Path, content: dict, classes: Classes) -> Iterator[Box]:
     """
     name = typed(content["imagePath"] or path.name, str, f"{path}: imagePath")
     time = image_time(name, str(path), (path.parent.name,))
+    flags = typed(content.get("flags") or {}, dict, f"{path}: flags")
+    classes.unread["flag of a whole image (LabelMe)"] += sum(value is True for value in flags.values())
     size = stated_size(content.get("imageWidth"), content.get("imageHeight"), str(path))
     for index, shape in enumerate(typed(content["shapes"], list, f"{path}: shapes")):
         where = f"{path}: shape {index}"

@@ -506,6 +506,73 @@ def test_a_cvat_box_stands_for_label_attribute_values_and_ticked_boxes(tmp_path:
     assert _read(_write(tmp_path / "a.xml", text))[0].classes == (1, 2)
 
 
+def test_a_cvat_task_of_extracted_images_is_no_video(tmp_path: Path) -> None:
+    """The video's own frames have no suffix and count from 0; ffmpeg's images have one, and count from 1."""
+    task = "<meta><task><name>one.mp4</name><size>3</size><mode>annotation</mode></task></meta>"
+
+    def read(content: str, meta: str = task) -> Box:
+        (box,) = _read(_write(tmp_path / "a.xml", f"<annotations>{meta}{content}</annotations>"))
+        return box
+
+    box = read(CVAT_IMAGE.format("frame_000031.jpg"))
+    assert (_when(box), box.other_names) == ((None, None, 31), ("one.mp4",))
+    box = read(CVAT_IMAGE.format("one/frame_000031.jpg"))
+    assert (_when(box), box.other_names) == ((None, None, 31), ("one", "one.mp4"))
+    assert _when(read(CVAT_IMAGE.format("frame_000030"))) == (None, 30, None)
+    of_video = task.replace("<mode>annotation", "<source>one.mp4</source><mode>interpolation")
+    assert _when(read(CVAT_IMAGE.format("frame_000030.PNG"), of_video)) == (None, 30, None)
+    # "CVAT for video" numbers a task's images anew.
+    assert read(CVAT_TRACK).listed == 3
+    assert read(CVAT_TRACK, of_video).listed is None
+
+
+def test_turned_boxes_of_cvat_in_coco_and_pascal_voc(tmp_path: Path) -> None:
+    """Both hold the box as it was before it was turned, and by how much in an attribute."""
+    coco = COCO | {"annotations": [COCO["annotations"][0] | {"attributes": {"rotation": 90.0, "occluded": False}}]}
+    attribute = "<attributes><attribute><name>rotation</name><value>90.0</value></attribute></attributes>"
+    voc = FORMATS["Pascal VOC"][1].replace("</object>", f"{attribute}</object>")
+    for path in (_write(tmp_path / "c.json", coco), _write(tmp_path / "one_000031.xml", voc)):
+        (box,) = _read(path)
+        assert box.corners == pytest.approx((10, 30, 70, 70))
+        assert (box.classes, box.is_whole) == ((1,), True)
+
+
+def test_keypoints_of_yolo_are_no_corners(tmp_path: Path) -> None:
+    for dimensions, point in ((2, "0.2 0.3"), (3, "0.2 0.3 2")):
+        _write(tmp_path / "data.yaml", f"names: [walk, wave, sit]\nkpt_shape: [17, {dimensions}]\n")
+        row = FORMATS["YOLO"][1].strip() + 17 * f" {point}"
+        (box,) = _read(_write(tmp_path / "one_31.txt", row))
+        assert box.corners == pytest.approx(SHARES)
+        (box,) = _read(_write(tmp_path / "one_31.txt", f"{row} 0.9"))
+        assert (box.corners, box.score) == (pytest.approx(SHARES), "0.9")
+
+
+def test_a_mot_sequence_states_its_rate_and_length(tmp_path: Path) -> None:
+    path = _write(tmp_path / "one/gt/gt.txt", "31,1,20,20,40,60,1,-1,-1,-1\n")
+    _write(tmp_path / "one/seqinfo.ini", "[Sequence]\nname=one\nframeRate=10\nseqLength=50\n")
+    (box,) = _read(path)
+    assert (box.frames, box.rate, box.size) == (50, 10.0, None)
+
+
+def test_flags_of_a_whole_image_are_counted(tmp_path: Path) -> None:
+    name, content, _ = FORMATS["LabelMe"]
+    classes = Classes(CLASSES)
+    _read(_write(tmp_path / name, content | {"flags": {"sit": True, "blurred": False}}), classes)
+    assert +classes.unread == {"flag of a whole image (LabelMe)": 1}
+
+
+def test_label_studio_knows_the_video_among_other_texts(tmp_path: Path) -> None:
+    _, (task,), _ = FORMATS["Label Studio"]
+    data = {"camera": "cam1.example.com", **task["data"]}
+    assert {box.video for box in _read(_write(tmp_path / "l.json", [task | {"data": data}]))} == {"one.mp4"}
+
+
+def test_copies_of_an_image_are_known(tmp_path: Path) -> None:
+    images = [COCO["images"][0] | {"file_name": "one_000031_jpg.rf.0a1b.jpg"}]
+    (box,) = _read(_write(tmp_path / "c.json", COCO | {"images": images}))
+    assert (box.video, box.image, box.copy) == ("one", 31, "0a1b")
+
+
 def test_attributes_in_pascal_voc_files_name_classes(tmp_path: Path) -> None:
     attribute = "<attributes><attribute><name>action</name><value>sit</value></attribute></attributes>"
     text = FORMATS["Pascal VOC"][1].replace("<name>walk</name>", f"<name>person</name>{attribute}")

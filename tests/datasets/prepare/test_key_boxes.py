@@ -166,6 +166,33 @@ def test_frames_that_a_tool_counted_at_its_own_rate() -> None:
     assert [box.second for box in kept] == [2.0]
 
 
+def test_frames_that_were_counted_at_a_stated_rate() -> None:
+    """A tracker took every third frame of half of the video."""
+    kept, _ = _select([_box(frame=20, frames=50, rate=10.0)], _info(Fraction(30), 10))
+    assert [box.second for box in kept] == [2.0]
+    with pytest.raises(UserError, match=r"lies at 12 s of the video a, which lasts 10 s$"):
+        _select([_box(frame=120, frames=150, rate=10.0)], _info(Fraction(30), 10))
+
+
+def test_boxes_of_turned_or_cut_copies_of_an_image_are_refused() -> None:
+    """Roboflow writes several copies of an image, and calls them by a number of their own."""
+    info = _info(Fraction(30), 3)
+    boxes = [_box(image=31, copy="0a"), _box(image=31, copy="1b")]
+    assert len(_select(boxes, info)[0]) == 1
+    mirrored = _box(image=31, copy="1b", corners=(0.5, 0.1, 0.9, 0.9), where="row 2")
+    with pytest.raises(UserError, match=r"row 2: is of a copy of the image of boxes.xml: row 1, with other boxes"):
+        _select([boxes[0], mirrored], info)
+
+
+def test_options_without_effect_are_told(capsys) -> None:
+    info = _info(Fraction(30), 3)
+    _select([_box(second=1.0, units="shares")], info, Timing(30, annotation_fps=Fraction(5)))
+    assert "--annotation-fps has no effect here: no box names an extracted image" in capsys.readouterr().out
+    videos, infos = {"a": Path("a.mp4")}, {"a": info}
+    select_key_boxes({FILE: [_box(second=1.0, units="shares")]}, FILE, videos, infos, Timing(30), "pixels", {})
+    assert "--coordinates has no effect here: boxes.xml says which unit it has" in capsys.readouterr().out
+
+
 def test_boxes_outside_of_the_frame_are_left_out() -> None:
     kept, account = _select(
         [_box(second=1.0, units="shares"), _box(second=2.0, corners=(1.01, 0.1, 1.2, 0.9), units="shares")],
@@ -210,6 +237,10 @@ def test_files_of_one_name_in_two_folders_are_not_taken_for_one_video(other: str
         (_box(second=3.0), "second 3 is not in the video, which has 90 frames"),
         (_box(frame=200), "the video a.mp4 has 90 frames; is it the one that was annotated?"),
         (_box(frame=14), "no box lies at a key frame, one every 1 s"),
+        (
+            _box(frame=2, listed=3),
+            "the task has 3 images, which this format numbers anew, but the video a.mp4 has 90 frames",
+        ),
     ],
 )
 def test_boxes_at_no_time_of_their_video_are_refused(box: Box, message: str) -> None:
@@ -223,11 +254,14 @@ def test_what_was_lost_is_told(capsys) -> None:
     kept, account = _select(boxes, _info(Fraction(30), 3))
     classes = Classes({1: "walk", 2: "kick"})
     classes.near_misses["Walk", "walk"] = 3
+    classes.acting["person"], classes.idle = 8, Counter({"person": 2, "ball": 5, "Walk": 3})
     report({FILE: account}, classes)
     assert capsys.readouterr().out.splitlines() == [
         "custom: boxes.xml: 11 boxes read: 1 taken, 0 merged, 10 left out (10 between key frames)",
         "custom: warning: 10 of 11 boxes are left out, most between key frames: --key-every 0.2, say, makes key frames "
         "denser, and --annotation-fps states the rate of images",
         "custom: warning: 3 boxes say 'Walk', which is no class and counts as none; is 'walk' meant?",
+        "custom: warning: none of the 5 boxes labeled 'ball' names a class: each counts as a person who does nothing; "
+        "take them out if they are no persons",
     ]
     assert lost_classes({FILE: boxes}, kept, classes.names) == ["kick"]

@@ -437,11 +437,18 @@ def _nearest(
     for entry in timed:
         times[entry.name].add(entry.time)
     tolerance = {name: _tolerance(sorted(found), every) for name, found in times.items()}
+    slots = {name: infos[name].times.slots(timing.fps) for name in times}
+
+    def distance(name: str, time: Fraction, key: int) -> Fraction:
+        """Return how far from a key frame a time is: not at all if what begins then is what the key frame shows."""
+        shown = max(int(np.searchsorted(slots[name], timing.frame_of(key), side="right")) - 1, 0)
+        return Fraction(0) if time == infos[name].times.time_of(shown) else abs(time - key * every)
+
     at_key: dict[tuple[str, int], list[_Timed]] = defaultdict(list)
     for entry in timed:
         key = math.floor(entry.time / every + Fraction(1, 2))
         count = infos[entry.name].times.count(timing.fps)
-        is_near = abs(entry.time - key * every) <= tolerance[entry.name]
+        is_near = distance(entry.name, entry.time, key) <= tolerance[entry.name]
         if timing.frame_of(key) < count:
             if is_near:
                 at_key[entry.name, key].append(entry)
@@ -454,11 +461,10 @@ def _nearest(
         else:
             accounts[entry.file].left_out[_BETWEEN] += 1
     result, farthest, shifted = [], Fraction(0), 0
-    for (_, key), entries in sorted(at_key.items()):
+    for (name, key), entries in sorted(at_key.items()):
         # Of two that are equally near, the earlier.
-        best = min({entry.time for entry in entries}, key=lambda time: (abs(time - key * every), time))
-        distance = abs(best - key * every)
-        shifted, farthest = shifted + (distance > _SLACK * every), max(farthest, distance)
+        away, best = min((distance(name, time, key), time) for time in {entry.time for entry in entries})
+        shifted, farthest = shifted + (away > _SLACK * every), max(farthest, away)
         for entry in entries:
             if entry.time == best:
                 result.append((key, entry))

@@ -71,6 +71,18 @@ def test_each_key_frame_takes_the_annotated_frame_that_is_nearest() -> None:
     assert (account.taken, account.left_out) == (2, Counter({"between key frames": 3}))
 
 
+def test_the_frame_that_is_shown_goes_before_one_that_is_nearer() -> None:
+    """A screen recording: the picture of 0.875 s stays until 1.0625 s."""
+    ticks = np.array([0, 4, 8, 14, 17, 20, 24, 28])
+    times = FrameTimes(ticks, 32, Fraction(1, 16))
+    info = VideoInfo(Path("a.mp4"), times, Fraction(4), 160, 96, Fraction(1), None, np.empty((0, 2), np.int64))
+    assert times.frame_at(1, 30) == 3
+    corners = [(0.1 + frame / 100, 0.1, 0.5, 0.9) for frame in range(8)]
+    kept, account = _select([_box(frame=frame, corners=corners[frame]) for frame in range(8)], info)
+    assert [(box.second, box.corners) for box in kept] == [(0.0, corners[0]), (1.0, corners[3])]
+    assert str(account) == "8 boxes read: 2 taken, 0 merged, 6 left out (6 between key frames)"
+
+
 def test_frames_of_29_97_a_second_keep_their_seconds_for_minutes() -> None:
     """Every 30th frame drifts by a millisecond a second; each stands for the second that is nearest."""
     boxes = [_box(frame=30 * number) for number in range(160)]

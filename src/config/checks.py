@@ -175,6 +175,10 @@ def _check_network(cfg: CfgNode) -> None:
             f"MODEL.LOSS_FUNC is {cfg.MODEL.LOSS_FUNC} and MODEL.HEAD_ACT {cfg.MODEL.HEAD_ACT}: "
             "cross_entropy and softmax go together, for classes that exclude each other"
         )
+    if cfg.MODEL.HEAD_ACT == "softmax" and cfg.MODEL.NUM_CLASSES < 2:
+        raise UserError(
+            "MODEL.HEAD_ACT softmax needs two classes or more, of which each box has one; take sigmoid and bce"
+        )
     for key, divisor in (("DATA.NUM_FRAMES", "SLOWFAST.ALPHA"), ("RESNET.WIDTH_PER_GROUP", "SLOWFAST.BETA_INV")):
         if value_of(cfg, key) % value_of(cfg, divisor):
             raise UserError(f"{key} {value_of(cfg, key)} is not a multiple of {divisor} {value_of(cfg, divisor)}")

@@ -99,6 +99,14 @@ def check_tables(
         1,
         "are corners x1 y1 x2 y2 in both files, and of the same frames?",
     )
+    near = pairs[0][overlap >= 0.5], pairs[1][overlap >= 0.5]
+    add(
+        "no detection that overlaps a true box by half has its class",
+        near[1][:1] if len(near[1]) and not _share_a_class(ground_truth, detections, near) else [],
+        partial(_box_name, detections),
+        1,
+        "do both files number classes alike?",
+    )
     suffixed = _names_apart_by_suffix(videos["ground truth"], videos["detections"])
     add(
         "video names that differ by a suffix only",
@@ -147,6 +155,15 @@ def check_tables(
     in_range = scores.min(initial=0) >= 0 and scores.max(initial=1) <= 1
     beyond = scores[:0] if in_range else scores[(scores < 0) | (scores > 1)]
     add("scores outside [0, 1]", beyond, "{:g}".format, len(scores), "the metric only needs their order", "note")
+    is_whole = len(scores) > 0 and bool((scores == np.rint(scores)).all())
+    add(
+        "scores that are whole numbers, all of them",
+        scores if is_whole else scores[:0],
+        "{:g}".format,
+        len(scores),
+        "are they scores, or ids of persons?",
+        "note",
+    )
     for name, meaning in (
         ("ground truth", "only one of them can be found"),
         ("detections", "all but the best count as false"),
@@ -174,10 +191,25 @@ def _pairs(boxes: Mapping[str, np.ndarray], keys: Mapping[str, np.ndarray]) -> t
     truth, found = boxes["ground truth"], boxes["detections"]
     truth = truth[np.argsort(keys["ground truth"][truth], kind="stable")]
     sorted_keys, wanted = keys["ground truth"][truth], keys["detections"][found]
-    low = np.searchsorted(sorted_keys, wanted)
-    counts = np.searchsorted(sorted_keys, wanted, side="right") - low
+    places, which = _equal_places(sorted_keys, wanted)
+    return truth[places], found[which]
+
+
+def _equal_places(rising: np.ndarray, wanted: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return all places of the wanted values among rising ones, and for each place which value it was."""
+    low = np.searchsorted(rising, wanted)
+    counts = np.searchsorted(rising, wanted, side="right") - low
     within = np.arange(counts.sum()) - np.repeat(np.cumsum(counts) - counts, counts)
-    return truth[np.repeat(low, counts) + within], np.repeat(found, counts)
+    return np.repeat(low, counts) + within, np.repeat(np.arange(len(wanted)), counts)
+
+
+def _share_a_class(truth: BoxTable, found: BoxTable, pairs: tuple[np.ndarray, np.ndarray]) -> bool:
+    """Whether the boxes of at least one pair, given by their indices, have a class in common."""
+    codes = []
+    for table, boxes in zip((truth, found), pairs, strict=True):
+        rows, which = _equal_places(table.row_box, boxes)
+        codes.append((which << 16) + table.row_class[rows])
+    return bool(np.isin(*codes).any())
 
 
 def _names_apart_by_suffix(truth: set[str], found: set[str]) -> list[str]:

@@ -14,7 +14,7 @@ FOUND = [(*row, 0.5) for row in TRUTH]
 def found_by_checks(truth=TRUTH, found=FOUND, **options) -> dict[str, Check]:
     """The checks that found something, by title."""
     checks = check_tables(table(truth), table(found, True), LABELS, **options)
-    assert len(checks) == 18
+    assert len(checks) == 20
     return {check.title: check for check in checks if check.level != "ok"}
 
 
@@ -61,6 +61,21 @@ def test_boxes_that_have_nothing_to_do_with_each_other():
     assert (check.count, check.total, check.level, checks) == (1, 1, "problem", {})
     assert check.examples == ["a,0902: 0.3 0.1 0.9 0.4"]
     assert found_by_checks(truth, [("a", 902, 0.3, 0.1, 0.9, 0.4, 1, 0.5), ("b", 902, *RIGHT, 7, 0.5)]) == {}
+
+
+def test_classes_that_are_numbered_otherwise():
+    swapped = {1: 3, 3: 7, 7: 1}
+    found = [(*row[:6], swapped[row[6]], row[7]) for row in FOUND]
+    title = "no detection that overlaps a true box by half has its class"
+    (check,) = found_by_checks(found=found).values()
+    assert (check.title, check.level, check.examples) == (title, "problem", ["a,0902: 0 0 0.4 0.4"])
+    assert found_by_checks(found=[*found, FOUND[2]]) == {}
+
+
+def test_scores_that_may_be_ids_of_persons():
+    (check,) = found_by_checks(found=[(*row, person % 2) for person, row in enumerate(TRUTH)]).values()
+    assert check.title == "scores that are whole numbers, all of them"
+    assert (check.level, check.count) == ("note", 3)
 
 
 def test_detections_that_are_there_twice():

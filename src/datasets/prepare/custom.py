@@ -139,6 +139,10 @@ def prepare_custom(
     boxes = key_boxes(boxes_path, keep_classes=val_share < 1)
     if val_share < 1 and not any(class_id != NO_ACTION for box in boxes for class_id in box.classes):
         raise UserError(f"{boxes_path}: no box names a class of {labels_path} (to only score videos: --val-share 1)")
+    used = {class_id for box in boxes for class_id in box.classes}
+    unused = [name for class_id, name in class_names.items() if class_id not in used]
+    if unused and val_share < 1:
+        print(f"custom: {len(unused)} classes have no box, and cannot be learned: {', '.join(unused[:5])}")
     detections = None
     if detections_path is not None:
         detections = key_boxes(detections_path, scored=True)

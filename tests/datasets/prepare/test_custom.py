@@ -152,6 +152,7 @@ def test_detections_are_validated_on(videos: Path, capsys) -> None:
     text = capsys.readouterr().out
     assert "1 of 2 annotated key frames have no detection: all on them counts as missed, as plain at 2 s" in text
     assert "are not annotated" not in text
+    assert "custom: 1 classes have no box, and cannot be learned: wave" in text
     assert _rows(out / "ava_annotations/val_detections.csv") == [
         ["plain", "0001", "0.1200", "0.1000", "0.5000", "0.5000", "-1", "0.93"],
         ["plain", "0001", "0.6000", "0.6000", "0.8000", "0.8000", "-1", "0.2"],

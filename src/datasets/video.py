@@ -34,6 +34,8 @@ _TRUNCATION_SECONDS = 1
 _DECODE_ON_SECONDS = 4
 # Where many packets have no time stamps, and those behind a seek are guessed otherwise than from the start.
 _GUESSING_FORMATS = ("mpeg",)
+# Of a frame whose colors are converted, so that what lies between stays small (8K: 100 MB) and near the processor.
+_ROWS_AT_ONCE = 256
 # FF_QP2LAMBDA: what `-q:v 1` stands for.
 _JPEG_QUALITY = {"flags": "+qscale", "global_quality": "118"}
 # Filters that take side data of kinds from a frame which PyAV does not know; libavutil has fewer than 64.
@@ -169,9 +171,9 @@ class VideoFrame:
         self.is_damaged, self.is_interlaced = frame.is_corrupt, frame.interlaced_frame
         self._frame, self._size = frame, size
 
-    @functools.cached_property
+    @property
     def planes(self) -> av.VideoFrame:
-        """The frame upright, in the full-range planes that a JPEG file holds, as ffmpeg makes them."""
+        """The frame upright, in the full-range planes that a JPEG file holds, as ffmpeg makes them; made each time."""
         upright = _upright(self._frame)
         width, height = self._size or (upright.width, upright.height)
         # One thread: others would not live on in a forked worker, which then waits for them.
@@ -199,7 +201,11 @@ class VideoFrame:
         # Sizes of color planes are rounded up.
         full = tuple(extent * round(whole / extent) for extent, whole in zip(blue.shape, luma.shape, strict=True))
         blue, red = (cv2.resize(plane, full[::-1])[:height, :width] for plane in (blue, red))
-        return cv2.cvtColor(cv2.merge([luma, red, blue]), cv2.COLOR_YCrCb2BGR)
+        image = np.empty((height, width, 3), np.uint8)
+        for top in range(0, height, _ROWS_AT_ONCE):
+            rows = slice(top, top + _ROWS_AT_ONCE)
+            cv2.cvtColor(cv2.merge([luma[rows], red[rows], blue[rows]]), cv2.COLOR_YCrCb2BGR, image[rows])
+        return image
 
     def jpeg(self, short_side: int = 0) -> bytes:
         """Return the frame as a JPEG file in the quality of AVA's recipe (ffmpeg's `-q:v 1`).

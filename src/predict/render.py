@@ -14,7 +14,7 @@ import cv2
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from src.datasets.video import VideoDecoder, VideoInfo
+from src.datasets.video import VideoDecoder, VideoFrame, VideoInfo
 from src.predict.results import VideoResult
 from src.predict.tracker import MAX_GAP
 from src.utils.files import atomic_path
@@ -24,7 +24,7 @@ _BROWSER_VIDEO, _BROWSER_PIXELS = {"h264", "vp8", "vp9", "av1"}, {"yuv420p", "yu
 _BROWSER_SUFFIXES = {".mp4", ".m4v", ".webm"}
 _MP4_AUDIO = {"aac", "mp3"}
 _QUALITY = "20"
-# Of more pixels than 4K has, x264 keeps gigabytes where it looks ahead.
+# Of more pixels than 4K has, x264 keeps gigabytes where it looks ahead, and each thread that decodes some frames.
 _MOST_AHEAD = 4096 * 2304
 # Height of letters in relation to the frame's, and its minimum in pixels.
 _LETTER_SHARE, _LETTER_LEAST = 0.032, 12
@@ -263,9 +263,10 @@ def _encode(
     """Write a video as H.264 in mp4, every frame at its time; audio is copied, or encoded where mp4 has no place."""
     # H.264 with quarter-size colors needs even sides.
     width, height = (extent + extent % 2 for extent in (info.width, info.height))
-    with atomic_path(path) as temporary, VideoDecoder(info.path) as decoder:
+    is_large = width * height > _MOST_AHEAD
+    with atomic_path(path) as temporary, VideoDecoder(info.path, threads=1 if is_large else 0) as decoder:
         with av.open(str(temporary), "w", format="mp4", options={"movflags": "+faststart"}) as output:
-            encoder = {"crf": _QUALITY, "preset": "veryfast" if width * height <= _MOST_AHEAD else "ultrafast"}
+            encoder = {"crf": _QUALITY, "preset": "ultrafast" if is_large else "veryfast"}
             stream = output.add_stream("libx264", rate=info.rate.limit_denominator(100000), options=encoder)
             stream.width, stream.height, stream.pix_fmt = width, height, "yuv420p"
             stream.time_base = stream.codec_context.time_base = decoder.unit
@@ -274,24 +275,34 @@ def _encode(
             audio = _Audio(info.path, output)
             last = None
             for frame in decoder:
-                image = frame.image
-                if image.shape[:2] != (height, width):
-                    image = cv2.copyMakeBorder(
-                        image, 0, height - image.shape[0], 0, width - image.shape[1], cv2.BORDER_REPLICATE
-                    )
-                if draw is not None:
-                    image = np.ascontiguousarray(image)
-                    draw(image[: info.height, : info.width], float(frame.time))
-                picture = av.VideoFrame.from_ndarray(image, format="bgr24")
                 # Times that a damaged file repeats or turns back must rise for the encoder.
                 last = frame.ticks if last is None else max(frame.ticks, last + 1)
-                picture.pts, picture.time_base = last, decoder.unit
-                output.mux(stream.encode(picture))
+                output.mux(stream.encode(_picture(frame, (height, width), draw, last, decoder.unit)))
                 audio.copy_until(frame.time)
                 tick(float(frame.time))
             output.mux(stream.encode(None))
             audio.copy_until(None)
         decoder.close()
+
+
+def _picture(
+    frame: VideoFrame,
+    size: tuple[int, int],
+    draw: Callable[[np.ndarray, float], None] | None,
+    ticks: int,
+    unit: Fraction,
+) -> av.VideoFrame:
+    """Return what is encoded of a frame: enlarged to a height and width by repeating its border, and drawn on."""
+    height, width = frame.image.shape[:2]
+    bottom, right = size[0] - height, size[1] - width
+    image = frame.image
+    if bottom or right:
+        image = cv2.copyMakeBorder(image, 0, bottom, 0, right, cv2.BORDER_REPLICATE)
+    if draw is not None:
+        draw(image[:height, :width], float(frame.time))
+    picture = av.VideoFrame.from_ndarray(image, format="bgr24")
+    picture.pts, picture.time_base = ticks, unit
+    return picture
 
 
 class _Audio:

@@ -128,7 +128,7 @@ class Run:
             self._scorer = build_scorer(self.options)
         return self._scorer
 
-    @property
+    @functools.cached_property
     def model(self) -> dict[str, str]:
         """Which network scores, for people."""
         return {"name": self.scorer.name, "recipe": self.options.recipe()}
@@ -147,6 +147,12 @@ class Run:
             UserError: they cannot be had.
         """
         _ = self.scorer, self.detector
+
+    def unload(self) -> None:
+        """Let go of network and detector, which drawing does not need."""
+        _ = self.model
+        self._scorer = self._detector = None
+        gc.collect()
 
     def plan(self, videos: dict[str, Path]) -> list[Job]:
         """Return the jobs of videos; those that cannot be read are noted among the failures.
@@ -454,6 +460,7 @@ def predict(options: Options, video: Path, shard: tuple[int, int] | None = None,
         else:
             run.work_on_cluster(jobs, cluster)
         if shard is None:
+            run.unload()
             done = run.finish(jobs)
             print(summary(done, run, time.monotonic() - started), flush=True)
         else:

@@ -127,6 +127,15 @@ def test_names_and_model_stand_on_the_page_as_text(opened: Callable) -> None:
     assert "nobody is recognized" in page.inner_text("footer").replace("\n", " ")
 
 
+def test_any_name_of_a_video_is_found_beside_the_page(opened: Callable, page_file: Path, tmp_path: Path) -> None:
+    name = "is 50%25 #1? & “done” 😀.webm"
+    shutil.copyfile(page_file.with_name("video.webm"), tmp_path / name)
+    boxes = {1234: square_at}
+    write_page(tmp_path / "index.html", [result_of("one", SECONDS, boxes, [], name)], LABELS, MODEL, 0.3)
+    page = opened(400, tmp_path / "index.html")
+    assert page.evaluate("document.getElementById('video').duration") == SECONDS
+
+
 def test_a_click_on_the_timeline_seeks(opened: Callable) -> None:
     page = opened()
     box = page.locator(".row canvas").first.bounding_box()

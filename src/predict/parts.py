@@ -25,6 +25,8 @@ from src.utils.npz import read_npz
 
 # What waits between two steps: so many frames, and of large ones (8K: 100 MB) fewer, at most so many bytes.
 _QUEUE, _QUEUE_BYTES = 8, 100_000_000
+# Scaled frames and who is in them: those of the next key frame, so that persons are found while the last one is scored.
+_QUEUE_SCALED = 64
 # Seconds beyond its ends that a part looks at.
 _MARGIN = MAX_GAP
 # Mean overlap, in the common seconds, of two tracks that are one person.
@@ -171,7 +173,7 @@ class PartAnalyzer:
         clip_slots = {int(slot) for _, key in keys for slot in np.clip(key + steps, 0, self._count - 1)}
         capacity = max(1, min(_QUEUE, _QUEUE_BYTES // (3 * self._info.height * self._info.width)))
         frames = in_background(self._frames(sorted(looked.keys() | clip_slots), looked.keys(), clip_slots), capacity)
-        detected = in_background(self._detect(frames, looked), _QUEUE)
+        detected = in_background(self._detect(frames, looked), _QUEUE_SCALED)
         tracker, small = Tracker(2 if self._given is None else 1), {}
         margin = max(round(MAX_GAP * self._fps) if self._given is None else 0, int(steps[-1]))
         try:

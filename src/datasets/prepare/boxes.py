@@ -37,6 +37,8 @@ _SHOWN_BYTES = 200
 _ARCHIVES = {".zip", ".tar", ".gz", ".tgz", ".7z", ".rar"}
 # What labelImg, CVAT and Ultralytics call their list of classes.
 _YOLO_NAMES = ("classes.txt", "obj.names", "data.yaml")
+# Tools whose own JSON is not read, and what it holds.
+_NOT_READ = (({"categories", "items"}, "Datumaro"), ({"objects", "size"}, "Supervisely"))
 _MOT_SEQUENCE = "seqinfo.ini"
 
 
@@ -139,6 +141,9 @@ def _read_file(path: Path, classes: Classes) -> Iterator[Box]:
 
 def _looks_like(content: object) -> str:
     """Say what unknown content looks like."""
+    for keys, tool in _NOT_READ:
+        if isinstance(content, dict) and keys <= content.keys():
+            return f"looks like a file of {tool}, which is not read: export COCO there, or CVAT's own form"
     if isinstance(content, dict):
         return f"is an object with {', '.join(map(repr, list(content)[:4])) or 'nothing'}, which no known tool writes"
     if isinstance(content, list):
@@ -215,7 +220,7 @@ def _mot_sequence(path: Path) -> dict[str, object]:
     if not path.is_file():
         return {}
     text = read_text(path, "text file")
-    found = dict(re.findall(r"(?m)^(imWidth|imHeight|seqLength|frameRate)\s*=\s*(\d+(?:\.\d+)?)\s*$", text))
+    found = dict(re.findall(r"(?m)^(imWidth|imHeight|seqLength|frameRate)\s*=\s*(\d{1,9}(?:\.\d{1,9})?)\s*$", text))
     result: dict[str, object] = {"size": stated_size(found.get("imWidth"), found.get("imHeight"), str(path))}
     if float(found.get("frameRate", 0)) > 0 and float(found.get("seqLength", 0)) > 0:
         result |= {

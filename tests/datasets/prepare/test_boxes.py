@@ -552,6 +552,8 @@ def test_a_mot_sequence_states_its_rate_and_length(tmp_path: Path) -> None:
     _write(tmp_path / "one/seqinfo.ini", "[Sequence]\nname=one\nframeRate=10\nseqLength=50\n")
     (box,) = _read(path)
     assert (box.frames, box.rate, box.size) == (50, 10.0, None)
+    _write(tmp_path / "one/seqinfo.ini", f"[Sequence]\nframeRate={400 * '9'}\nseqLength=50\n")
+    assert _read(path)[0].rate is None
 
 
 def test_flags_of_a_whole_image_are_counted(tmp_path: Path) -> None:
@@ -655,6 +657,12 @@ def test_a_folder_of_files_is_read_whole_and_what_is_not_read_is_told(tmp_path: 
         ),
         ("b.pkl", b"junk", "b.pkl: truncated or damaged"),
         ("b.zip", b"PK", "b.zip: is an archive; unpack it, and give the file or folder that it holds"),
+        (
+            "b.json",
+            {"info": {}, "categories": {}, "items": []},
+            "b.json: looks like a file of Datumaro, which is not read",
+        ),
+        ("b.json", {"size": {}, "objects": [], "frames": []}, "b.json: looks like a file of Supervisely, which is not"),
         # What the mutation loop found.
         (
             "b.json",

@@ -197,6 +197,7 @@ def _read_mot(path: Path, content: str, classes: Classes) -> Iterator[Box]:
         frame = whole_number(row[0], where, "frame") - 1
         is_detection = row[1].strip() == "-1"
         confidence = row[6].strip() if len(row) > 6 else "1"
+        number(confidence, where, "confidence")  # of other tables, as DarkLabel's, the seventh column is a label
         # In the truth, the seventh column says whether a row counts.
         is_marked = not is_detection and confidence in ("0", "0.0")
         corners = (x, y, x + width, y + height)

@@ -663,6 +663,7 @@ def test_a_folder_of_files_is_read_whole_and_what_is_not_read_is_told(tmp_path: 
             "b.json: looks like a file of Datumaro, which is not read",
         ),
         ("b.json", {"size": {}, "objects": [], "frames": []}, "b.json: looks like a file of Supervisely, which is not"),
+        ("one.txt", "30,1,6,5,26,38,walk\n", "one.txt: row 1: confidence is 'walk', expected a number"),
         # What the mutation loop found.
         (
             "b.json",

@@ -39,11 +39,15 @@ class OutputFolder:
             UserError: somebody else's file is there.
         """
         path = self.folder / name
-        if not self._note(name).is_file():
+        if not self.is_own(name):
             if path.exists() or path.is_symlink():
                 raise UserError(f"{path}: is there, and not from predict.py; name another folder with --out")
             write_atomic(self._note(name), "{}")
         return path
+
+    def is_own(self, name: str) -> bool:
+        """Whether a file of this name is, or will be, a run's."""
+        return self._note(name).is_file()
 
     def is_done(self, name: str, digest: str) -> bool:
         """Whether a file is there as a run with this digest left it."""

@@ -421,13 +421,17 @@ def score_part(options: Options, name: str, path: Path, digest: str, number: int
             run.do_part(job, number)
 
 
-def find_jobs(video: Path, shard: tuple[int, int] | None) -> dict[str, Path]:
+def find_jobs(video: Path, shard: tuple[int, int] | None, output: OutputFolder) -> dict[str, Path]:
     """Return the videos by name: of a folder, or the one; of them every N-th from the I-th for a shard (I, N).
+
+    Videos that earlier runs wrote into that very folder are no others.
 
     Raises:
         UserError: there is no such file, or the folder holds no videos.
     """
     videos = find_videos(video) if video.is_dir() else {video.stem: video}
+    if video.is_dir() and video.samefile(output.folder):
+        videos = {name: path for name, path in videos.items() if not output.is_own(path.name)}
     if shard is not None:
         names = list(videos)[shard[0] - 1 :: shard[1]]
         videos = {name: videos[name] for name in names}
@@ -448,7 +452,7 @@ def predict(options: Options, video: Path, shard: tuple[int, int] | None = None,
     """
     started = time.monotonic()
     run = Run(options)
-    videos = find_jobs(video, shard)
+    videos = find_jobs(video, shard, run.output)
     if len(videos) == 1 and not next(iter(videos.values())).is_file():
         raise UserError(f"{video}: there is no such video")
     if cluster is None:

@@ -158,6 +158,19 @@ def test_a_broken_video_does_not_stop_the_others(
     assert {row.split(",")[0] for row in (options().out / "detections.csv").read_text().splitlines()} == {held_out.stem}
 
 
+def test_results_beside_the_videos_are_no_videos_to_work_off(
+    options: Callable[..., Options], held_out: Path, tmp_path: Path
+) -> None:
+    folder = tmp_path / "videos"
+    folder.mkdir()
+    (folder / held_out.name).write_bytes(held_out.read_bytes())
+    assert predict(options(out=folder, every=8.0), folder) == 0
+    before = {path.name for path in folder.iterdir()}
+    assert f"{held_out.stem}_actions.mp4" in before
+    assert predict(options(out=folder, every=8.0), folder) == 0
+    assert {path.name for path in folder.iterdir()} == before
+
+
 def test_a_detector_that_cannot_be_read_ends_the_run_at_once(
     options: Callable[..., Options], held_out: Path, tmp_path: Path
 ) -> None:

@@ -23,7 +23,7 @@ def build_parser(description: str) -> argparse.ArgumentParser:
         "--video", required=True, metavar="VIDEO", help="a file, a folder, a camera's number, a URL, - (a pipe)"
     )
     parser.add_argument("--out", required=True, type=Path, metavar="DIR", help="where the results go")
-    parser.add_argument("--labels", type=Path, metavar="FILE", help="label map; default: the recipe's")
+    parser.add_argument("--labels", type=Path, metavar="FILE", help="label map; default: the model's or recipe's")
     persons = parser.add_mutually_exclusive_group()
     persons.add_argument("--boxes", type=Path, metavar="CSV", help="the persons' boxes, in AVA's columns")
     persons.add_argument("--detector", type=Path, metavar="FILE", help="a person detector in ONNX")

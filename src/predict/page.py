@@ -45,8 +45,8 @@ def render_page(
         "crowdLines": CROWD_LINES,
         "live": is_live,
     }
-    # A script element ends at the first "</", whatever is in it.
-    text = json.dumps(data, ensure_ascii=False, separators=(",", ":")).replace("</", "<\\/")
+    # A script element ends at the first "</script", whatever is in it, but not behind "<!--<script".
+    text = json.dumps(data, ensure_ascii=False, separators=(",", ":")).replace("<", "\\u003c")
     return _TEMPLATE.read_text(encoding="utf-8").replace("__DATA__", text)
 
 

@@ -74,7 +74,7 @@ def read_cvat(path: Path, root: ElementTree.Element, classes: Classes) -> Iterat
         classes.unread["tag (CVAT)"] += len(image.findall("tag"))
         where = f"{path}: image {image.get('name')}"
         video = tasks.get(image.get("task_id")) if tasks else source
-        time = _cvat_time(image.get("name") or "", video, root.find("meta//source") is not None, where)
+        time = _cvat_time(image.get("name") or "", video, bool(root.findtext("meta//source")), where)
         for person, element in enumerate(shape for shape in image if shape.tag in _CVAT_SHAPES):
             named = classes.named(element.get("label"), _cvat_attributes(element), where)
             size = stated_size(image.get("width"), image.get("height"), where)

@@ -518,6 +518,8 @@ def test_a_cvat_task_of_extracted_images_is_no_video(tmp_path: Path) -> None:
     assert (_when(box), box.other_names) == ((None, None, 31), ("one.mp4",))
     box = read(CVAT_IMAGE.format("one/frame_000031.jpg"))
     assert (_when(box), box.other_names) == ((None, None, 31), ("one", "one.mp4"))
+    no_source = task.replace("<mode>", "<source></source><mode>")
+    assert _when(read(CVAT_IMAGE.format("frame_000031.jpg"), no_source)) == (None, None, 31)
     assert _when(read(CVAT_IMAGE.format("frame_000030"))) == (None, 30, None)
     of_video = task.replace("<mode>annotation", "<source>one.mp4</source><mode>interpolation")
     assert _when(read(CVAT_IMAGE.format("frame_000030.PNG"), of_video)) == (None, 30, None)

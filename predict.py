@@ -6,8 +6,16 @@ python predict.py --model slowfast.onnx --labels FILE.pbtxt --video FILE|FOLDER 
 
 import sys
 
-from src.predict.command import run_command
 from src.utils.errors import run_main
 
+
+def main() -> int:
+    """Do what the command line says; return the exit status."""
+    # Within `run_main`, as this takes seconds, in which Ctrl-C may come.
+    from src.predict.command import run_command
+
+    return run_command(__doc__)
+
+
 if __name__ == "__main__":
-    sys.exit(run_main(lambda: run_command(__doc__)))
+    sys.exit(run_main(main))

@@ -103,6 +103,8 @@ def _download(model: ModelFile, folder: Path) -> Path:
     try:
         result = subprocess.run(command, capture_output=True, text=True, timeout=_DOWNLOAD_SECONDS)
         reason = (result.stderr.strip().splitlines() or ["no reason given"])[-1]
+        if "connection broken by" in result.stderr:  # of which pip's last line says nothing
+            reason = "the package index cannot be reached"
     except subprocess.TimeoutExpired:
         reason = f"no answer within {_DOWNLOAD_SECONDS} seconds"
     wheels = list(folder.glob("*.whl"))

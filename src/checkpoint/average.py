@@ -15,6 +15,7 @@ from pathlib import Path
 import numpy as np
 
 from src.checkpoint.class_names import CLASS_NAMES, check_class_names, class_names, with_class_names
+from src.checkpoint.coverage import as_weights
 from src.checkpoint.mindspore_format import check_name, load_checkpoint, save_checkpoint
 from src.checkpoint.names import is_parameter
 from src.utils.arguments import OneLineParser
@@ -29,7 +30,7 @@ def average(checkpoints: Mapping[str, Mapping[str, np.ndarray]]) -> dict[str, np
         checkpoints: for each file the arrays by name.
 
     Raises:
-        UserError: one lacks a parameter, has more of them, or another shape; or there is none at all.
+        UserError: one lacks a parameter, has more of them, or another shape; there is none at all; or see `as_weights`.
     """
     (first, arrays), *others = checkpoints.items()
     shapes = {name: array.shape for name, array in arrays.items() if is_parameter(name)}
@@ -41,9 +42,9 @@ def average(checkpoints: Mapping[str, Mapping[str, np.ndarray]]) -> dict[str, np
             if shapes.get(name) != theirs.get(name):
                 found, expected = (known.get(name, "not in it") for known in (theirs, shapes))
                 raise UserError(f"{path}: {name} is {found}, expected {expected} as in {first}")
+    weights = [as_weights({name: one[name] for name in shapes}, path) for path, one in checkpoints.items()]
     return {
-        name: np.mean([one[name] for one in checkpoints.values()], axis=0, dtype=np.float64).astype(np.float32)
-        for name in shapes
+        name: np.mean([one[name] for one in weights], axis=0, dtype=np.float64).astype(np.float32) for name in shapes
     }
 
 

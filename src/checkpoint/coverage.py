@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from src.checkpoint.names import HEAD, is_parameter
-from src.checkpoint.safe_pickle import LazyArray
+from src.checkpoint.safe_pickle import LazyArray, as_array
 from src.utils.errors import UserError
 
 Shape = tuple[int, ...]
@@ -95,12 +95,26 @@ def compare(arrays: Mapping[str, LazyArray], shapes: Mapping[str, Shape], source
     )
 
 
-def check_finite(weights: Mapping[str, np.ndarray], source: str) -> None:
-    """Check that no weight is infinite or not a number, as after a training that diverged or in half precision.
+def as_weights(arrays: Mapping[str, LazyArray | np.ndarray], source: str) -> dict[str, np.ndarray]:
+    """Return parameters of a checkpoint as float32 arrays.
+
+    Args:
+        arrays: name -> array of a floating-point type.
+        source: what to call the checkpoint in an error.
 
     Raises:
-        UserError: one is.
+        UserError: one holds whole numbers, as quantized weights do, whose scale is not in it; or values that are
+            infinite or not a number, as after a training that diverged or in half precision.
     """
-    for name, array in weights.items():
-        if not np.isfinite(array).all():
+    weights = {}
+    for name, stored in arrays.items():
+        array = as_array(stored, source)
+        if not np.issubdtype(array.dtype, np.floating):
+            raise UserError(
+                f"{source}: {name} is of the type {array.dtype}, expected floating point: the weights are quantized"
+            )
+        with np.errstate(over="ignore"):  # what float32 cannot hold is infinite, and refused below
+            weights[name] = np.asarray(array, np.float32)
+        if not np.isfinite(weights[name]).all():
             raise UserError(f"{source}: {name} holds values that are not finite: the weights are of no use")
+    return weights

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from src.checkpoint.coverage import Coverage, check_finite, compare
+from src.checkpoint.coverage import Coverage, as_weights, compare
 from src.checkpoint.mindspore_format import load_checkpoint
 
 if TYPE_CHECKING:
@@ -41,14 +41,13 @@ def load_arrays(
         What was loaded and what not.
 
     Raises:
-        UserError: see `compare` and `check_finite`; nothing has been loaded then.
+        UserError: see `compare` and `as_weights`; nothing has been loaded then.
     """
     import mindspore as ms
 
     parameters = network.parameters_dict()
     shapes = {name: tuple(parameter.shape) for name, parameter in parameters.items()}
     coverage = compare(arrays, shapes, source, fresh_head)
-    check_finite({name: arrays[name] for name in coverage.loaded}, source)
-    for name in coverage.loaded:
-        parameters[name].set_data(ms.Tensor(arrays[name], parameters[name].dtype))
+    for name, weights in as_weights({name: arrays[name] for name in coverage.loaded}, source).items():
+        parameters[name].set_data(ms.Tensor(weights, parameters[name].dtype))
     return coverage

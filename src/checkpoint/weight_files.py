@@ -52,7 +52,7 @@ def file_format(data: bytes, source: str) -> str:
     raise UserError(f"{source}: not a checkpoint: expected a pickle, a PyTorch, safetensors or MindSpore file")
 
 
-def read_weights(path: Path, sha256: str | None = None) -> tuple[str, dict[str, LazyArray | np.ndarray]]:
+def read_weights(path: Path, sha256: str | None = None) -> tuple[str, dict[str, LazyArray | np.ndarray], list[str]]:
     """Read the parameters of a checkpoint of any format.
 
     Args:
@@ -60,7 +60,8 @@ def read_weights(path: Path, sha256: str | None = None) -> tuple[str, dict[str, 
         sha256: the digest that the file must have, in hexadecimal digits.
 
     Returns:
-        The format (see `file_format`), and name -> array in the names of the file.
+        The format (see `file_format`); name -> array in the names of the file; and the keys, joined by dots, under
+        which the file holds the parameters of further networks, such as their moving averages.
 
     Raises:
         UserError: the file is absent, has another digest, is truncated or damaged, or holds anything to execute.
@@ -72,32 +73,37 @@ def read_weights(path: Path, sha256: str | None = None) -> tuple[str, dict[str, 
     data = path.read_bytes()
     found = file_format(data, str(path))
     if found == "ckpt":
-        return found, load_checkpoint(path)
+        return found, load_checkpoint(path), []
     if found == "safetensors":
-        return found, _read_safetensors(data, str(path))
+        return found, _read_safetensors(data, str(path)), []
     content = read_torch(data, str(path)) if found == "torch" else read_pickle(data, str(path))
-    parameters = _find_parameters(content)
-    if parameters is None:
+    if not isinstance(content, dict):
         raise UserError(f"{path}: no parameters: expected a dictionary of arrays, found a {type(content).__name__}")
-    return found, {str(name): array if isinstance(array, _ARRAYS) else _NoArray() for name, array in parameters.items()}
+    parameters, others = _find_parameters(content)
+    arrays = {str(name): array if isinstance(array, _ARRAYS) else _NoArray() for name, array in parameters.items()}
+    return found, arrays, others
 
 
-def _find_parameters(content: object) -> dict | None:
-    """Return the dictionary that holds parameters: the content itself, or one below it, by the usual keys first.
+def _find_parameters(content: dict) -> tuple[dict, list[str]]:
+    """Return the dictionary that holds parameters, and the places of others that do.
 
-    Others hold arrays, too, as the state of a random generator beside the parameters: they count where there are no
-    names of parameters at all.
+    It is the content itself, or the first below it, by the usual keys. Others hold arrays, too, as the state of a
+    random generator beside the parameters: they count where there are no names of parameters at all.
     """
-    level, arrays = [content], []
+    level, seen = [("", content)], {id(content)}
+    networks, arrays = [], []
     for _ in range(_DEEPEST):
-        level = [entry for entry in level if isinstance(entry, dict)]
-        found = [entry for entry in level if any(isinstance(value, _ARRAYS) for value in entry.values())]
-        named = next(filter(_is_recognized, found), None)
-        if named is not None:
-            return named
+        found = [pair for pair in level if any(isinstance(value, _ARRAYS) for value in pair[1].values())]
+        networks += [pair for pair in found if _is_recognized(pair[1])]
         arrays += found
-        level = [entry[key] for entry in level for key in sorted(entry, key=_order)]
-    return next(iter(arrays), content if isinstance(content, dict) else None)
+        below = ((f"{place}.{key}", entry[key]) for place, entry in level for key in sorted(entry, key=_order))
+        level = []
+        for place, entry in below:
+            if isinstance(entry, dict) and id(entry) not in seen:  # a dictionary may stand in several places
+                seen.add(id(entry))
+                level.append((place.lstrip("."), entry))
+    (_, parameters), *others = networks or arrays[:1] or [("", content)]
+    return parameters, [place[:80] for place, _ in others]
 
 
 def _is_recognized(arrays: dict) -> bool:

@@ -174,6 +174,9 @@ def test_load_into_fills_a_network_and_keeps_a_fresh_head(tmp_path):
     assert list(coverage.missing) == ["head.bias"]
     assert np.array_equal(network.s1.weight.asnumpy(), weight)
     assert np.array_equal(network.head.weight.asnumpy(), head)
+    quantized = {"s1.weight": np.int8([[1, 2], [3, 4], [5, 6]]), "s1.bias": np.ones(3, np.float32)}
+    with pytest.raises(UserError, match=r"given arrays: s1\.weight is of the type int8, expected floating point"):
+        load_into(network, quantized, fresh_head=True)
     damaged = {"s1.weight": weight + 1, "s1.bias": np.float32([0, np.nan, 1])}
     with pytest.raises(UserError, match=r"given arrays: s1\.bias holds values that are not finite"):
         load_into(network, damaged, fresh_head=True)

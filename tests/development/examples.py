@@ -122,7 +122,7 @@ def test_source_of_checkpoints(tmp_path):
     }
     path = tmp_path / "slowfast.pdparams"
     path.write_bytes(pickle.dumps({name: np.ones(shape, np.float32) for name, shape in names.items()}))
-    _, arrays = read_weights(path)
+    _, arrays, _ = read_weights(path)
     assert recognize(arrays, str(path)) == ("paddlevideo", "")
     converted = convert(arrays, "paddlevideo", str(path))
     assert list(converted) == [
@@ -140,7 +140,7 @@ def test_export_format(tmp_path):
     chosen = FORMATS[load_config(None, ["EXPORT.FORMAT", "SAFETENSORS"]).EXPORT.FORMAT]
     path, network = tmp_path / f"slowfast{chosen.suffix}", nn.Dense(3, 2)
     chosen.write(load_config(), network, [], None, path)
-    _, arrays = read_weights(path)
+    _, arrays, _ = read_weights(path)
     assert {name: array.shape for name, array in arrays.items()} == {"weight": (2, 3), "bias": (2,)}
     np.testing.assert_array_equal(arrays["weight"], network.weight.asnumpy())
 

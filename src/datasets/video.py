@@ -410,7 +410,8 @@ def probe(video: str | os.PathLike, image_rate: int = 0) -> VideoInfo:
         if not frames:
             raise UserError(f"{path}: holds no frame that can be decoded; is the file complete?")
         first = frames[0]
-        width, height = first.planes.width, first.planes.height
+        upright = first.planes
+        width, height = upright.width, upright.height
         pixel_aspect = _pixel_aspect(decoder._stream, first._frame)
         is_timed = decoder.is_timed
     first_image = None

@@ -43,6 +43,8 @@ _UNITS = {None: None, "normalized": "shares", "pixels": "pixels"}
 # Of the published recipe; stated in the config that is written, because detectors differ.
 _SCORE_THRESHOLD = 0.8
 _MOST_FPS = 30
+# Of the 255 bytes that file systems take, what is left beside `.` and `.12345678.json`.
+_LONGEST_NAME = 240
 _LABEL_MAP = "label_map.pbtxt"
 
 _FULL_RECIPE = """\
@@ -312,13 +314,15 @@ def safe_names(videos: Mapping[str, Path]) -> dict[str, Path]:
     """Give videos names that frame lists can carry: what is no letter, digit, `-`, `.` or `_` becomes `_`.
 
     Raises:
-        UserError: two videos end up with one name.
+        UserError: two videos end up with one name, or the names of their files would be longer than file systems take.
     """
     safe: dict[str, Path] = {}
     for name, path in videos.items():
         candidate = re.sub(r"[^\w.-]", "_", name)
         if candidate in safe:
             raise UserError(f"{path}: becomes {candidate}, as {safe[candidate].name} does; rename one of them")
+        if (size := len(candidate.encode())) > _LONGEST_NAME:
+            raise UserError(f"{path}: its name has {size} bytes, expected at most {_LONGEST_NAME}; rename it")
         safe[candidate] = path
     return safe
 

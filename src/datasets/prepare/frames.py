@@ -3,8 +3,8 @@
 import contextlib
 import errno
 import os
+import secrets
 import shutil
-import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -95,12 +95,12 @@ def count_frames(folder: str | os.PathLike) -> int:
     except OSError as error:
         raise UserError(f"{folder}: cannot list the frames: {error.strerror}") from error
     if not names:
-        raise UserError(f"{folder}: has no frames; remove the folder and run the frames step again")
+        raise UserError(f"{folder}: has no frames; remove the folder and run custom, or the frames step, again")
     for number in range(1, len(names) + 1):
         if frame_name(folder.name, number) not in names:
             raise UserError(
                 f"{folder}: {frame_name(folder.name, number)} is missing among {len(names)} files; "
-                "remove the folder and run the frames step again"
+                "remove the folder and run custom, or the frames step, again"
             )
     return len(names)
 
@@ -147,9 +147,10 @@ def _partial_folder(folder: Path) -> Iterator[Path]:
         if folder.exists():
             raise UserError(f"{folder}: exists already; remove it to extract its frames again")
         folder.parent.mkdir(parents=True, exist_ok=True)
-        partial = Path(tempfile.mkdtemp(prefix=PARTIAL_PREFIX, dir=folder.parent))
+        made = folder.with_name(f"{PARTIAL_PREFIX}{secrets.token_hex(4)}")
+        made.mkdir()  # with the permissions of the umask, which tempfile.mkdtemp passes over
+        partial = made
         yield partial
-        partial.chmod(0o755)
         partial.rename(folder)
     except OSError as error:
         if error.errno == errno.ENOSPC:

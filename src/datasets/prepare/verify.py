@@ -24,6 +24,7 @@ from src.utils.errors import UserError
 _DECODED_FRAMES = 6
 _DURATION_SLACK_SECONDS = 1.0
 _SHOWN_ROWS = 3
+_LIST_AGAIN = "Run custom, or the lists step, again"
 
 
 @dataclass(frozen=True)
@@ -118,19 +119,19 @@ def _check_frame_list(path: Path, listed: dict[str, int]) -> Iterator[Finding]:
     try:
         with path.open(encoding="utf-8-sig") as file:
             if file.readline().split() != FRAME_LIST_HEADER.split():
-                yield Finding(True, f"{path}: row 1", "is not the header of a frame list", "Run the lists step")
+                yield Finding(True, f"{path}: row 1", "is not the header of a frame list", _LIST_AGAIN)
             for number, line in enumerate(file, start=2):
                 fields = line.split()
                 expected = f"{fields[0]}/{frame_name(fields[0], counts[fields[0]] + 1)}" if fields else ""
                 if len(fields) < 4 or fields[3] != expected:
                     what = f"is {line.strip()!r}, expected the path {expected}"
-                    yield Finding(True, f"{path}: row {number}", what, "Run the lists step")
+                    yield Finding(True, f"{path}: row {number}", what, _LIST_AGAIN)
                     return
                 counts[fields[0]] += 1
     except (OSError, UnicodeDecodeError) as error:
-        yield Finding(True, str(path), f"cannot be read ({error})", "Run the lists step")
+        yield Finding(True, str(path), f"cannot be read ({error})", _LIST_AGAIN)
     if not counts:
-        yield Finding(True, str(path), "lists no frames", "Run the frames and lists steps")
+        yield Finding(True, str(path), "lists no frames", "Run custom, or the frames and lists steps, again")
     listed.update(counts)
 
 
@@ -151,11 +152,13 @@ def _check_video(root: Path, name: str, path: Path, fps: int) -> tuple[int, list
 def _check_frames(root: Path, frame_dir: Path, name: str, listed: int, fps: int) -> tuple[int, list[Finding]]:
     """Check the frames of one video; return how many there are in a row."""
     folder = frame_dir / name
-    again = f"Remove {folder} and run the frames and lists steps"
+    again = f"Remove {folder} and run custom, or the frames and lists steps, again"
     try:
         files = {entry.name: entry.stat().st_size for entry in os.scandir(folder)}
     except OSError as error:
-        return 0, [Finding(True, str(folder), f"cannot be listed ({error.strerror})", "Run the frames step")]
+        return 0, [
+            Finding(True, str(folder), f"cannot be listed ({error.strerror})", "Run custom, or the frames step, again")
+        ]
     findings = []
     numbers = range(1, max(listed, len(files)) + 1)
     missing = [number for number in numbers if frame_name(name, number) not in files]
@@ -166,7 +169,7 @@ def _check_frames(root: Path, frame_dir: Path, name: str, listed: int, fps: int)
         findings.append(Finding(True, str(folder), what, again))
     if len(present) > listed:
         what = f"has {len(present)} frames, of which only {listed} are listed"
-        findings.append(Finding(True, str(folder), what, "Run the lists step"))
+        findings.append(Finding(True, str(folder), what, _LIST_AGAIN))
     empty = [number for number in present if files[frame_name(name, number)] == 0]
     if empty:
         what = f"{len(empty)} files are empty, the first is {frame_name(name, empty[0])}"
@@ -182,7 +185,7 @@ def _check_record(root: Path, name: str, count: int, fps: int, subject: str, aga
     record = read_record(root, name)
     if record is None:
         what = "nothing tells how these frames were made, so their number is not checked against the video"
-        yield Finding(False, subject, what, "Extract them with the frames step to have that checked")
+        yield Finding(False, subject, what, "Extract them with custom or the frames step to have that checked")
         return
     if record.fps != fps:
         what = f"has {record.fps} frames a second, but AVA.FPS is {fps}"

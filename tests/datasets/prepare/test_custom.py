@@ -204,13 +204,16 @@ def test_mistakes_are_named_and_leave_no_lists(videos: Path, rows: list[str], me
     assert not (videos / "out/ava_annotations").exists()
 
 
-def test_two_videos_of_one_name(videos: Path, make_video: Callable) -> None:
+def test_names_that_no_files_can_have_are_refused(videos: Path, make_video: Callable) -> None:
     boxes = _write(videos / "b.csv", "plain,1,0.1,0.1,0.5,0.5,1,0")
     extra = make_video(videos / "videos/plain.mkv.mp4").rename(videos / "videos/plain.mkv")
     with pytest.raises(UserError, match=r"there is also plain\.\w+; two videos cannot share the name plain"):
         _prepare(videos, boxes)
     extra.rename(videos / "videos/my_clip.mkv")
     with pytest.raises(UserError, match=r"becomes my_clip, as my( clip|_clip)\.\w+ does; rename one of them"):
+        _prepare(videos, boxes)
+    (videos / "videos/my_clip.mkv").rename(videos / "videos" / f"{'é' * 121}.mkv")
+    with pytest.raises(UserError, match=r"é\.mkv: its name has 242 bytes, expected at most 240; rename it"):
         _prepare(videos, boxes)
 
 

@@ -1,6 +1,8 @@
 """Frames come out complete and at the right times, and every way to fail has its message and leaves nothing behind."""
 
+import os
 import shutil
+import stat
 import sys
 from collections.abc import Callable, Iterator
 from fractions import Fraction
@@ -46,6 +48,17 @@ def test_frames_at_the_videos_rate_are_its_frames(
     names = [path.name for path in sorted((tmp_path / "frames/clip").iterdir())]
     assert (names[0], names[-1]) == ("clip_000001.jpg", "clip_000030.jpg")
     assert [path.name for path in (tmp_path / "frames").iterdir()] == ["clip"]
+
+
+def test_folders_of_frames_have_the_permissions_of_the_umask(make_video: Callable, tmp_path: Path) -> None:
+    video = make_video(tmp_path / "clip.mp4", frames=2)
+    for umask, expected in ((0o077, 0o700), (0o002, 0o775)):
+        before = os.umask(umask)
+        try:
+            extract_frames(video, tmp_path / f"{umask:o}", 10)
+        finally:
+            os.umask(before)
+        assert stat.S_IMODE((tmp_path / f"{umask:o}").stat().st_mode) == expected
 
 
 def test_another_rate_keeps_the_times(make_video: Callable, frame_numbers: Callable, tmp_path: Path) -> None:

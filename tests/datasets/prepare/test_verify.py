@@ -59,7 +59,10 @@ def test_a_frame_removed(root: Path) -> None:
 def test_a_folder_removed(root: Path) -> None:
     shutil.rmtree(root / "frames/two")
     findings = [str(finding) for finding in _findings(root)]
-    assert "frames/two: cannot be listed (No such file or directory). Run the frames step." in findings[0]
+    assert (
+        "frames/two: cannot be listed (No such file or directory). Run custom, or the frames step, again."
+        in findings[0]
+    )
 
 
 def test_the_last_frame_cut_short(root: Path) -> None:

@@ -51,6 +51,7 @@ def test_an_example_touches_one_file_or_one_and_the_table_of_keys(title, diff, t
     assert all((tmp_path / file).read_text() != text for file, text in before.items())
 
 
+@pytest.mark.slow
 def test_the_examples_do_what_they_say(tmp_path):
     shutil.copytree(REPOSITORY / "src", tmp_path / "src", ignore=shutil.ignore_patterns("__pycache__", "build"))
     for _, diff in SECTIONS:

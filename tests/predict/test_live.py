@@ -138,6 +138,7 @@ class OnePerson:
         return np.array([[0.2, 0.2, 0.6, 0.9]]), np.array([0.9])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("seconds", "skips"), [(0.0, False), (0.5, True)])
 def test_what_comes_too_fast_is_skipped_and_counted(
     configure: Callable, held_out: Path, free_port: int, seconds: float, skips: bool
@@ -192,6 +193,7 @@ def test_old_sightings_are_forgotten() -> None:
     assert tracker.tracks == []
 
 
+@pytest.mark.slow
 def test_a_run_on_a_stream_ends_with_tables(
     options: Callable[..., Options], held_out: Path, free_port: int, detector_file: Path, tiny_network: None
 ) -> None:

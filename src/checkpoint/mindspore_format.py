@@ -90,7 +90,7 @@ def _array(parameter: "ms.Parameter | list") -> np.ndarray:
     import mindspore as ms
 
     if not isinstance(parameter, ms.Tensor):
-        raise TypeError("an entry without a tensor, which MindSpore takes for the list of a table's")
+        raise TypeError("an entry without a tensor, which MindSpore gives as a list")
     return parameter.float().asnumpy() if parameter.dtype == ms.bfloat16 else parameter.asnumpy()
 
 

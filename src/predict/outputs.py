@@ -72,8 +72,10 @@ class OutputFolder:
         return Part.load(self.part_path(video, digest, number))
 
     def drop_other_parts(self, video: str, digest: str) -> None:
-        """Remove the parts that a run with other settings left."""
+        """Remove the parts that a run with other settings left, and the beginning of one whose writer was killed."""
         folder = self._state / "parts" / video
         for other in folder.iterdir() if folder.is_dir() else ():
             if other.name != digest[:16]:
                 shutil.rmtree(other)
+        for unfinished in (folder / digest[:16]).glob(".*"):
+            unfinished.unlink()

@@ -302,6 +302,8 @@ class Run:
             for future in waiting:
                 future.cancel()
         for job in jobs:
+            if not waiting:  # else a worker may still be writing
+                self.output.drop_other_parts(job.name, job.digest)
             parts = (self.output.load_part(job.name, job.digest, number) for number in range(len(job.parts)))
             job.found = list(itertools.takewhile(lambda part: part is not None, parts))
 

@@ -42,6 +42,17 @@ def test_a_part_that_is_damaged_or_of_another_version_is_to_be_done_again(tmp_pa
     assert Part.load(path) is None
 
 
+def test_parts_of_other_settings_and_of_killed_writers_are_removed(tmp_path: Path) -> None:
+    folder = OutputFolder(tmp_path)
+    whole, of_another = (folder.part_path("clip", digest * 64, 0) for digest in "ab")
+    unfinished, of_another_video = whole.with_name(".000001.1a2b3c4d.npz"), folder.part_path("other", "b" * 64, 0)
+    for path in (whole, of_another, unfinished, of_another_video):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(b"")
+    folder.drop_other_parts("clip", "a" * 64)
+    assert [path.exists() for path in (whole, of_another, unfinished, of_another_video)] == [True, False, False, True]
+
+
 def test_a_box_in_several_rows_counts_once(tmp_path: Path) -> None:
     path = tmp_path / "boxes.csv"
     path.write_text("a,0002,0.1,0.2,0.3,0.4,12,0\na,0002,0.1,0.2,0.3,0.4,17,0\n")

@@ -12,7 +12,7 @@ from src.config.checks import check_values, value_of
 from src.config.defaults import get_cfg
 from src.config.shapes import ShapeError, conform, parse
 from src.config.yaml_file import read_yaml
-from src.utils.arguments import OneLineParser
+from src.utils.arguments import IntermixedParser
 from src.utils.errors import UserError
 from src.utils.logging import get_logger
 from src.utils.nested import leaves
@@ -21,17 +21,9 @@ _COMMAND_LINE = "command line"
 _SHOWN = 200
 
 
-class _Parser(OneLineParser):
-    """A parser that takes options before, between and behind the KEY VALUE pairs."""
-
-    def parse_args(self, args: Sequence[str] | None = None, namespace: argparse.Namespace | None = None):
-        """Parse a command line."""
-        return self.parse_intermixed_args(args, namespace)
-
-
 def argument_parser(description: str) -> argparse.ArgumentParser:
     """Return a parser of `--cfg FILE [--device_target CPU|GPU|Ascend] [KEY VALUE ...]`; scripts may add to it."""
-    parser = _Parser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = IntermixedParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--cfg", required=True, metavar="FILE", help="YAML file of the configuration")
     parser.add_argument(
         "--device_target",

@@ -9,13 +9,13 @@ from src.predict.live_source import is_live, without_secrets
 from src.predict.options import ENGINES, PRECISIONS, Options
 from src.predict.run import predict
 from src.utils import cluster
-from src.utils.arguments import OneLineParser, positive
+from src.utils.arguments import IntermixedParser, positive
 from src.utils.errors import UserError
 
 
 def build_parser(description: str) -> argparse.ArgumentParser:
     """Return the parser of predict.py's arguments."""
-    parser = OneLineParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = IntermixedParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
     network = parser.add_mutually_exclusive_group(required=True)
     network.add_argument("--cfg", type=Path, metavar="FILE", help="YAML file of the recipe; needs MindSpore")
     network.add_argument("--model", type=Path, metavar="FILE", help="slowfast.onnx, its slowfast.json beside it")
@@ -42,7 +42,7 @@ def build_parser(description: str) -> argparse.ArgumentParser:
     parser.add_argument("--every-part", type=seconds, default=60.0, metavar="S", help="seconds kept at a time (60)")
     parser.add_argument("--live-port", type=port, metavar="P", help="show a camera or stream on a page at this port")
     parser.add_argument("--host", default="127.0.0.1", metavar="H", help="where that page is seen (this machine alone)")
-    parser.add_argument("overrides", nargs=argparse.REMAINDER, metavar="KEY VALUE", help="configuration keys to set")
+    parser.add_argument("overrides", nargs="*", metavar="KEY VALUE", help="configuration keys to set")
     return parser
 
 

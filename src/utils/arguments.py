@@ -1,6 +1,7 @@
 """What the command lines share: mistakes in one line, and types of numbers."""
 
 import argparse
+from collections.abc import Sequence
 
 from src.utils.errors import UserError
 
@@ -10,6 +11,16 @@ class OneLineParser(argparse.ArgumentParser):
 
     def error(self, message: str) -> None:
         raise UserError(f"{message} (see {self.prog} --help)")
+
+
+class IntermixedParser(OneLineParser):
+    """A parser that takes options before, between and behind positional arguments, such as KEY VALUE pairs."""
+
+    def parse_args(
+        self, args: Sequence[str] | None = None, namespace: argparse.Namespace | None = None
+    ) -> argparse.Namespace:
+        """Parse a command line."""
+        return self.parse_intermixed_args(args, namespace)
 
 
 def whole(text: str, minimum: int = 0) -> int:

@@ -24,7 +24,7 @@ from src.datasets.kinds import build_dataset
 from src.evaluation.build import build_evaluator
 from src.evaluation.matching import Ranking
 from src.evaluation.options import read_named_detections
-from src.utils.arguments import OneLineParser, positive
+from src.utils.arguments import IntermixedParser, positive
 from src.utils.errors import UserError, run_main
 from src.utils.logging import progress
 from src.utils.outputs import OutputFiles
@@ -130,7 +130,7 @@ def _picture(video: str, second: float) -> str:
 
 
 def main() -> int:
-    parser = OneLineParser(
+    parser = IntermixedParser(
         prog="python -m src.visualization.detections",
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
@@ -140,7 +140,7 @@ def main() -> int:
     parser.add_argument("--out", required=True, type=Path, metavar="DIR", help="where the images go")
     parser.add_argument("--threshold", type=float, default=0.5, help="minimum score of an action (0.5)")
     parser.add_argument("--count", type=positive, default=100, help="maximum number of images (100)")
-    parser.add_argument("overrides", nargs=argparse.REMAINDER, metavar="KEY VALUE", help="configuration keys to set")
+    parser.add_argument("overrides", nargs="*", metavar="KEY VALUE", help="configuration keys to set")
     args = parser.parse_args()
     if not 0 <= args.threshold <= 1:
         raise UserError(f"--threshold is {args.threshold}, expected 0 to 1")

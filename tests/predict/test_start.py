@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from src.predict.command import build_parser
 from src.predict.model_files import MOVENET, model_path
 from src.utils.errors import UserError
 
@@ -16,6 +17,15 @@ def test_an_interrupt_while_libraries_are_loaded_is_one_word(repository: Path, t
     command = [sys.executable, repository / "predict.py", "--help"]
     result = subprocess.run(command, env=os.environ | {"PYTHONPATH": str(tmp_path)}, capture_output=True, text=True)
     assert (result.returncode, result.stderr) == (130, "interrupted\n")
+
+
+@pytest.mark.parametrize("place", [0, 2, 4, 6])
+def test_keys_stand_before_between_or_behind_the_options(place: int) -> None:
+    line = ["--cfg", "a.yaml", "--video", "v.mp4", "--out", "results"]
+    line[place:place] = ["TEST.CHECKPOINT_FILE_PATH", "a.ckpt", "SOLVER.BASE_LR", "-1"]
+    args = build_parser("").parse_args(line)
+    assert args.overrides == ["TEST.CHECKPOINT_FILE_PATH", "a.ckpt", "SOLVER.BASE_LR", "-1"]
+    assert (args.cfg, args.video, args.out) == (Path("a.yaml"), "v.mp4", Path("results"))
 
 
 def test_no_network_is_told_as_such(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, free_port: int) -> None:

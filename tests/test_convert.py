@@ -15,13 +15,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from safetensors.numpy import save
 
 import convert_ckpt_caffe2ms
 from src.checkpoint.mindspore_format import load_checkpoint
 from src.checkpoint.names import to_pyslowfast
 from src.checkpoint.torch_format import write_torch
 from src.checkpoint.weight_files import read_weights
-from src.utils.errors import run_main
+from src.utils.errors import UserError, run_main
 from tests.checkpoint.test_torch_format import archive
 
 TINY = "RESNET:\n  WIDTH_PER_GROUP: 16\nDATA:\n  NUM_FRAMES: 8\nMODEL:\n  NUM_CLASSES: 5\n  HEAD_ACT: none\n"
@@ -304,6 +305,50 @@ def test_each_dictionary_is_searched_once(tmp_path):
     _, arrays, others = read_weights(tmp_path / "a.pkl")
     assert list(arrays) == ["conv1_w"]
     assert others == []
+
+
+def write_parts(folder: Path, parts: dict[str, list[str]], places: dict[str, str]) -> Path:
+    """Write a checkpoint in several files, by the names that each holds, and its index."""
+    for file, names in parts.items():
+        (folder / file).write_bytes(save({name: np.float32([ord(name)]) for name in names}))
+    index = folder / "model.safetensors.index.json"
+    index.write_text(json.dumps({"metadata": {"total_size": 8}, "weight_map": places}))
+    return index
+
+
+FIRST, SECOND = "model-00001-of-00002.safetensors", "model-00002-of-00002.safetensors"
+
+
+def test_a_checkpoint_in_several_files_is_read_by_its_index(tmp_path):
+    index = write_parts(tmp_path, {FIRST: ["a", "b"], SECOND: ["c"]}, {"a": FIRST, "c": SECOND, "b": FIRST})
+    found, arrays, others = read_weights(index)
+    assert (found, {name: array.tolist() for name, array in arrays.items()}, others) == (
+        "safetensors",
+        {"a": [97], "b": [98], "c": [99]},
+        [],
+    )
+    with pytest.raises(UserError, match=r"a part of a checkpoint; expected the index of its parts, model\.safet"):
+        read_weights(tmp_path / SECOND)
+
+
+@pytest.mark.parametrize(
+    ("second", "places", "message"),
+    [
+        (None, {"a": FIRST, "b": SECOND}, f"names the part '{SECOND}', but there is no such file beside it"),
+        (["a", "b"], {"a": FIRST, "b": SECOND}, f"{SECOND} also holds a, unlike the index says"),
+        (["b", "c"], {"a": FIRST, "b": SECOND}, f"{SECOND} also holds c, unlike the index says"),
+        (["b"], {"a": FIRST, "b": FIRST}, f"{FIRST} lacks b, unlike the index says"),
+        (["b"], {"a": FIRST, "b": f"../x/{SECOND}"}, "names the part '../x/"),
+        (["b"], {}, "its parts are none"),
+        (["b"], {"a": 1}, "not the index of a checkpoint's parts: weight_map.a: "),
+    ],
+)
+def test_parts_of_a_checkpoint_that_do_not_belong_together_are_refused(tmp_path, second, places, message):
+    index = write_parts(tmp_path, {FIRST: ["a"]} | ({SECOND: second} if second else {}), places)
+    (tmp_path / "x").mkdir()
+    with pytest.raises(UserError) as raised:
+        read_weights(index)
+    assert f"model.safetensors.index.json: {message}" in str(raised.value)
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from src.checkpoint.names import HEAD, is_parameter
+from src.checkpoint.names import HEAD, VARIANCE, is_parameter
 from src.checkpoint.safe_pickle import LazyArray, as_array
 from src.utils.errors import UserError
 
@@ -104,7 +104,7 @@ def as_weights(arrays: Mapping[str, LazyArray | np.ndarray], source: str) -> dic
 
     Raises:
         UserError: one holds whole numbers, as quantized weights do, whose scale is not in it; or values that are
-            infinite or not a number, as after a training that diverged or in half precision.
+            infinite or not a number, as after a training that diverged or in half precision; or variances below 0.
     """
     weights = {}
     for name, stored in arrays.items():
@@ -117,4 +117,6 @@ def as_weights(arrays: Mapping[str, LazyArray | np.ndarray], source: str) -> dic
             weights[name] = np.asarray(array, np.float32)
         if not np.isfinite(weights[name]).all():
             raise UserError(f"{source}: {name} holds values that are not finite: the weights are of no use")
+        if name.endswith(VARIANCE) and (weights[name] < 0).any():
+            raise UserError(f"{source}: {name} holds variances below 0: the weights are damaged")
     return weights

@@ -12,7 +12,9 @@ import numpy as np
 from src.checkpoint.safe_pickle import LazyArray, as_array
 from src.utils.errors import UserError
 
+# How names of the head's parameters begin, and those of batch norm's variances end, in the MindSpore network.
 HEAD = "head."
+VARIANCE = ".moving_variance"
 Rules = tuple[tuple[str, str], ...]
 
 # Every table rewrites a source's names to PySlowFast's: regular expressions and replacements, applied in order.

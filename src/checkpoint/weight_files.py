@@ -1,9 +1,11 @@
 """Weights in any of the file formats that are exchanged, read without executing anything, and written."""
 
+import re
 from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
+import pydantic
 
 from src.checkpoint.mindspore_format import load_checkpoint, save_checkpoint
 from src.checkpoint.names import recognize, to_mmaction2, to_pyslowfast
@@ -11,12 +13,15 @@ from src.checkpoint.safe_pickle import LazyArray, PickledArray, read_pickle
 from src.checkpoint.torch_format import StoredTensor, read_torch, widen_bfloat16, write_torch
 from src.utils.errors import UserError
 from src.utils.files import sha256_of, write_atomic
+from src.utils.records import read_record
 
 # Under which keys programs keep the parameters, the likeliest first, and how deep such dictionaries may lie.
 _PARAMETER_KEYS = ("blobs", "model_state", "state_dict", "model_state_dict", "model", "net", "network", "module")
 _DEEPEST = 4
 # PyTorch before 1.6 wrote several pickles in a row; the first is this number.
 _TORCH_LEGACY = b"\x80\x02\x8a\x0a\x6c\xfc\x9c\x46\xf9\x20\x6a\xa8\x50\x19."
+# A checkpoint in several files, as Hugging Face's libraries write it.
+_SHARD = re.compile(r"(.+)-\d+-of-\d+(\.\w+)")
 _ARRAYS = (PickledArray, StoredTensor)
 _SAFETENSORS_DTYPES = {
     **{"F64": "<f8", "F32": "<f4", "F16": "<f2", "BF16": "<u2", "BOOL": "?"},
@@ -28,6 +33,12 @@ class _NoArray:
     """Something beside the arrays, such as a counter; it is listed, not loaded."""
 
     shape = ()
+
+
+class _Index(pydantic.BaseModel):
+    """Which of several files holds which parameter."""
+
+    weight_map: dict[str, str]
 
 
 def file_format(data: bytes, source: str) -> str:
@@ -56,7 +67,7 @@ def read_weights(path: Path, sha256: str | None = None) -> tuple[str, dict[str, 
     """Read the parameters of a checkpoint of any format.
 
     Args:
-        path: the file.
+        path: the file; of a checkpoint in several, the index of them (`*.index.json`).
         sha256: the digest that the file must have, in hexadecimal digits.
 
     Returns:
@@ -68,8 +79,15 @@ def read_weights(path: Path, sha256: str | None = None) -> tuple[str, dict[str, 
     """
     if not path.is_file():
         raise UserError(f"{path}: no such file; expected a checkpoint")
+    if (shard := _SHARD.fullmatch(path.name)) and path.with_name(index := f"{shard[1]}{shard[2]}.index.json").is_file():
+        raise UserError(f"{path}: a part of a checkpoint; expected the index of its parts, {index}")
     if sha256 and (digest := sha256_of(path)) != sha256.lower():
         raise UserError(f"{path}: its SHA-256 is {digest}, expected {sha256.lower()}")
+    return _read_shards(path) if path.suffix == ".json" else _read_file(path)
+
+
+def _read_file(path: Path) -> tuple[str, dict[str, LazyArray | np.ndarray], list[str]]:
+    """Read a checkpoint that is one file; see `read_weights`."""
     data = path.read_bytes()
     found = file_format(data, str(path))
     if found == "ckpt":
@@ -82,6 +100,33 @@ def read_weights(path: Path, sha256: str | None = None) -> tuple[str, dict[str, 
     parameters, others = _find_parameters(content)
     arrays = {str(name): array if isinstance(array, _ARRAYS) else _NoArray() for name, array in parameters.items()}
     return found, arrays, others
+
+
+def _read_shards(path: Path) -> tuple[str, dict[str, LazyArray | np.ndarray], list[str]]:
+    """Read a checkpoint that lies in several files, by its index; see `read_weights`."""
+    try:
+        places = read_record(path, _Index).weight_map
+    except ValueError as error:
+        raise UserError(f"{path}: not the index of a checkpoint's parts: {error}") from error
+    formats, arrays = set(), {}
+    for file in sorted(set(places.values())):
+        if Path(file).name != file or not path.with_name(file).is_file():
+            raise UserError(f"{path}: names the part {file[:80]!r}, but there is no such file beside it")
+        found, part, _ = _read_file(path.with_name(file))
+        formats.add(found)
+        listed = {name for name, place in places.items() if place == file}
+        if differing := sorted(listed ^ part.keys()):
+            state = "lacks" if differing[0] in listed else "also holds"
+            raise UserError(
+                f"{path}: {file} {state} {differing[0][:80]}, unlike the index says ({len(differing)} such names); "
+                "the files do not belong together"
+            )
+        arrays |= part
+    if len(formats) != 1:
+        raise UserError(
+            f"{path}: its parts are {' and '.join(sorted(formats)) or 'none'}, expected files of one format"
+        )
+    return formats.pop(), arrays, []
 
 
 def _find_parameters(content: dict) -> tuple[dict, list[str]]:

@@ -1,12 +1,16 @@
 """How a program ends: a user's mistake is one line on standard error and exit status 2."""
 
+import errno
+import io
 import os
-import select
 import sys
 from collections.abc import Callable
+from typing import TextIO
 
-# What a shell reports of a program that wrote to a closed pipe, and of one that was interrupted: 128 + the signal.
-_CLOSED_PIPE, _INTERRUPTED = 141, 130
+# What a shell reports of a program that was interrupted: 128 + the signal.
+_INTERRUPTED = 130
+# Of a closed pipe, and of a terminal that was closed.
+_UNREAD = (errno.EPIPE, errno.EIO)
 
 
 class UserError(Exception):
@@ -16,37 +20,66 @@ class UserError(Exception):
 def run_main(main: Callable[[], int]) -> int:
     """Run an entry point and return its exit status; a `UserError` becomes one line and status 2.
 
-    A terminal that lacks a letter shows it as an escape, and a reader that closes the pipe (`| head`) ends the program
-    without a word, Ctrl-C with one. Names of files are UTF-8, whatever the locale is. Any other exception passes
-    through: a traceback is for bugs.
+    A terminal that lacks a letter shows it as an escape. Where nobody reads any more what is printed (`| head`, a
+    terminal that was closed), printing stops, and the program goes on, because its files are worth as much; so it does
+    where a full disk takes no more, but says so at the end. Ctrl-C ends it with one word. Names of files are UTF-8,
+    whatever the locale is. Any other exception passes through: a traceback is for bugs.
     """
     if sys.getfilesystemencoding() != "utf-8":
         _start_again_in_utf8_mode()
+    outputs = []
     for name in ("stdout", "stderr"):
-        if getattr(sys, name) is None:  # closed, as by `>&-`
+        stream = getattr(sys, name)
+        if stream is None:  # closed, as by `>&-`
             setattr(sys, name, open(os.devnull, "w"))  # noqa: PTH123, SIM115 - a device, for as long as the program runs
-        if hasattr(getattr(sys, name), "reconfigure"):
-            getattr(sys, name).reconfigure(errors="backslashreplace")
+        elif isinstance(getattr(stream, "buffer", None), io.BufferedWriter | io.FileIO):  # what Python opened
+            outputs.append(_Output(stream.fileno(), "w", closefd=False))
+            setattr(sys, name, _over(outputs[-1], stream))
     try:
         status = main()
         sys.stdout.flush()
+        for error in filter(None, (output.failure for output in outputs)):
+            print(f"error: what was printed is cut short: {error.strerror}", file=sys.stderr)
+            status = status or 2
         return status
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         return _INTERRUPTED
-    except (UserError, BrokenPipeError) as error:
-        # Some take a closed pipe for a file that cannot be written.
-        is_broken = isinstance(error, BrokenPipeError) or isinstance(error.__cause__, BrokenPipeError)
-        is_closed = is_broken and _lost_its_reader(sys.stdout.fileno())
-        if isinstance(error, UserError) and not is_closed:
-            print(f"error: {_in_one_line(str(error))}", file=sys.stderr)
-            return 2
-        if not is_closed:
-            raise  # another pipe than that of standard output
-        # What is left to write goes nowhere.
-        with open(os.devnull, "w") as nowhere:  # noqa: PTH123 - a device
-            os.dup2(nowhere.fileno(), sys.stdout.fileno())
-        return _CLOSED_PIPE
+    except UserError as error:
+        print(f"error: {_in_one_line(str(error))}", file=sys.stderr)
+        return 2
+
+
+class _Output(io.FileIO):
+    """Standard output or error; once it takes no more, what is written goes nowhere.
+
+    Attributes:
+        failure: why it takes no more; None: it does, or nobody reads it.
+    """
+
+    failure: OSError | None = None
+
+    def write(self, data: bytes) -> int | None:
+        try:
+            return super().write(data)
+        except OSError as error:
+            if error.errno not in _UNREAD:
+                self.failure = error
+            with open(os.devnull, "w") as nowhere:  # noqa: PTH123 - a device
+                os.dup2(nowhere.fileno(), self.fileno())
+            return super().write(data)
+
+
+def _over(output: _Output, stream: io.TextIOWrapper) -> TextIO:
+    """Return what writes text to an output as a stream does; what the encoding lacks, as an escape."""
+    stream.flush()
+    return io.TextIOWrapper(
+        output if stream.write_through else io.BufferedWriter(output),
+        stream.encoding,
+        "backslashreplace",
+        line_buffering=stream.line_buffering,
+        write_through=stream.write_through,
+    )
 
 
 def _start_again_in_utf8_mode() -> None:
@@ -59,9 +92,3 @@ def _start_again_in_utf8_mode() -> None:
 def _in_one_line(message: str) -> str:
     """Escape what is not printed as itself: names in a damaged or hostile file may hold line ends and worse."""
     return "".join(letter if letter.isprintable() else repr(letter)[1:-1] for letter in message)
-
-
-def _lost_its_reader(descriptor: int) -> bool:
-    poll = select.poll()
-    poll.register(descriptor, 0)
-    return any(events & select.POLLERR for _, events in poll.poll(0))

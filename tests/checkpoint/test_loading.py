@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from src.checkpoint.coverage import compare
+from src.checkpoint.coverage import as_weights, compare
 from src.checkpoint.loading import load_into
 from src.checkpoint.mindspore_format import load_checkpoint, save_checkpoint
 from src.utils.errors import UserError
@@ -181,6 +181,13 @@ def test_load_into_fills_a_network_and_keeps_a_fresh_head(tmp_path):
     with pytest.raises(UserError, match=r"given arrays: s1\.bias holds values that are not finite"):
         load_into(network, damaged, fresh_head=True)
     assert np.array_equal(network.s1.weight.asnumpy(), weight)
+
+
+def test_a_variance_below_0_is_refused():
+    with pytest.raises(UserError, match=r"^a\.pyth: s1_fuse\.bn\.moving_variance holds variances below 0"):
+        as_weights(
+            {"s1_fuse.bn.beta": np.float32([-1]), "s1_fuse.bn.moving_variance": np.float32([1, -1e-3])}, "a.pyth"
+        )
 
 
 def test_bfloat16_is_read_as_float32(tmp_path):

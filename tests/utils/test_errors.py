@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -49,29 +50,67 @@ def test_letters_that_the_terminal_lacks_are_escaped(repository, encoding):
     assert (done.returncode, done.stdout, done.stderr) == (0, b"\\u52d5\n", b"")
 
 
+@pytest.mark.parametrize("options", [[], ["-u"]])
 @pytest.mark.parametrize("lines", [1, 100_000])
-def test_a_closed_pipe_ends_without_a_word(repository, lines):
+def test_a_program_goes_on_when_nobody_reads_what_it_prints(repository, tmp_path, lines, options):
     read, write = os.pipe()
     os.close(read)
-    body = f"def main():\n    for _ in range({lines}): print('line')\n    return 0"
-    done = run(body, repository, stdout=write)
-    os.close(write)
-    assert (done.returncode, done.stderr) == (141, b"")
-
-
-def test_a_closed_pipe_that_was_taken_for_a_file_ends_without_a_word(repository):
-    read, write = os.pipe()
-    os.close(read)
-    body = """
+    body = f"""
+import pathlib
 def main():
-    try:
-        print("line", flush=True)
-    except OSError as error:
-        raise UserError("out: cannot write") from error
+    for _ in range({lines}):
+        print('line')
+        print('warning', file=sys.stderr)
+    pathlib.Path({str(tmp_path)!r}, "result").write_text("whole")
+    return 3
 """
-    done = run(body, repository, stdout=write)
+    command = [sys.executable, *options, "-c", PROGRAM.format(body=body)]
+    done = subprocess.run(command, cwd=repository, stdout=write, stderr=write, check=False)
     os.close(write)
-    assert (done.returncode, done.stderr) == (141, b"")
+    assert (done.returncode, (tmp_path / "result").read_text()) == (3, "whole")
+
+
+def test_a_program_goes_on_when_its_terminal_is_closed(repository, tmp_path):
+    read, write = os.openpty()
+    body = f"""
+import pathlib
+def main():
+    sys.stdin.read(1)
+    print('line')
+    print('warning', file=sys.stderr)
+    pathlib.Path({str(tmp_path)!r}, "result").write_text("whole")
+    return 0
+"""
+    command = [sys.executable, "-c", PROGRAM.format(body=body)]
+    with subprocess.Popen(command, cwd=repository, stdin=subprocess.PIPE, stdout=write, stderr=write) as program:
+        os.close(write)
+        os.close(read)
+        program.stdin.close()
+    assert (program.returncode, (tmp_path / "result").read_text()) == (0, "whole")
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="Linux has it")
+def test_a_full_disk_below_the_output_loses_no_more_than_what_is_printed(repository, tmp_path):
+    body = f"""
+import pathlib
+def main():
+    print('line', flush=True)
+    pathlib.Path({str(tmp_path)!r}, "result").write_text("whole")
+    return 0
+"""
+    with Path("/dev/full").open("w") as full:
+        done = run(body, repository, stdout=full)
+    assert (done.returncode, done.stderr) == (2, b"error: what was printed is cut short: No space left on device\n")
+    assert (tmp_path / "result").read_text() == "whole"
+
+
+def test_what_is_printed_comes_at_once_where_python_is_told_so(repository):
+    body = "def main():\n    print('line')\n    return sys.stdin.read(1) != '.'"
+    command = [sys.executable, "-u", "-c", PROGRAM.format(body=body)]
+    with subprocess.Popen(command, cwd=repository, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as program:
+        assert program.stdout.readline() == b"line\n"
+        program.communicate(b".", timeout=60)
+    assert program.returncode == 0
 
 
 @pytest.mark.parametrize("body", ["print('x'); return 0", "raise UserError('mistake')"])

@@ -13,7 +13,7 @@ from src.predict.detector import Detector
 from src.predict.live_source import LiveFrame, LiveSource
 from src.predict.page import video_data
 from src.predict.parts import KeyFrame, Part, Sampling, score_key_frame
-from src.predict.results import VideoResult
+from src.predict.results import VideoResult, counted
 from src.predict.scorer import Scorer
 from src.predict.timeline import Rules, find_actions
 from src.predict.tracker import MAX_GAP, WEAK_SCORE, Tracker
@@ -260,7 +260,7 @@ def live_message(name: str, analyzer: LiveAnalyzer, rules: Rules, picture: np.nd
     state = analyzer.state
     note = f"{state.delay:.1f} s behind; {state.skipped} of {state.scored + state.skipped} key frames skipped"
     if losses:
-        note += f"; lost {losses} times"
+        note += f"; lost {counted(losses, 'time')}"
     jpeg = cv2.imencode(".jpg", picture, [cv2.IMWRITE_JPEG_QUALITY, 80])[1].tobytes()
     return {
         "picture": f"data:image/jpeg;base64,{base64.b64encode(jpeg).decode()}",

@@ -12,7 +12,7 @@ from src.predict.live_source import LiveSource
 from src.predict.options import Options
 from src.predict.page import render_page
 from src.predict.parts import KeyFrame, Part
-from src.predict.results import VideoResult
+from src.predict.results import VideoResult, counted
 from src.predict.run import TOTALS, Run
 from src.predict.timeline import Rules, find_actions
 from src.utils.errors import UserError
@@ -22,23 +22,17 @@ class LiveRun:
     """Scores a stream until Ctrl-C, or for the seconds that the options say.
 
     Args:
-        options: what is asked for; `end`: seconds after which it ends.
+        run: what scores; `end` of its options: seconds after which it ends.
         video: a camera's number, or a URL.
         address: host and port of the live page; None: there is none.
 
     Raises:
-        UserError: the stream or the port cannot be opened, or the output folder holds results.
+        UserError: the stream or the port cannot be opened.
     """
 
-    def __init__(self, options: Options, video: str, address: tuple[str, int] | None) -> None:
-        self._options = options
-        for name in TOTALS:
-            if (options.out / name).exists():
-                raise UserError(
-                    f"{options.out / name}: is there already, and a stream comes but once; name another --out"
-                )
-        self._run = Run(options)
-        scorer = self._run.scorer
+    def __init__(self, run: Run, video: str, address: tuple[str, int] | None) -> None:
+        self._run, self._options = run, run.options
+        options, scorer = run.options, run.scorer
         self._source = LiveSource(video, scorer.cfg.AVA.FPS)
         self._analyzer = LiveAnalyzer(self._source, self._run.detector, scorer, options.sampling)
         self._key = f"live{time.strftime('%Y%m%dT%H%M%S')}"
@@ -62,8 +56,8 @@ class LiveRun:
                 self._page.close()
         state, losses = self._analyzer.state, self._source.losses
         print(
-            f"{self._source.name}: {state.scored} key frames scored, {state.skipped} skipped because they came too "
-            f"fast, the stream was lost {losses} {'time' if losses == 1 else 'times'}\n"
+            f"{self._source.name}: {counted(state.scored, 'key frame')} scored, {state.skipped} skipped because they "
+            f"came too fast, the stream was lost {counted(losses, 'time')}\n"
             f"open {self._options.out / 'index.html'} in a browser; beside it detections.csv, tracks.csv, "
             "actions.json. The picture was not kept.",
             flush=True,
@@ -139,5 +133,14 @@ class LiveRun:
 
 
 def predict_live(options: Options, video: str, address: tuple[str, int] | None) -> int:
-    """Score a camera or a stream; see `LiveRun`. Ctrl-C is its usual end, and no failure."""
-    return LiveRun(options, video, address).work()
+    """Score a camera or a stream; see `LiveRun`. Ctrl-C is its usual end, and no failure.
+
+    Raises:
+        UserError: it cannot be opened, or the output folder holds results.
+    """
+    for name in TOTALS:
+        if (options.out / name).exists():
+            raise UserError(f"{options.out / name}: is there already, and a stream comes but once; name another --out")
+    run = Run(options)
+    with run.output.held():
+        return LiveRun(run, video, address).work()

@@ -1,7 +1,10 @@
 """The output folder: what this program wrote there, and what it must not touch."""
 
+import contextlib
+import fcntl
 import json
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 
 from src.predict.parts import Part
@@ -26,11 +29,55 @@ class OutputFolder:
 
     def __init__(self, folder: Path) -> None:
         self.folder, self._state = folder, folder / _STATE
+        inner = [self._state / name for name in ("files", "parts")]
+        # What this run made, the innermost first: a run that is refused takes it back.
+        self._made = [path for path in (*inner, self._state, folder, *folder.parents) if not path.exists()]
         try:
-            for name in ("files", "parts"):
-                (self._state / name).mkdir(parents=True, exist_ok=True)
+            for path in inner:
+                path.mkdir(parents=True, exist_ok=True)
         except OSError as error:
+            self._take_back()
             raise UserError(f"{folder}: cannot write the results there: {error.strerror}") from error
+
+    @contextlib.contextmanager
+    def held(self, is_shared: bool = False) -> Iterator[None]:
+        """Hold the folder against other runs; of one that fails, what it made and did not come to use is removed.
+
+        The operating system lets go of the lock when the process ends, however it does.
+
+        Args:
+            is_shared: with others who share it, too: the shards of a folder of videos.
+
+        Raises:
+            UserError: another run holds it.
+        """
+        path = self._state / "lock"
+        if not path.exists() and not is_shared:
+            self._made.insert(0, path)
+        with path.open("a") as file:
+            try:
+                fcntl.flock(file, (fcntl.LOCK_SH if is_shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
+            except BlockingIOError as error:
+                raise UserError(
+                    f"{self.folder}: another run of predict.py works there; wait until it has ended, or name another "
+                    "folder with --out"
+                ) from error
+            except OSError:
+                pass  # A file system without locks. Two runs in one folder are then the user's affair.
+            try:
+                yield
+            except BaseException:
+                self._take_back()
+                raise
+
+    def _take_back(self) -> None:
+        """Remove what this run made, unless something came to lie in it."""
+        for path in self._made:
+            with contextlib.suppress(OSError):
+                if path.is_dir():
+                    path.rmdir()
+                elif path.parent != self._state / "files" or not (self.folder / path.stem).exists():
+                    path.unlink()
 
     def claim(self, name: str) -> Path:
         """Return where to write a file of this name.
@@ -43,6 +90,7 @@ class OutputFolder:
             if path.exists() or path.is_symlink():
                 raise UserError(f"{path}: is there, and not from predict.py; name another folder with --out")
             write_atomic(self._note(name), "{}")
+            self._made.insert(0, self._note(name))
         return path
 
     def is_own(self, name: str) -> bool:

@@ -40,6 +40,11 @@ class VideoResult:
     media: str | None = None
 
 
+def counted(count: int, noun: str) -> str:
+    """Return a number and what it counts, for people."""
+    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
+
+
 def write_detections(path: Path, results: Iterable[VideoResult]) -> int:
     """Write every score in AVA's columns: video, second, x1, y1, x2, y2, class id, score.
 

@@ -27,7 +27,14 @@ from src.predict.outputs import OutputFolder
 from src.predict.page import write_page
 from src.predict.parts import KeyFrame, Part, PartAnalyzer, join_parts
 from src.predict.render import playable_name, write_annotated, write_playable
-from src.predict.results import VideoResult, actions_document, write_actions, write_detections, write_tracks
+from src.predict.results import (
+    VideoResult,
+    actions_document,
+    counted,
+    write_actions,
+    write_detections,
+    write_tracks,
+)
 from src.predict.scorer import Scorer
 from src.predict.timeline import Rules, find_actions
 from src.utils.cluster import job_pool, result_of
@@ -203,13 +210,13 @@ class Run:
         outside = [second for second in self._boxes[name] if not start <= second < end]
         if len(outside) == len(self._boxes[name]):
             raise UserError(
-                f"{self.options.boxes}: all {len(outside)} key frames of {name} lie outside of seconds {start:g} to "
-                f"{end:g}, the first at {outside[0]:g}; seconds are counted from the video's start"
+                f"{self.options.boxes}: no key frame of {name} lies within seconds {start:g} to {end:g}, the first is "
+                f"at {outside[0]:g}; seconds are counted from the video's start"
             )
         if outside:
             tqdm.write(
-                f"{self.options.boxes}: {len(outside)} of {len(self._boxes[name])} key frames of {name} lie outside of "
-                f"seconds {start:g} to {end:g} and are left out, the first at {outside[0]:g}"
+                f"{self.options.boxes}: left out of {name}, as outside of seconds {start:g} to {end:g}: "
+                f"{len(outside)} of {counted(len(self._boxes[name]), 'key frame')}, the first at {outside[0]:g}"
             )
 
     def given_boxes(self, name: str) -> KeyFrameBoxes | None:
@@ -346,7 +353,10 @@ class Run:
         write_page(self.output.folder / "index.html", results, self.labels, self.model, self.options.threshold)
         left_out = write_detections(self.output.folder / "detections.csv", results)
         if left_out:
-            tqdm.write(f"detections.csv: {left_out} key frames are not on a whole second and stand in tracks.csv alone")
+            tqdm.write(
+                f"detections.csv lacks {counted(left_out, 'key frame')} between whole seconds, AVA's columns have none; "
+                "their persons stand in tracks.csv"
+            )
         write_label_map(self.output.folder / "detections.pbtxt", self.labels)
         write_tracks(self.output.folder / "tracks.csv", results)
         write_actions(self.output.folder / "actions.json", actions_document(results, self.labels, self.model))
@@ -457,8 +467,13 @@ def predict(options: Options, video: Path, shard: tuple[int, int] | None = None,
     Raises:
         UserError: what would make every video fail.
     """
-    started = time.monotonic()
     run = Run(options)
+    with run.output.held(is_shared=shard is not None):
+        return _predict(run, video, shard, cluster)
+
+
+def _predict(run: Run, video: Path, shard: tuple[int, int] | None, cluster: str | None) -> int:
+    started = time.monotonic()
     videos = find_jobs(video, shard, run.output)
     if len(videos) == 1 and not next(iter(videos.values())).is_file():
         raise UserError(f"{video}: there is no such video")
@@ -476,22 +491,18 @@ def predict(options: Options, video: Path, shard: tuple[int, int] | None = None,
             print(summary(done, run, time.monotonic() - started), flush=True)
         else:
             print(
-                f"shard {shard[0]}/{shard[1]}: {len(jobs) - len(run.failures)} videos scored; run again without "
-                "--shard, once all shards are done, for the page and the tables",
+                f"shard {shard[0]}/{shard[1]}: {counted(len(jobs) - len(run.failures), 'video')} scored; run again "
+                "without --shard, once all shards are done, for the page and the tables",
                 flush=True,
             )
     if run.failures:
-        print(f"{len(run.failures)} of {len(videos)} videos failed:")
+        print(f"{len(run.failures)} of {counted(len(videos), 'video')} failed:")
         for name, reason in run.failures.items():
             print(f"  {name}: {reason}")
     if run.interruption.requested:
         print("interrupted: the files hold what there was; the same command goes on at the last whole part")
         return INTERRUPTED
     return 1 if run.failures else 0
-
-
-def _counted(count: int, noun: str) -> str:
-    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
 
 
 def summary(jobs: list[Job], run: Run, elapsed: float) -> str:
@@ -502,7 +513,7 @@ def summary(jobs: list[Job], run: Run, elapsed: float) -> str:
         for action in job.result.actions:
             totals[action.track, action.class_id] += action.end - action.start
         persons = {int(track) for frame in job.result.part.key_frames for track in frame.tracks}
-        lines.append(f"{job.name}: {_counted(len(persons), 'person')}, {_counted(len(job.result.actions), 'action')}")
+        lines.append(f"{job.name}: {counted(len(persons), 'person')}, {counted(len(job.result.actions), 'action')}")
         for (track, class_id), seconds in Counter(totals).most_common(5):
             lines.append(f"  #{track} {run.labels[class_id]}: {seconds:.{0 if seconds >= 10 else 1}f} s")
         if persons and not job.result.actions:

@@ -14,17 +14,31 @@ def atomic_path(path: str | os.PathLike) -> Iterator[Path]:
 
     The temporary name keeps the suffix of `path`, because many writers choose the format by it.
     Missing parent folders are made.
+
+    Raises:
+        OSError: `path` cannot be written; it names `path`, not the temporary one.
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = _new_file(path)
+    temporary = path
     try:
+        temporary = _new_file(path)
         yield temporary
         with temporary.open("rb") as file:
             os.fsync(file.fileno())
         temporary.replace(path)
+    except OSError as error:
+        # A full disk is told without a name, or with the temporary one, which means nothing to the user.
+        if error.errno is not None and (error.filename is None or _is_temporary(Path(error.filename), path)):
+            raise OSError(error.errno, error.strerror, str(path)) from error
+        raise
     finally:
-        temporary.unlink(missing_ok=True)
+        if temporary != path:
+            temporary.unlink(missing_ok=True)
+
+
+def _is_temporary(name: Path, path: Path) -> bool:
+    return name.parent == path.parent and name.name.startswith(f".{path.stem}.") and name.suffix == path.suffix
 
 
 def _new_file(path: Path) -> Path:

@@ -42,6 +42,36 @@ def test_a_part_that_is_damaged_or_of_another_version_is_to_be_done_again(tmp_pa
     assert Part.load(path) is None
 
 
+def test_a_run_that_is_refused_leaves_nothing_behind(tmp_path: Path) -> None:
+    folder = OutputFolder(tmp_path / "new" / "out")
+    with pytest.raises(UserError), folder.held():
+        folder.claim("index.html")
+        raise UserError("the video cannot be read")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_run_that_fails_later_keeps_what_it_wrote(tmp_path: Path) -> None:
+    folder = OutputFolder(tmp_path / "out")
+    part = folder.part_path("clip", "a" * 64, 0)
+    with pytest.raises(UserError), folder.held():
+        folder.claim("index.html")
+        folder.claim("clip_actions.mp4").write_text("whole")
+        Part(0.0).save(part)
+        raise UserError("the disk is full")
+    assert part.is_file()
+    assert [folder.is_own(name) for name in ("index.html", "clip_actions.mp4")] == [False, True]
+
+
+def test_two_runs_at_once_in_one_folder_are_refused_unless_they_share_it(tmp_path: Path) -> None:
+    with OutputFolder(tmp_path).held(is_shared=True), OutputFolder(tmp_path).held(is_shared=True):
+        with pytest.raises(UserError, match="another run of predict.py works there"), OutputFolder(tmp_path).held():
+            pass
+    with OutputFolder(tmp_path).held():
+        for is_shared in (False, True):
+            with pytest.raises(UserError, match="another run"), OutputFolder(tmp_path).held(is_shared):
+                pass
+
+
 def test_parts_of_other_settings_and_of_killed_writers_are_removed(tmp_path: Path) -> None:
     folder = OutputFolder(tmp_path)
     whole, of_another = (folder.part_path("clip", digest * 64, 0) for digest in "ab")

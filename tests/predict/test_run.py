@@ -200,7 +200,7 @@ def test_boxes_at_seconds_that_the_video_does_not_have_are_refused(
 ) -> None:
     boxes = tmp_path / "boxes.csv"
     boxes.write_text(f"{held_out.stem},902,0.1,0.1,0.5,0.9,-1\n{held_out.stem},903,0.1,0.1,0.5,0.9,-1\n")
-    with pytest.raises(UserError, match=r"all 2 key frames of \w+ lie outside of seconds 0 to 24, the first at 902"):
+    with pytest.raises(UserError, match=r"no key frame of \w+ lies within seconds 0 to 24, the first is at 902"):
         predict(options(boxes=boxes), held_out)
 
 
@@ -232,10 +232,11 @@ def test_a_full_disk_leaves_no_half_file(
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, limits[1]))
     try:
-        with pytest.raises(OSError, match="File too large"):
+        with pytest.raises(OSError, match="File too large") as error:
             predict(options(), held_out)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert error.value.filename == str(options().out / f"{held_out.stem}_actions.mp4")
     names = {path.name for path in options().out.iterdir()}
     assert names == {".predict"}
     assert predict(options(), held_out) == 0

@@ -1,9 +1,12 @@
 """Files that are either whole or absent."""
 
 import os
+import resource
 import stat
 import threading
 
+import av
+import numpy as np
 import pytest
 
 from src.utils.files import atomic_path, sha256_of, write_atomic
@@ -47,6 +50,29 @@ def test_a_failure_leaves_the_old_file_and_no_other(tmp_path):
         raise ZeroDivisionError
     assert (tmp_path / "a.txt").read_text() == "old"
     assert [path.name for path in tmp_path.iterdir()] == ["a.txt"]
+
+
+def test_a_full_disk_is_told_by_the_name_of_the_file(tmp_path):
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1000, limits[1]))
+    try:
+        for suffix, write in (("txt", lambda path: path.write_bytes(bytes(2000))), ("mp4", write_video)):
+            with pytest.raises(OSError, match="File too large") as error, atomic_path(tmp_path / f"a.{suffix}") as path:
+                write(path)
+            assert error.value.filename == str(tmp_path / f"a.{suffix}")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert list(tmp_path.iterdir()) == []
+
+
+def write_video(path):
+    """Write one with PyAV, whose errors bring the name of the temporary file."""
+    with av.open(str(path), "w") as output:
+        stream = output.add_stream("mpeg4", rate=25)
+        stream.width, stream.height, stream.pix_fmt = 256, 256, "yuv420p"
+        noise = np.random.default_rng(0).integers(0, 256, (256, 256, 3), np.uint8)
+        output.mux(stream.encode(av.VideoFrame.from_ndarray(noise)))
+        output.mux(stream.encode(None))
 
 
 def test_sha256_by_a_known_value(tmp_path):

@@ -59,7 +59,7 @@ class OutputFolder:
                 fcntl.flock(file, (fcntl.LOCK_SH if is_shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
             except BlockingIOError as error:
                 raise UserError(
-                    f"{self.folder}: another run of predict.py works there; wait until it has ended, or name another "
+                    f"{self.folder}: another run of predict works there; wait until it has ended, or name another "
                     "folder with --out"
                 ) from error
             except OSError:

@@ -354,8 +354,8 @@ class Run:
         left_out = write_detections(self.output.folder / "detections.csv", results)
         if left_out:
             tqdm.write(
-                f"detections.csv lacks {counted(left_out, 'key frame')} between whole seconds, AVA's columns have none; "
-                "their persons stand in tracks.csv"
+                f"detections.csv lacks {counted(left_out, 'key frame')} between whole seconds, as AVA's columns "
+                "do; their persons stand in tracks.csv"
             )
         write_label_map(self.output.folder / "detections.pbtxt", self.labels)
         write_tracks(self.output.folder / "tracks.csv", results)

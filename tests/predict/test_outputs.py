@@ -63,13 +63,16 @@ def test_a_run_that_fails_later_keeps_what_it_wrote(tmp_path: Path) -> None:
 
 
 def test_two_runs_at_once_in_one_folder_are_refused_unless_they_share_it(tmp_path: Path) -> None:
-    with OutputFolder(tmp_path).held(is_shared=True), OutputFolder(tmp_path).held(is_shared=True):
-        with pytest.raises(UserError, match="another run of predict.py works there"), OutputFolder(tmp_path).held():
+    first, second = OutputFolder(tmp_path), OutputFolder(tmp_path)
+    with first.held(is_shared=True), second.held(is_shared=True):
+        pass
+    for first_is_shared, second_is_shared in ((True, False), (False, True), (False, False)):
+        with (
+            first.held(first_is_shared),
+            pytest.raises(UserError, match="another run of predict works there"),
+            second.held(second_is_shared),
+        ):
             pass
-    with OutputFolder(tmp_path).held():
-        for is_shared in (False, True):
-            with pytest.raises(UserError, match="another run"), OutputFolder(tmp_path).held(is_shared):
-                pass
 
 
 def test_parts_of_other_settings_and_of_killed_writers_are_removed(tmp_path: Path) -> None:

@@ -1,6 +1,7 @@
 """Videos for people: with labels drawn in, or as a browser plays them."""
 
 import colorsys
+import contextlib
 import functools
 import shutil
 from bisect import bisect_right
@@ -14,7 +15,8 @@ import cv2
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from src.datasets.video import VideoDecoder, VideoFrame, VideoInfo
+from src.datasets.video import VideoDecoder, VideoInfo
+from src.predict.pipeline import in_background
 from src.predict.results import VideoResult
 from src.predict.tracker import MAX_GAP
 from src.utils.files import atomic_path
@@ -26,6 +28,8 @@ _MP4_AUDIO = {"aac", "mp3"}
 _QUALITY = "20"
 # Of more pixels than 4K has, x264 keeps gigabytes where it looks ahead, and each thread that decodes some frames.
 _MOST_AHEAD = 4096 * 2304
+# Frames that are drawn on while one is encoded.
+_QUEUE = 4
 # Height of letters in relation to the frame's, and its minimum in pixels.
 _LETTER_SHARE, _LETTER_LEAST = 0.032, 12
 # Pictures of texts that are kept: more than a frame shows, and few where letters are large (700 kB each at 8K).
@@ -273,36 +277,38 @@ def _encode(
             if info.pixel_aspect != 1:
                 stream.codec_context.sample_aspect_ratio = info.pixel_aspect
             audio = _Audio(info.path, output)
-            last = None
-            for frame in decoder:
-                # Times that a damaged file repeats or turns back must rise for the encoder.
-                last = frame.ticks if last is None else max(frame.ticks, last + 1)
-                output.mux(stream.encode(_picture(frame, (height, width), draw, last, decoder.unit)))
-                audio.copy_until(frame.time)
-                tick(float(frame.time))
+            pictures = _pictures(decoder, (height, width), draw)
+            if not is_large:
+                pictures = in_background(pictures, _QUEUE)
+                stream.codec_context.thread_type = "FRAME"  # else slices, which do not keep two cores busy
+            with contextlib.closing(pictures):
+                for picture, time in pictures:
+                    output.mux(stream.encode(picture))
+                    audio.copy_until(time)
+                    tick(float(time))
             output.mux(stream.encode(None))
             audio.copy_until(None)
         decoder.close()
 
 
-def _picture(
-    frame: VideoFrame,
-    size: tuple[int, int],
-    draw: Callable[[np.ndarray, float], None] | None,
-    ticks: int,
-    unit: Fraction,
-) -> av.VideoFrame:
-    """Return what is encoded of a frame: enlarged to a height and width by repeating its border, and drawn on."""
-    height, width = frame.image.shape[:2]
-    bottom, right = size[0] - height, size[1] - width
-    image = frame.image
-    if bottom or right:
-        image = cv2.copyMakeBorder(image, 0, bottom, 0, right, cv2.BORDER_REPLICATE)
-    if draw is not None:
-        draw(image[:height, :width], float(frame.time))
-    picture = av.VideoFrame.from_ndarray(image, format="bgr24")
-    picture.pts, picture.time_base = ticks, unit
-    return picture
+def _pictures(
+    decoder: VideoDecoder, size: tuple[int, int], draw: Callable[[np.ndarray, float], None] | None
+) -> Iterator[tuple[av.VideoFrame, Fraction]]:
+    """Yield what is encoded of each frame, and its second: enlarged to a size by repeating its border, and drawn on."""
+    ticks = None
+    for frame in decoder:
+        height, width = frame.image.shape[:2]
+        bottom, right = size[0] - height, size[1] - width
+        image = frame.image
+        if bottom or right:
+            image = cv2.copyMakeBorder(image, 0, bottom, 0, right, cv2.BORDER_REPLICATE)
+        if draw is not None:
+            draw(image[:height, :width], float(frame.time))
+        picture = av.VideoFrame.from_ndarray(image, format="bgr24")
+        # Times that a damaged file repeats or turns back must rise for the encoder.
+        ticks = frame.ticks if ticks is None else max(frame.ticks, ticks + 1)
+        picture.pts, picture.time_base = ticks, decoder.unit
+        yield picture, frame.time
 
 
 class _Audio:

@@ -249,8 +249,7 @@ def _extract(
     result = extract_frames(info, folder, fps, short_side=short_side, threads=threads_per_job(jobs))
     if FileState.of(videos[name]) != record.source:
         raise UserError(f"{videos[name]}: has changed while its frames were extracted; run the step again")
-    found = {"frames": result.frames, "errors": result.errors, "damaged": result.damaged, "resized": result.resized}
-    write_record(root, name, record.model_copy(update=found))
+    write_record(root, name, record.model_copy(update=vars(result)))
     text = f"{result.frames} frames"
     if record.overlapping:
         text += f", {record.overlapping} frames of the video replace others of the same time"

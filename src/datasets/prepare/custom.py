@@ -3,6 +3,7 @@
 import collections
 import functools
 import math
+import os
 import re
 from collections.abc import Callable, Collection, Mapping, Sequence
 from fractions import Fraction
@@ -167,7 +168,7 @@ def prepare_custom(
     _check_frames_of_others(out, videos, infos, fps)
 
     ava.extract_all(out, videos, fps=fps, short_side=short_side, jobs=jobs, dry_run=False)
-    counts = {name: count_frames(out / "frames" / name) for name in videos}
+    counts = {name: _count_whole_frames(out, name) for name in videos}
     has_links = outputs.link(links)
     if not has_links:
         print("custom: this file system has no symbolic links; the config names the folder of the videos instead")
@@ -279,6 +280,26 @@ def _check_frames_of_others(out: Path, videos: Mapping[str, Path], infos: Mappin
                     f"{folder}: is not ours, and holds {found} frames, but {videos[name].name} has {expected} at {fps} "
                     "a second; move it, or choose another --out"
                 )
+
+
+def _count_whole_frames(out: Path, name: str) -> int:
+    """Return the number of frames of a video; tell where they are not those that were extracted.
+
+    Raises:
+        UserError: see `count_frames`; or a frame is empty, as after a copy that failed.
+    """
+    folder = out / "frames" / name
+    count = count_frames(folder)
+    sizes = {entry.name: entry.stat().st_size for entry in os.scandir(folder)}
+    if empty := sorted(file for file, size in sizes.items() if not size):
+        raise UserError(f"{folder}: {empty[0]} is empty; remove the folder and run custom again")
+    record = read_record(out, name)
+    if record is not None and record.bytes not in (None, total := sum(sizes.values())):
+        print(
+            f"custom: warning: {folder}: its frames have {total} bytes, but {record.bytes} were extracted: they were "
+            "changed, or a copy failed; verify looks at each, or remove the folder and run custom again"
+        )
+    return count
 
 
 def _check_same_dataset(outputs: Outputs, videos: Mapping[str, Path]) -> None:

@@ -78,6 +78,7 @@ class FrameRecord(Oddities):
         fps: frames a second on disk.
         short_side: pixels of the frames' shorter side; 0: as in the video.
         frames: how many are on disk; None until the extraction has ended.
+        bytes: that they have together; None in records of earlier versions, too.
         decoder: what decoded them.
     """
 
@@ -90,6 +91,7 @@ class FrameRecord(Oddities):
     fps: int
     short_side: int
     frames: int | None = None
+    bytes: int | None = None
     decoder: str = ""
 
 

@@ -23,12 +23,14 @@ class Extraction:
 
     Attributes:
         frames: how many were written.
+        bytes: that they have together.
         errors: packets of the video that could not be read or decoded.
         damaged: decoded frames in which the decoder reported faults, and concealed them.
         resized: decoded frames that were scaled to the size of the first.
     """
 
     frames: int
+    bytes: int
     errors: int
     damaged: int
     resized: int
@@ -72,15 +74,15 @@ def extract_frames(
         raise UserError(info.truncation)
     decoder = VideoDecoder(info.path, threads=threads, image_rate=info.image_rate)
     with decoder, _partial_folder(folder) as partial:
-        count, last, content = 0, None, b""
+        count, size, last, content = 0, 0, None, b""
         for index, frame in at_rate(decoder, fps, info.times.duration):
             if frame is not last:
                 last, content = frame, frame.jpeg(short_side)
             (partial / frame_name(name, index + 1)).write_bytes(content)
-            count = index + 1
+            count, size = index + 1, size + len(content)
         if last is None:
             raise UserError(f"{info.path}: holds no frame that can be decoded; fetch or copy it again")
-        return Extraction(count, decoder.errors, decoder.damaged, decoder.resized)
+        return Extraction(count, size, decoder.errors, decoder.damaged, decoder.resized)
 
 
 def count_frames(folder: str | os.PathLike) -> int:

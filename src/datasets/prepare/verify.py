@@ -176,7 +176,14 @@ def _check_frames(root: Path, frame_dir: Path, name: str, listed: int, fps: int)
         findings.append(Finding(True, str(folder), what, again))
     if not gaps:
         findings += _check_record(root, name, len(present), fps, str(folder), again)
-    findings += _check_images(folder, [number for number in present if number not in empty], again)
+    record, total = read_record(root, name), sum(files.values())
+    is_changed = record is not None and len(present) == record.frames and record.bytes not in (None, total)
+    whole = [number for number in present if number not in empty]
+    faults = list(_check_images(folder, whole, again, every=is_changed))
+    if is_changed and not (faults or empty):
+        what = f"has {total} bytes of whole frames, but {record.bytes} were extracted: they were changed"
+        findings.append(Finding(False, str(folder), what, again))
+    findings += faults
     return len(present), findings
 
 
@@ -232,13 +239,13 @@ def _check_source(root: Path, name: str, links: Path) -> Iterator[Finding]:
         yield Finding(True, str(link), "has changed since its frames were extracted", "Run `custom` again")
 
 
-def _check_images(folder: Path, numbers: Sequence[int], again: str) -> Iterator[Finding]:
-    """Decode the first, the last and some frames between: each must be whole, and all of one size."""
+def _check_images(folder: Path, numbers: Sequence[int], again: str, *, every: bool) -> Iterator[Finding]:
+    """Decode every frame, or the first, the last and some between: each must be whole, and all of one size."""
     if not numbers:
         return
-    chosen = sorted({numbers[index] for index in np.linspace(0, len(numbers) - 1, _DECODED_FRAMES).astype(int)})
+    chosen = numbers if every else {numbers[int(at)] for at in np.linspace(0, len(numbers) - 1, _DECODED_FRAMES)}
     sizes: dict[tuple[int, int], str] = {}
-    for number in chosen:
+    for number in sorted(chosen):
         path = folder / frame_name(folder.name, number)
         data = path.read_bytes()
         # A JPEG ends with its end marker; decoders fill up what is cut off with gray.

@@ -204,6 +204,19 @@ def test_mistakes_are_named_and_leave_no_lists(videos: Path, rows: list[str], me
     assert not (videos / "out/ava_annotations").exists()
 
 
+def test_frames_that_are_not_as_extracted_are_told(videos: Path, capsys) -> None:
+    boxes = _write(videos / "b.csv", "plain,1,0.1,0.1,0.5,0.5,1,0")
+    frame = _prepare(videos, boxes, val_share=0) / "frames/plain/plain_000017.jpg"
+    capsys.readouterr()
+    frame.write_bytes(frame.read_bytes()[:-20])
+    size = sum(path.stat().st_size for path in frame.parent.iterdir())
+    _prepare(videos, boxes, val_share=0)
+    assert f"frames/plain: its frames have {size} bytes, but {size + 20} were extracted" in capsys.readouterr().out
+    frame.write_bytes(b"")
+    with pytest.raises(UserError, match=r"frames/plain: plain_000017\.jpg is empty; remove the folder"):
+        _prepare(videos, boxes, val_share=0)
+
+
 def test_names_that_no_files_can_have_are_refused(videos: Path, make_video: Callable) -> None:
     boxes = _write(videos / "b.csv", "plain,1,0.1,0.1,0.5,0.5,1,0")
     extra = make_video(videos / "videos/plain.mkv.mp4").rename(videos / "videos/plain.mkv")

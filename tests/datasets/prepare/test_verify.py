@@ -73,6 +73,16 @@ def test_the_last_frame_cut_short(root: Path) -> None:
     assert "1 files are empty, the first is one_000040.jpg" in _only(root)
 
 
+def test_frames_that_were_changed_are_all_looked_at(root: Path) -> None:
+    path = root / "frames/one/one_000004.jpg"  # not among those that are always decoded
+    content = path.read_bytes()
+    path.write_bytes(content[:-20])
+    assert "one_000004.jpg: is not a whole JPEG image" in _only(root)
+    path.write_bytes(content[:-2] + b"\xff\xfe\0\5own\xff\xd9")
+    size = sum(frame.stat().st_size for frame in path.parent.iterdir())
+    assert f"{size} bytes of whole frames, but {size - 7} were extracted" in _only(root, harmful=False)
+
+
 def test_frames_of_another_size(root: Path, make_video: Callable) -> None:
     video = make_video(root / "videos/small.mp4", frames=40, fps=10, width=32, height=32)
     extract_frames(video, root / "small", 10, name="one")

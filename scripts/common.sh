@@ -8,10 +8,19 @@ root="$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)"
 pids=()
 
 # Print the comment at the head of the launcher.
+head_comment() {
+    sed -n '2,/^set/{/^#/s/^# \{0,1\}//p}' "$0"
+}
+
 usage() {
-    sed -n '2,/^set/{/^#/s/^# \{0,1\}//p}' "$0" >&2
+    head_comment >&2
     exit 2
 }
+
+if [[ ${1:-} == -h || ${1:-} == --help ]]; then
+    head_comment
+    exit
+fi
 
 fail() {
     echo "error: $*" >&2
@@ -172,6 +181,7 @@ distribute_by_mpirun() {
     set_entry "$name" GPU "$@"
     local count
     count=$(count_devices "${CUDA_VISIBLE_DEVICES:-}" '/dev/nvidia[0-9]*')
+    [[ ${DRY_RUN:-} == 1 ]] || command -v mpirun >/dev/null || fail "there is no mpirun; several GPUs need Open MPI"
     if ((EUID == 0)); then options+=(--allow-run-as-root); fi
     # After a SIGTERM, processes have a minute to write a checkpoint.
     start "$log" mpirun ${options[@]+"${options[@]}"} -n "$count" --mca odls_base_sigkill_timeout 60 "$python" "${entry[@]}"

@@ -130,6 +130,14 @@ def said(log: Path) -> str:
     return rest
 
 
+@pytest.mark.parametrize("script", ["run_quickstart.sh", "run_tests.sh", "setup.sh", "prepare_ava.sh", "run_export.sh"])
+def test_help_prints_the_usage_and_does_nothing_else(place, script):
+    done = place.run(script, "--help")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert f"Usage: bash scripts/{script}" in done.stdout
+    assert place.calls() == []
+
+
 @pytest.mark.parametrize("script", LAUNCHERS)
 def test_wrong_usage_prints_the_usage_and_starts_nothing(place, script):
     for arguments in ([], place.standard[: LAUNCHERS[script] - 2]):
@@ -277,6 +285,16 @@ def test_without_devices_the_launcher_says_how_to_name_them(place):
     done = place.run("run_distribute_train_gpu.sh", *place.standard)
     assert done.returncode == 2
     assert "set DEVICE_NUM" in done.stderr
+
+
+def test_without_mpirun_the_launcher_says_what_is_missing(place):
+    (place.root / "bin/mpirun").unlink()
+    for tool in ("bash", "dirname", "realpath"):
+        (place.root / "bin" / tool).symlink_to(shutil.which(tool))
+    done = place.run("run_distribute_train_gpu.sh", *place.standard, DEVICE_NUM="2", PATH=str(place.root / "bin"))
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr == "error: there is no mpirun; several GPUs need Open MPI\n"
+    assert list(place.work.iterdir()) == []
 
 
 @pytest.mark.parametrize("script", ["run_standalone_train.sh", "run_standalone_eval.sh"])

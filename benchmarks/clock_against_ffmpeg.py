@@ -1,6 +1,6 @@
 """Frames and their times against ffmpeg's own extraction, for ten generated clips and any videos.
 
-    python benchmarks/clock_against_ffmpeg.py [VIDEO ...] [--fps 30] [--keep DIR]
+    python benchmarks/clock_against_ffmpeg.py [VIDEO ...] [--fps 30]
 
 The clips are of different containers, codecs, rates, starts and shapes; each frame carries its number. Of every video,
 the frames that `extract_frames` writes are compared with those of `ffmpeg -vf fps=FPS:start_time=0 -q:v 1`, one by one,

@@ -49,7 +49,11 @@ def average(checkpoints: Mapping[str, Mapping[str, np.ndarray]]) -> dict[str, np
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    parser = OneLineParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = OneLineParser(
+        prog="python -m src.checkpoint.average",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
     parser.add_argument("checkpoints", type=Path, nargs="+", metavar="CKPT", help="MindSpore checkpoints, two or more")
     parser.add_argument("--dst", type=Path, required=True, help="the checkpoint to write")
     args = parser.parse_args(arguments)

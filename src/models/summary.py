@@ -6,13 +6,15 @@ Multiply-adds are those of convolutions and linear layers; attention, box poolin
 out. The clip is DATA.TRAIN_CROP_SIZE high and wide unless --size says otherwise.
 """
 
+import argparse
 import sys
 from collections.abc import Sequence
 
 from fvcore.common.config import CfgNode
 
-from src.config.custom_config import argument_parser, load_config
+from src.config.custom_config import load_config
 from src.cpu import library
+from src.utils.arguments import IntermixedParser
 from src.utils.device import set_up_device
 from src.utils.errors import run_main
 
@@ -68,9 +70,13 @@ def costs(cfg: CfgNode, height: int, width: int, boxes: int) -> dict[str, tuple[
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    parser = argument_parser(__doc__)
+    parser = IntermixedParser(
+        prog="python -m src.models.summary", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--cfg", required=True, metavar="FILE", help="YAML file of the configuration")
     parser.add_argument("--size", type=int, nargs=2, metavar=("HEIGHT", "WIDTH"), help="of the clip")
     parser.add_argument("--boxes", type=int, default=1, metavar="N", help="boxes of the clip (default: 1)")
+    parser.add_argument("overrides", nargs="*", metavar="KEY VALUE", help="configuration keys to set")
     args = parser.parse_args(arguments)
     cfg = load_config(args.cfg, args.overrides)
     library.turn_off()

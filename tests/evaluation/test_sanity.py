@@ -72,6 +72,12 @@ def test_classes_that_are_numbered_otherwise():
     assert found_by_checks(found=[*found, FOUND[2]]) == {}
 
 
+def test_true_boxes_without_a_class_have_none_to_share():
+    truth = [(*row[:6], -1) for row in TRUTH]
+    (check,) = found_by_checks(truth).values()
+    assert (check.title, check.examples) == ("class ids of the ground truth not in the label map", ["-1 (3 rows)"])
+
+
 def test_scores_that_may_be_ids_of_persons():
     (check,) = found_by_checks(found=[(*row, person % 2) for person, row in enumerate(TRUTH)]).values()
     assert check.title == "scores that are whole numbers, all of them"

@@ -264,7 +264,7 @@ def _key_boxes(
     if lost:
         raise UserError(
             f"{path}: no box of {', '.join(lost)} is left, as told above; if acts are that short, make key frames "
-            "denser with --key-every 0.2, say, or take the classes out of the list"
+            "denser with a smaller --key-every, or take the classes out of the list"
         )
     return boxes
 

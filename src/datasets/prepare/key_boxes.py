@@ -27,7 +27,7 @@ _DOUBLE_IOU = 0.8
 _BETWEEN, _AFTER, _OUTSIDE = "between key frames", "after the last frame", "outside of the frame"
 _MARKED = "marked as a crowd or to be ignored"
 _REMEDIES = {
-    _BETWEEN: "--key-every 0.2, say, makes key frames denser, and --annotation-fps states the rate of images",
+    _BETWEEN: "a smaller --key-every makes key frames denser, and --annotation-fps states the rate of images",
     _AFTER: "is it the video that was annotated?",
     _OUTSIDE: "are the coordinates in other units (--coordinates)?",
     _MARKED: "that is what the file says of them",

@@ -270,8 +270,8 @@ def test_what_was_lost_is_told(capsys) -> None:
     report({FILE: account}, classes)
     assert capsys.readouterr().out.splitlines() == [
         "custom: boxes.xml: 11 boxes read: 1 taken, 0 merged, 10 left out (10 between key frames)",
-        "custom: warning: 10 of 11 boxes are left out, most between key frames: --key-every 0.2, say, makes key frames "
-        "denser, and --annotation-fps states the rate of images",
+        "custom: warning: 10 of 11 boxes are left out, most between key frames: a smaller --key-every makes key "
+        "frames denser, and --annotation-fps states the rate of images",
         "custom: warning: 3 boxes say 'Walk', which is no class and counts as none; is 'walk' meant?",
         "custom: warning: none of the 5 boxes labeled 'ball' names a class: each counts as a person who does nothing; "
         "take them out if they are no persons",

@@ -1,6 +1,6 @@
 """Recall and precision of the person detectors on annotated videos, and their time a frame.
 
-    python benchmarks/detection.py FOLDER [--step 5] [--threads 1] [--detector FILE.onnx]
+    python benchmarks/detection.py FOLDER [--step 5] [--threads 1] [--precision f32|bf16] [--detector FILE.onnx]
 
 FOLDER holds videos/NAME.mp4 and boxes.csv with the columns video, frame0 (from 0), x1, y1, x2, y2 (normalized). Every
 STEP-th annotated frame counts. Precision is a lower bound where not everybody is annotated.
@@ -59,10 +59,11 @@ def main() -> int:
     parser.add_argument("folder", type=Path)
     parser.add_argument("--step", type=int, default=5, help="take every so many annotated frames (default: 5)")
     parser.add_argument("--threads", type=int, default=1, help="threads of each detector (default: 1)")
+    parser.add_argument("--precision", choices=("f32", "bf16"), default="f32", help="of the default ones (f32)")
     parser.add_argument("--detector", type=Path, help="a detector in ONNX beside the default ones")
     args = parser.parse_args()
-    movenet = MoveNet(model_path(MOVENET), threads=args.threads)
-    efficientdet = EfficientDet(model_path(EFFICIENTDET), args.threads)
+    movenet = MoveNet(model_path(MOVENET), args.threads, args.precision)
+    efficientdet = EfficientDet(model_path(EFFICIENTDET), args.threads, args.precision)
     detectors: dict[str, Detector] = {
         "both (default)": PersonDetector(movenet, efficientdet),
         "MoveNet": PersonDetector(movenet),

@@ -60,7 +60,7 @@ def time_parts(args: argparse.Namespace, precision: str) -> Iterator[tuple[str, 
         return name, time.perf_counter() - start
 
     start = time.perf_counter()
-    info, scorer, detector = probe(args.video), OpenVinoScorer(args.model, precision), default_detector()
+    info, scorer, detector = probe(args.video), OpenVinoScorer(args.model, precision), default_detector(precision)
     fps = scorer.cfg.AVA.FPS
     count = info.times.count(fps)
     with VideoReader(info, fps) as reader:

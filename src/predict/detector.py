@@ -51,15 +51,15 @@ class MoveNet(Detector):
 
     Args:
         path: the TFLite file.
+        threads, precision: see `CompiledModel`.
         long_side: frames are scaled to this.
-        threads: see `CompiledModel`.
     """
 
     _HEADS = ("Sigmoid", "box_scale_0/conv2d_5/BiasAdd", "box_offset_0/conv2d_6/BiasAdd")
     _STRIDE, _MULTIPLE, _PEAK = 4, 32, 5
 
-    def __init__(self, path: Path, long_side: int = 256, threads: int = 1) -> None:
-        self._network = CompiledModel(read_model(path, self._HEADS), threads)
+    def __init__(self, path: Path, threads: int = 1, precision: str = "f32", long_side: int = 256) -> None:
+        self._network = CompiledModel(read_model(path, self._HEADS), threads, precision)
         self._long_side = long_side
 
     def detect(self, image: np.ndarray, score: float = SCORE) -> Detections:
@@ -82,14 +82,14 @@ class EfficientDet(Detector):
 
     Args:
         path: the TFLite file.
-        threads: see `CompiledModel`.
+        threads, precision: see `CompiledModel`.
     """
 
     _LEVELS, _OCTAVES, _RATIOS, _ANCHOR_SCALE = range(3, 8), (0, 1 / 3, 2 / 3), (1.0, 2.0, 0.5), 3.0
     _PERSON = 0
 
-    def __init__(self, path: Path, threads: int = 1) -> None:
-        self._network = CompiledModel(path, threads, in_float=True)
+    def __init__(self, path: Path, threads: int = 1, precision: str = "f32") -> None:
+        self._network = CompiledModel(path, threads, precision, in_float=True)
         _, (_, height, width, _) = self._network.inputs[0]
         self._size = (height, width)
         self._anchors = np.concatenate([self._level_anchors(level) for level in self._LEVELS])
@@ -341,12 +341,15 @@ def suppress(boxes_norm: np.ndarray, scores: np.ndarray, size: tuple[int, int]) 
     return boxes_norm[kept], scores[kept]
 
 
-def default_detector(threads: int = 1) -> PersonDetector:
+def default_detector(precision: str = "f32") -> PersonDetector:
     """Return MoveNet and EfficientDet together: the one misses close-ups, the other people in sport.
+
+    Args:
+        precision: `f32` or `bf16`.
 
     Raises:
         UserError: their files cannot be fetched.
     """
     return PersonDetector(
-        MoveNet(model_path(MOVENET), threads=threads), EfficientDet(model_path(EFFICIENTDET), threads)
+        MoveNet(model_path(MOVENET), precision=precision), EfficientDet(model_path(EFFICIENTDET), precision=precision)
     )

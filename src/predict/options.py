@@ -50,6 +50,12 @@ class Options:
         """When persons are looked for and scored."""
         return Sampling(self.every, self.detections)
 
+    def in_bfloat16(self) -> bool:
+        """Whether the network computes in bfloat16."""
+        if self.engine == "openvino":
+            return self.precision == "bfloat16"
+        return self.config().TEST.AMP_LEVEL == "bf16"
+
     def config(self) -> CfgNode:
         """Return the network's configuration."""
         if self.model is not None:
@@ -105,7 +111,9 @@ def build_detector(options: Options) -> Detector | None:
     """
     if options.boxes is not None:
         return None
-    return OnnxDetector(options.detector) if options.detector is not None else default_detector()
+    if options.detector is not None:
+        return OnnxDetector(options.detector)
+    return default_detector("bf16" if options.in_bfloat16() and supports_bfloat16() else "f32")
 
 
 def read_labels(options: Options, cfg: CfgNode) -> dict[int, str]:

@@ -9,6 +9,7 @@ import pytest
 
 from src.predict.command import build_parser
 from src.predict.model_files import MOVENET, model_path
+from src.predict.options import Options, build_detector
 from src.utils.errors import UserError
 
 
@@ -26,6 +27,25 @@ def test_keys_stand_before_between_or_behind_the_options(place: int) -> None:
     args = build_parser("").parse_args(line)
     assert args.overrides == ["TEST.CHECKPOINT_FILE_PATH", "a.ckpt", "SOLVER.BASE_LR", "-1"]
     assert (args.cfg, args.video, args.out) == (Path("a.yaml"), "v.mp4", Path("results"))
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [
+        ({}, False),
+        ({"overrides": ("TEST.AMP_LEVEL", "bf16")}, True),
+        ({"engine": "openvino"}, False),
+        ({"engine": "openvino", "precision": "bfloat16"}, True),
+    ],
+)
+def test_persons_are_found_in_bfloat16_where_actions_are(
+    given: dict[str, object], expected: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = []
+    monkeypatch.setattr("src.predict.options.default_detector", made.append)
+    monkeypatch.setattr("src.predict.options.supports_bfloat16", lambda: True)
+    build_detector(Options(Path("results"), **given))
+    assert made == ["bf16" if expected else "f32"]
 
 
 def test_no_network_is_told_as_such(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, free_port: int) -> None:

@@ -16,12 +16,12 @@ import numpy as np
 from src.datasets.video import VideoInfo, VideoReader
 from src.predict.detector import Detections, Detector
 from src.predict.given_boxes import KeyFrameBoxes
-from src.predict.pipeline import in_background
 from src.predict.scorer import Scorer
 from src.predict.tracker import MAX_GAP, WEAK_SCORE, Tracker, overlaps
 from src.utils.errors import UserError
 from src.utils.files import write_atomic
 from src.utils.npz import read_npz
+from src.utils.threads import in_background
 
 # What waits between two steps: so many frames, and of large ones (8K: 100 MB) fewer, at most so many bytes.
 _QUEUE, _QUEUE_BYTES = 8, 100_000_000

@@ -16,10 +16,10 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 from src.datasets.video import VideoDecoder, VideoInfo
-from src.predict.pipeline import in_background
 from src.predict.results import VideoResult
 from src.predict.tracker import MAX_GAP
 from src.utils.files import atomic_path
+from src.utils.threads import in_background
 
 # Codecs and containers that every browser plays.
 _BROWSER_VIDEO, _BROWSER_PIXELS = {"h264", "vp8", "vp9", "av1"}, {"yuv420p", "yuvj420p"}

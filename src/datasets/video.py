@@ -5,6 +5,7 @@ upright frames. Frame k at a rate of `fps` is what ffmpeg's filter `fps=FPS:star
 time, times the rate and rounded (halves up), is at most k. The last frame stays until the stream's end.
 """
 
+import dataclasses
 import functools
 import itertools
 import math
@@ -34,6 +35,9 @@ _TRUNCATION_SECONDS = 1
 _DECODE_ON_SECONDS = 4
 # Where many packets have no time stamps, and those behind a seek are guessed otherwise than from the start.
 _GUESSING_FORMATS = ("mpeg",)
+# Which state when frames are decoded, not when they are shown; what libavformat makes up of that is wrong where frames
+# share a packet.
+_UNTIMED_FORMATS = ("avi",)
 # Of a frame whose colors are converted, so that what lies between stays small (8K: 100 MB) and near the processor.
 _ROWS_AT_ONCE = 256
 # FF_QP2LAMBDA: what `-q:v 1` stands for.
@@ -45,6 +49,7 @@ _VIDEO_SUFFIXES = {".mp4", ".mkv", ".webm", ".avi", ".mov", ".m4v", ".mpg", ".mp
 _VIDEO_SUFFIXES |= {".ts", ".mts", ".m2ts", ".vob"}
 # Not videos, though libavformat gives them a video stream: images, and texts drawn as a terminal's screen.
 _STILL_FORMATS = ("image2", "tty", "_pipe")
+_NO_KEYFRAMES = np.empty((0, 2), np.int64)
 
 
 @dataclass(frozen=True)
@@ -275,6 +280,7 @@ class VideoDecoder:
         self.errors = self.damaged = self.resized = self._decoded = 0
         self._incomplete = self._restarts = 0
         self._last_dts: int | None = None
+        self._times = _FrameTicks()
         self._stored_size: tuple[int, int] | None = None
         self._size: tuple[int, int] | None = None
         self._clock = _Clock(self._container, self._stream)
@@ -307,7 +313,7 @@ class VideoDecoder:
     def seek(self, stored_ticks: int) -> None:
         """Go on at the keyframe that is shown at this time, as the file states it."""
         self._container.seek(stored_ticks, stream=self._stream)
-        self._clock = _Clock(self._container, self._stream)
+        self._clock, self._times = _Clock(self._container, self._stream), _FrameTicks()
 
     def _decode(self) -> Iterator[av.VideoFrame]:
         """Yield decoded frames, their times corrected; what cannot be read or decoded is counted and passed over."""
@@ -345,12 +351,35 @@ class VideoDecoder:
     def _ticks(self, frame: av.VideoFrame, last: int | None) -> int:
         if not self.is_timed:
             return self._decoded
-        # As ffmpeg: frames without a time stamp of their own take the time at which they were decoded.
-        ticks = frame.pts if frame.pts is not None else frame.dts
+        ticks = self._times.of(frame)
         if ticks is None:
             step = round(1 / self.rate / self.unit) if self.rate else 1
             ticks = 0 if last is None else last + step
         return ticks
+
+
+class _FrameTicks:
+    """Tells when frames begin, as ffmpeg does: by their own time stamps, or by those of the packets they came with.
+
+    Frames without one of their own take the latter; so do all once the former have fallen more often, as where B frames
+    were copied into a container under the times at which they are decoded, or share a packet.
+    """
+
+    def __init__(self) -> None:
+        self._faulty_pts = self._faulty_dts = 0
+        self._last_pts = self._last_dts = -math.inf
+
+    def of(self, frame: av.VideoFrame) -> int | None:
+        """Return when the next frame begins; None: nothing tells."""
+        pts, dts = frame.pts, frame.dts
+        if pts is not None:
+            self._faulty_pts += pts <= self._last_pts
+        if dts is not None:
+            self._faulty_dts += dts <= self._last_dts
+        if pts is not None or dts is not None:
+            self._last_pts, self._last_dts = (dts if pts is None else pts), (pts if dts is None else dts)
+        is_own = dts is None or (pts is not None and self._faulty_pts <= self._faulty_dts)
+        return pts if is_own else dts
 
 
 class _Clock:
@@ -425,6 +454,10 @@ def probe(video: str | os.PathLike, image_rate: int = 0) -> VideoInfo:
         times = entries.times
         if times is None or _may_be_fields(times, frames, is_timed):
             times = _decode_times(path)
+        elif not entries.is_sure or (is_timed and [frame.ticks for frame in frames] != times.ticks[:2].tolist()):
+            times = _decode_times(path)
+            if not np.array_equal(times.ticks, entries.times.ticks):
+                entries = dataclasses.replace(entries, keyframes=_NO_KEYFRAMES)
     return VideoInfo(
         path,
         times,
@@ -444,12 +477,14 @@ class _Packets:
     """What the packets of a video say: see `VideoInfo`.
 
     `times` is None where only decoding tells: packets without times, times that begin again, several of one time.
+    They are not sure where frames are stored in another order than they are shown, but the times do not say so.
     """
 
     times: FrameTimes | None
     rate: Fraction
     promised: Fraction | None
     keyframes: np.ndarray
+    is_sure: bool = True
 
 
 def _read_packets(path: Path, first_ticks: int) -> _Packets:
@@ -458,7 +493,8 @@ def _read_packets(path: Path, first_ticks: int) -> _Packets:
         stream = first_video_stream(container, path)
         is_timed = _is_timed(container)
         clock = _Clock(container, stream)
-        rows, ends = [], {}
+        is_untimed = container.format.name in _UNTIMED_FORMATS
+        rows, ends, is_stated, is_reordered = [], {}, True, not stream.codec_context.has_b_frames
         try:
             for packet in container.demux():
                 if packet.dts is None and packet.pts is None and not packet.size:
@@ -468,6 +504,10 @@ def _read_packets(path: Path, first_ticks: int) -> _Packets:
                     ends[packet.stream_index] = max(ends.get(packet.stream_index, end), end)
                 if packet.stream_index != stream.index or not packet.size:
                     continue
+                is_stated &= packet.pts is not None
+                is_reordered |= packet.pts != packet.dts
+                if packet.pts is None and is_untimed:
+                    packet.pts = packet.dts  # near enough to seek by
                 stored_ticks = packet.pts
                 clock.correct(packet)
                 if not packet.is_discard:
@@ -478,23 +518,23 @@ def _read_packets(path: Path, first_ticks: int) -> _Packets:
         promised = _promised(container, stream, ends)
         may_seek = container.format.name not in _GUESSING_FORMATS
         unit = stream.time_base
-    no_keyframes = np.empty((0, 2), np.int64)
     if not is_timed:
         if not rate:
             raise UserError(f"{path}: states neither times nor a frame rate; convert it to mp4 with ffmpeg first")
         times = FrameTimes(np.arange(len(rows)), len(rows), 1 / rate)
-        return _Packets(times, rate, None, no_keyframes)
+        return _Packets(times, rate, None, _NO_KEYFRAMES)
     rows = [row for row in rows if row[0] is None or row[0] >= first_ticks]
-    unknown = _Packets(None, rate, promised, no_keyframes)
-    if any(ticks is None for ticks, *_ in rows) or clock.was_corrected:
+    keyframes = [(row[0], row[3]) for row in rows if row[2] and row[3] is not None and may_seek]
+    keyframes = np.array(sorted(keyframes), np.int64).reshape(-1, 2)
+    unknown = _Packets(None, rate, promised, keyframes if is_untimed else _NO_KEYFRAMES)
+    if not is_stated or clock.was_corrected:
         return unknown
     rows.sort(key=lambda row: row[0])
     ticks = np.array([row[0] for row in rows], np.int64)
     if not len(ticks) or (np.diff(ticks) <= 0).any():
         return unknown
-    keyframes = [(row[0], row[3]) for row in rows if row[2] and row[3] is not None and may_seek]
     times = FrameTimes(ticks, _end(ticks, rows[-1][1], rate, unit), unit)
-    return _Packets(times, rate, promised, np.array(keyframes, np.int64).reshape(-1, 2))
+    return _Packets(times, rate, promised, keyframes, is_sure=is_reordered)
 
 
 def _may_be_fields(times: FrameTimes, frames: Sequence[VideoFrame], is_timed: bool) -> bool:
@@ -529,7 +569,7 @@ def _end(ticks: np.ndarray, duration: int, rate: Fraction, unit: Fraction) -> in
     before = int(ticks[-1] - ticks[-2]) if len(ticks) > 1 else 0
     if duration <= 0 or (duration == 1 and before > 2):
         duration = before if before > 0 else _rounded(1 / rate / unit) if rate else 1
-    return int(ticks[-1]) + duration
+    return max(int(ticks[-1]) + duration, int(ticks.max()))  # times may fall
 
 
 def _promised(
@@ -787,7 +827,10 @@ def _open(
         location, container_format = series.pattern, "image2"
         options = {"framerate": str(image_rate), "start_number": str(series.first), "pattern_type": "sequence"}
     try:
-        return av.open(location, format=container_format, options=options, timeout=timeout)
+        container = av.open(location, format=container_format, options=options, timeout=timeout)
+        if container.format.name in _UNTIMED_FORMATS:
+            container.flags &= ~av.container.Flags.gen_pts.value
+        return container
     except (av.FFmpegError, OSError) as error:
         raise UserError(f"{source}: cannot open the video: {error.strerror}") from error
 

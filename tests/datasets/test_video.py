@@ -203,6 +203,19 @@ def test_two_fields_in_packets_of_their_own_are_one_frame(tmp_path: Path, suffix
     assert_one_clock(path, 25, tmp_path)
 
 
+@pytest.mark.parametrize("codec", ["mpeg4", "libxvid", "libx264"])
+def test_b_frames_of_files_that_state_no_times_of_theirs(tmp_path: Path, codec: str) -> None:
+    """AVI, where XviD puts two frames into a packet, and what `ffmpeg -c copy` makes of it: times of decoding."""
+    source = write_video(tmp_path / "source.mkv", range(0, 60), Fraction(1, 25))
+    for folder in ("avi", "mp4"):
+        (tmp_path / folder / "videos").mkdir(parents=True)
+    path, copy = tmp_path / "avi/videos/v.avi", tmp_path / "mp4/videos/v.mp4"
+    run_ffmpeg("-r", "25", "-i", source, "-c:v", codec, "-bf", "2", "-g", "12", "-q:v", "2", path)
+    run_ffmpeg("-i", path, "-c", "copy", copy)
+    for video in (path, copy):
+        assert_one_clock(video, 25, video.parents[1])
+
+
 def test_a_transport_stream_whose_times_begin_again_goes_on(tmp_path: Path, source: Path) -> None:
     (tmp_path / "videos").mkdir()
     first, second, path = tmp_path / "a.ts", tmp_path / "b.ts", tmp_path / "videos/v.ts"

@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from fvcore.common.config import CfgNode
@@ -55,6 +55,11 @@ class Options:
         if self.engine == "openvino":
             return self.precision == "bfloat16"
         return self.config().TEST.AMP_LEVEL == "bf16"
+
+    def with_absolute_paths(self) -> "Options":
+        """Return the same for a process that runs in another folder."""
+        paths = {name: value.absolute() for name, value in vars(self).items() if isinstance(value, Path)}
+        return replace(self, **paths)
 
     def config(self) -> CfgNode:
         """Return the network's configuration."""
@@ -138,16 +143,20 @@ def read_labels(options: Options, cfg: CfgNode) -> dict[int, str]:
     return labels
 
 
-def scores_digest(options: Options, scorer_digest: str, video: Path) -> str:
-    """Return a text that changes with whatever changes the scores of a video."""
-    status = video.stat()
-    given = sha256_of(options.boxes) if options.boxes is not None else None
+def score_settings(options: Options, scorer_digest: str) -> dict[str, object]:
+    """Return all that the scores of a video depend on, beside the video."""
     if options.boxes is not None:
-        detector = given
+        detector = sha256_of(options.boxes)
     else:
         detector = sha256_of(options.detector) if options.detector else [MOVENET.sha256, EFFICIENTDET.sha256]
     kept = ("every", "detections", "start", "end", "every_part")
     content = {name: value for name, value in asdict(options).items() if name in kept}
     content |= {"model": scorer_digest, "engine": options.engine, "precision": options.precision}
-    content |= {"detector": detector, "video": [video.name, status.st_size, status.st_mtime_ns], "version": 1}
+    return content | {"detector": detector, "version": 1}
+
+
+def scores_digest(settings: dict[str, object], video: Path) -> str:
+    """Return a text that changes with whatever changes the scores of a video; `settings` as `score_settings` gives."""
+    status = video.stat()
+    content = settings | {"video": [video.name, status.st_size, status.st_mtime_ns]}
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()

@@ -4,7 +4,6 @@ import functools
 import gc
 import itertools
 import math
-import platform
 import signal
 import sys
 import threading
@@ -22,7 +21,7 @@ from src.ava.label_map import write_label_map
 from src.datasets.video import VideoInfo, find_videos, probe
 from src.predict.detector import Detector
 from src.predict.given_boxes import KeyFrameBoxes, read_given_boxes
-from src.predict.options import Options, build_detector, build_scorer, read_labels, scores_digest
+from src.predict.options import Options, build_detector, build_scorer, read_labels, score_settings, scores_digest
 from src.predict.outputs import OutputFolder
 from src.predict.page import write_page
 from src.predict.parts import KeyFrame, Part, PartAnalyzer, join_parts
@@ -140,6 +139,11 @@ class Run:
         """Which network scores, for people."""
         return {"name": self.scorer.name, "recipe": self.options.recipe()}
 
+    @functools.cached_property
+    def settings(self) -> dict[str, object]:
+        """All that scores depend on beside the video, as it was when this run read it."""
+        return score_settings(self.options, self.scorer.digest)
+
     @property
     def detector(self) -> Detector | None:
         """What finds persons, loaded when first asked for."""
@@ -198,7 +202,7 @@ class Run:
             raise UserError(f"{path}: lasts {info.duration:.3f} seconds, expected more than --from {options.start:g}")
         count = max(1, math.ceil((end - options.start) / options.every_part - 1e-9))
         edges = [min(options.start + number * options.every_part, end) for number in range(count)] + [end]
-        return Job(name, info, scores_digest(options, self.scorer.digest, path), list(itertools.pairwise(edges)))
+        return Job(name, info, scores_digest(self.settings, path), list(itertools.pairwise(edges)))
 
     def _check_boxes(self, name: str, start: float, end: float) -> None:
         """Raise where a video has no boxes, and tell of those outside of the seconds that are looked at."""
@@ -262,7 +266,7 @@ class Run:
                 part = step
         # A decoder and its container refer to each other: without this, memory grows by some 10 MB a part.
         gc.collect()
-        if scores_digest(self.options, self.scorer.digest, job.info.path) != job.digest:
+        if scores_digest(self.settings, job.info.path) != job.digest:
             raise UserError(f"{job.info.path}: has changed while it was scored; start again once it is complete")
         if not self.interruption.requested:
             part.save(self.output.part_path(job.name, job.digest, number))
@@ -287,12 +291,14 @@ class Run:
         Raises:
             UserError: no scheduler answers.
         """
+        options = self.options.with_absolute_paths()
         with self._progress(jobs) as bar, job_pool(1, cluster) as pool:
             futures = {}
             for job in jobs:
+                path = job.info.path.absolute()
                 for number, (start, end) in enumerate(job.parts):
                     if self.output.load_part(job.name, job.digest, number) is None:
-                        future = pool.submit(score_part, self.options, job.name, job.info.path, job.digest, number)
+                        future = pool.submit(score_part, options, job.name, path, job.digest, number)
                         futures[future] = job, end - start
                     else:
                         bar.update(end - start)
@@ -302,17 +308,32 @@ class Run:
                 done, waiting = wait(waiting, timeout=1, return_when=FIRST_COMPLETED)
                 for future in done:
                     job, seconds = futures[future]
-                    with self._noting(job.name):
-                        result_of(future)
-                        job.scored += seconds
-                        bar.update(seconds)
+                    if job.name not in self.failures:
+                        with self._noting(job.name):
+                            result_of(future)
+                            job.scored += seconds
+                            bar.update(seconds)
+                waiting -= {
+                    future for future in waiting if futures[future][0].name in self.failures and future.cancel()
+                }
             for future in waiting:
                 future.cancel()
         for job in jobs:
-            if not waiting:  # else a worker may still be writing
-                self.output.drop_other_parts(job.name, job.digest)
-            parts = (self.output.load_part(job.name, job.digest, number) for number in range(len(job.parts)))
-            job.found = list(itertools.takewhile(lambda part: part is not None, parts))
+            if job.name not in self.failures:
+                with self._noting(job.name):
+                    self._collect(job, is_whole=not waiting)
+
+    def _collect(self, job: Job, is_whole: bool) -> None:
+        """Read the parts that workers wrote; `is_whole`: all are done, and no worker writes any more."""
+        if is_whole:
+            self.output.drop_other_parts(job.name, job.digest)
+        parts = (self.output.load_part(job.name, job.digest, number) for number in range(len(job.parts)))
+        job.found = list(itertools.takewhile(lambda part: part is not None, parts))
+        if is_whole and len(job.found) < len(job.parts):
+            raise UserError(
+                f"{job.info.path}: its scores are not in {self.output.folder}; the workers wrote into another folder "
+                "of this name, share one"
+            )
 
     def _work_job(self, job: Job, bar: tqdm) -> None:
         self.output.drop_other_parts(job.name, job.digest)
@@ -345,7 +366,8 @@ class Run:
             with self._noting(job.name):
                 self._finish_job(job)
                 done.append(job)
-        self.write_tables([job.result for job in done])
+        if done:
+            self.write_tables([job.result for job in done])
         return done
 
     def write_tables(self, results: list[VideoResult]) -> None:
@@ -431,9 +453,15 @@ def score_part(options: Options, name: str, path: Path, digest: str, number: int
     """
     # A worker with several threads has one network all the same.
     with _ONE_AT_A_TIME:
+        if _worker_job(options, name, path).digest != digest:
+            # Perhaps a file was replaced since this worker read it.
+            _worker_job.cache_clear()
+            _worker_run.cache_clear()
         run, job = _worker_run(options), _worker_job(options, name, path)
         if job.digest != digest:
-            raise UserError(f"{path}: is another file on {platform.node()}, or the network is; share one folder")
+            raise UserError(
+                f"{path}: this video, or network, detector or boxes, are other files here; share one folder"
+            )
         if run.output.load_part(name, digest, number) is None:
             run.do_part(job, number)
 
@@ -488,7 +516,8 @@ def _predict(run: Run, video: Path, shard: tuple[int, int] | None, cluster: str 
         if shard is None:
             run.unload()
             done = run.finish(jobs)
-            print(summary(done, run, time.monotonic() - started), flush=True)
+            if done:
+                print(summary(done, run, time.monotonic() - started), flush=True)
         else:
             print(
                 f"shard {shard[0]}/{shard[1]}: {counted(len(jobs) - len(run.failures), 'video')} scored; run again "

@@ -157,6 +157,11 @@ def test_a_broken_video_does_not_stop_the_others(
     assert (options().out / f"{held_out.stem}_actions.mp4").is_file()
     assert {row.split(",")[0] for row in (options().out / "detections.csv").read_text().splitlines()} == {held_out.stem}
 
+    (folder / held_out.name).write_bytes(b"broken, too")
+    assert predict(options(out=tmp_path / "none"), folder) == 1
+    assert "index.html" not in capsys.readouterr().out
+    assert not (tmp_path / "none/index.html").exists()
+
 
 def test_results_beside_the_videos_are_no_videos_to_work_off(
     options: Callable[..., Options], held_out: Path, tmp_path: Path

@@ -13,7 +13,7 @@ import os
 import shutil
 import tarfile
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from fractions import Fraction
 from functools import partial
@@ -145,6 +145,8 @@ def cut_all(
     Raises:
         UserError: videos failed.
     """
+    if cluster is not None:
+        root = root.absolute()  # workers may run in another folder
     videos, target = find_videos(root / "videos"), root / "videos_15min"
     done = set(find_videos(target)) if target.is_dir() and any(target.glob("*.mp4")) else set()
     missing = [name for name in videos if name not in done]
@@ -159,6 +161,7 @@ def cut_all(
         print(f"cut: {len(videos) - len(missing)} videos are there already and keep the keyframes they have")
     with job_pool(jobs, cluster) as pool:
         run_all("cut", missing, partial(_cut, videos, target, jobs, keyframe_seconds), pool)
+    _check_written(target / f"{name}.mp4" for name in missing)
 
 
 def _cut(videos: dict[str, Path], target: Path, jobs: int, keyframe_seconds: Fraction | None, name: str) -> str:
@@ -192,6 +195,8 @@ def extract_all(
     Raises:
         UserError: videos failed, or frames are there that were made with other settings.
     """
+    if cluster is not None:
+        root, videos = root.absolute(), {name: video.absolute() for name, video in videos.items()}
     for name in videos:
         if any(character.isspace() or character in ',/"' for character in name):
             raise UserError(
@@ -217,6 +222,14 @@ def extract_all(
     work = partial(_extract, root, videos, frozenset(replaced), fps, short_side, jobs)
     with job_pool(jobs, cluster) as pool:
         run_all("frames", [*missing, *replaced], work, pool)
+    _check_written(root / "frames" / name for name in missing)
+
+
+def _check_written(paths: Iterable[Path]) -> None:
+    """Raise where what a job wrote is not to be seen: by a worker of a cluster that has another folder of this name."""
+    for path in paths:
+        if not path.exists():
+            raise UserError(f"{path}: is not there; the workers wrote into another folder of this name, share one")
 
 
 def _extract(

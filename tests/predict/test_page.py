@@ -41,11 +41,12 @@ def square_at(second: float) -> tuple[float, float, float, float]:
     return left, 0.3, left + 0.15, 0.7
 
 
-def write_video(path: Path) -> None:
+def write_video(path: Path, pixel_aspect: int = 1) -> None:
     """A white square that moves to the right on black, as VP9, which every build of Chromium plays."""
     with av.open(str(path), "w") as container:
         stream = container.add_stream("libvpx-vp9", rate=FPS, options={"deadline": "realtime", "cpu-used": "8"})
         stream.width, stream.height, stream.pix_fmt, stream.time_base = WIDTH, HEIGHT, "yuv420p", Fraction(1, FPS)
+        stream.codec_context.sample_aspect_ratio = Fraction(pixel_aspect)
         for index in range(FPS * SECONDS):
             image = np.zeros((HEIGHT, WIDTH, 3), np.uint8)
             x1, y1, x2, y2 = np.round(np.array(square_at(index / FPS)) * [WIDTH, HEIGHT, WIDTH, HEIGHT]).astype(int)
@@ -62,17 +63,17 @@ def result_of(name: str, seconds: int, boxes: dict[int, Callable], actions: list
     frame = KeyFrame(0.0, tracks, np.zeros((len(tracks), 4)), np.ones(len(tracks)), np.zeros((len(tracks), 3)))
     image = cv2.imencode(".jpg", np.full((96, 60, 3), 90, np.uint8))[1].tobytes()
     part = Part(0.0, [frame], np.array(rows), dict.fromkeys(boxes, image))
-    return VideoResult(name, "video.webm", part, actions, 0.0, float(seconds), WIDTH, HEIGHT, media)
+    return VideoResult(name, "video.mp4", part, actions, 0.0, float(seconds), WIDTH, HEIGHT, media)
 
 
 @pytest.fixture(scope="module")
 def page_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A page of one video with two persons: number 0 is the square, number 1 stands to the right of it."""
     folder = tmp_path_factory.mktemp("page")
-    write_video(folder / "video.webm")
+    write_video(folder / "video.mp4")
     actions = [Action(0, 1, 0.5, 3.5, 0.9), Action(0, 2, 4.5, 6.5, 0.6), Action(1, 3, 1.0, 7.0, 0.4)]
     boxes = {0: square_at, 1: lambda _: (0.9, 0.1, 0.98, 0.2)}
-    write_page(folder / "index.html", [result_of("<b>clip", SECONDS, boxes, actions, "video.webm")], LABELS, MODEL, 0.3)
+    write_page(folder / "index.html", [result_of("<b>clip", SECONDS, boxes, actions, "video.mp4")], LABELS, MODEL, 0.3)
     return folder / "index.html"
 
 
@@ -129,7 +130,7 @@ def test_names_and_model_stand_on_the_page_as_text(opened: Callable) -> None:
 
 def test_any_name_of_a_video_is_found_beside_the_page(opened: Callable, page_file: Path, tmp_path: Path) -> None:
     name = "is 50%25 #1? & “done” 😀.webm"
-    shutil.copyfile(page_file.with_name("video.webm"), tmp_path / name)
+    shutil.copyfile(page_file.with_name("video.mp4"), tmp_path / name)
     boxes = {1234: square_at}
     write_page(tmp_path / "index.html", [result_of("one", SECONDS, boxes, [], name)], LABELS, MODEL, 0.3)
     page = opened(400, tmp_path / "index.html")
@@ -213,9 +214,13 @@ def test_keys_play_seek_and_choose(opened: Callable) -> None:
     assert page.evaluate("view") == [0, 8]
 
 
-@pytest.mark.parametrize("width", [1280, 400])
-def test_boxes_lie_on_the_persons(opened: Callable, width: int) -> None:
-    page = opened(width)
+@pytest.mark.parametrize(("width", "pixel_aspect"), [(1280, 1), (400, 1), (1280, 2)])
+def test_boxes_lie_on_the_persons(
+    opened: Callable, page_file: Path, tmp_path: Path, width: int, pixel_aspect: int
+) -> None:
+    shutil.copy(page_file, tmp_path)
+    write_video(tmp_path / "video.mp4", pixel_aspect)
+    page = opened(width, tmp_path / "index.html")
     page.select_option("#person", "0")
     assert page.evaluate("document.documentElement.scrollWidth") <= width
     for second in (1.05, 2.55, 6.05):
@@ -255,8 +260,8 @@ def test_an_hour_with_twenty_persons_stays_fluid(opened: Callable, page_file: Pa
             Action(track, int(rng.integers(1, 4)), float(start), float(start + rng.integers(1, 10)), float(score))
             for start, score in zip(starts, rng.uniform(0.3, 1, len(starts)), strict=True)
         ]
-    shutil.copyfile(page_file.with_name("video.webm"), tmp_path / "video.webm")
-    write_page(tmp_path / "index.html", [result_of("hour", hour, boxes, actions, "video.webm")], LABELS, MODEL, 0.3)
+    shutil.copyfile(page_file.with_name("video.mp4"), tmp_path / "video.mp4")
+    write_page(tmp_path / "index.html", [result_of("hour", hour, boxes, actions, "video.mp4")], LABELS, MODEL, 0.3)
     page = opened(path=tmp_path / "index.html")
     took, playing = (
         page.evaluate(

@@ -30,7 +30,8 @@ class Box:
         video: name of the video as the file gives it.
         corners: x1 y1 x2 y2, as in the file.
         classes: class ids; (-1,) for a person without an action.
-        last: the person, as in the file, or what AVA's columns have in its place.
+        last: the person, one over time; of formats that do not tell persons apart, another for each box. Where files
+            count persons of their own, the file is part of it. AVA's columns may have something else in its place.
         where: file and row, for messages.
         score: of a detector, as in the file; None: it has none.
         second: of the video; counted from `--first-second` where `is_ava`.
@@ -42,6 +43,7 @@ class Box:
         frames: how many frames the tool counted in the video; None: not said.
         rate: at which the tool counted frames, per second; None: not said.
         listed: how many images the tool counted as frames, in the place of a video's; None: it had the video.
+        task_end: the last frame that the annotated video is known to have had; None: not said.
         size: width and height of the images that were annotated, in pixels; None: not said.
         units: shares or pixels; None: told from the values.
         is_ava: whether it stands in AVA's columns.
@@ -64,6 +66,7 @@ class Box:
     frames: int | None = None
     rate: float | None = None
     listed: int | None = None
+    task_end: int | None = None
     size: tuple[int, int] | None = None
     units: str | None = None
     is_ava: bool = False

@@ -15,6 +15,8 @@ IMAGE_NAME = re.compile(
 )
 """NAME_000031; in a folder that is named after the video also 000031 or img000031; NAME_mp4-30 of Roboflow."""
 
+# As players call their screenshots: vlcsnap-00h01m05s123, 00-01-05.
+_CLOCK = re.compile(r"[^_]*\d+m\d+s\d*|([^_]*\D)?\d\d-\d\d-\d\d|\d\d_\d\d_\d\d", re.IGNORECASE)
 _ROBOFLOW = re.compile(r"_(jpe?g|png|bmp|webp)\.rf\.(?P<copy>\w+)$")
 
 
@@ -32,6 +34,10 @@ def image_time(file_name: str, where: str, folders: Sequence[str] = ()) -> dict[
     folders = tuple(filter(None, (path.parent.name, *folders)))
     if not match or not (match["video"] or folders):
         raise UserError(f"{where}: cannot tell video and time from {file_name!r}, expected a name as NAME_000031.jpg")
+    if _CLOCK.fullmatch(image_stem(path.name)):
+        raise UserError(
+            f"{where}: {file_name!r} seems to say a time by the clock, expected a number, as NAME_000031.jpg"
+        )
     copy = _ROBOFLOW.search(path.stem)
     return {
         "video": match["video"] or "",

@@ -252,7 +252,7 @@ def _read_yolo(path: Path, content: str, classes: Classes) -> Iterator[Box]:
     # Trackers number persons by whole numbers, behind the score or in its place.
     is_tracked = all(len(fields) in (6, 7) and fields[-1].isdecimal() for fields in lines.values())
     for where, fields in lines.items():
-        person = fields.pop() if is_tracked else where.rpartition(" ")[2]
+        person = fields.pop() if is_tracked else where
         is_polygon = len(fields) >= 7 and len(fields) % 2 == 1
         if len(fields) not in (5, 6) and not is_polygon:
             raise UserError(
@@ -310,8 +310,8 @@ def _read_voc(path: Path, root: ElementTree.Element, classes: Classes) -> Iterat
         raise UserError(f"{path}: says that it is of {name}; is it a copy of another file?")
     size = root.find("size")
     size = None if size is None else stated_size(size.findtext("width"), size.findtext("height"), str(path))
-    for person, element in enumerate(root.iter("object")):
-        where = f"{path}: object {person}"
+    for index, element in enumerate(root.iter("object")):
+        where = f"{path}: object {index}"
         corners = tuple(
             number(element.findtext(f"bndbox/{key}"), where, key) for key in ("xmin", "ymin", "xmax", "ymax")
         )
@@ -321,7 +321,7 @@ def _read_voc(path: Path, root: ElementTree.Element, classes: Classes) -> Iterat
         yield Box(
             corners=enclosing_turned(corners, degrees),
             classes=classes.named(element.findtext("name"), attributes, where),
-            last=str(person),
+            last=where,
             where=where,
             size=size,
             units="pixels",

@@ -80,7 +80,8 @@ def read_coco(path: Path, content: dict, classes: Classes) -> Iterator[Box]:
             raise UserError(f"{where}: there is no category {annotation.category_id!r}")
         attributes = _coco_attributes(annotation.attributes)
         named = classes.named(names[annotation.category_id], attributes, where)
-        person = annotation.track_id or attributes.get("track_id") or str(index)
+        track = annotation.track_id or attributes.get("track_id")
+        person = f"{path}: track {track}" if track else f"{path}: {index}"
         box = _coco_box(annotation, by_id[annotation.image_id], named, person, where)
         degrees = turned_by(attributes)
         yield replace(box, corners=enclosing_turned(box.corners, degrees), is_whole=True) if degrees else box

@@ -37,6 +37,8 @@ def read_cvat(path: Path, root: ElementTree.Element, classes: Classes) -> Iterat
     source = next(filter(None, (_cvat_video(root.find(f"meta/{kind}")) for kind in ("task", "job", ""))), None)
     steps = {task.findtext("id"): _cvat_steps(task) for task in root.iterfind("meta//task")}
     task_step = next(iter(steps.values()), (0, 1))
+    ends = {task.findtext("id"): _cvat_end(task) for task in root.iterfind("meta//task")}
+    task_end = next(iter(ends.values()), None)
     size = _cvat_size(root.find("meta//original_size"))
     sizes = {task.findtext("id"): _cvat_size(task.find("original_size")) for task in root.iterfind("meta//task")}
     for count, track in enumerate(root.iter("track"), start=1):
@@ -62,10 +64,11 @@ def read_cvat(path: Path, root: ElementTree.Element, classes: Classes) -> Iterat
                 video,
                 _cvat_corners(element, place),
                 named,
-                track.get("id", str(count)),
+                f"{path}: track {count}",
                 place,
                 frame=frame,
                 listed=listed.get(track.get("task_id"), task_listed),
+                task_end=ends.get(track.get("task_id"), task_end),
                 size=sizes.get(track.get("task_id")) or size,
                 units="pixels",
                 is_whole=True,
@@ -75,13 +78,13 @@ def read_cvat(path: Path, root: ElementTree.Element, classes: Classes) -> Iterat
         where = f"{path}: image {image.get('name')}"
         video = tasks.get(image.get("task_id")) if tasks else source
         time = _cvat_time(image.get("name") or "", video, bool(root.findtext("meta//source")), where)
-        for person, element in enumerate(shape for shape in image if shape.tag in _CVAT_SHAPES):
+        for index, element in enumerate(shape for shape in image if shape.tag in _CVAT_SHAPES):
             named = classes.named(element.get("label"), _cvat_attributes(element), where)
             size = stated_size(image.get("width"), image.get("height"), where)
             yield Box(
                 corners=_cvat_corners(element, where),
                 classes=named,
-                last=str(person),
+                last=f"{where}: {index}",
                 where=where,
                 size=size,
                 units="pixels",
@@ -101,6 +104,12 @@ def _cvat_steps(task: ElementTree.Element) -> tuple[int, int]:
     """Return the first frame of a task, and the step from one to the next."""
     start, step = task.findtext("start_frame") or "0", re.search(r"step=(\d{1,9})", task.findtext("frame_filter") or "")
     return whole_number(start, "meta/task", "start_frame"), max(int(step[1]), 1) if step else 1
+
+
+def _cvat_end(task: ElementTree.Element) -> int | None:
+    """Return the last frame of a video's task; None: it does not say."""
+    end = task.findtext("stop_frame")
+    return whole_number(end, "meta/task", "stop_frame") if end and task.findtext("source") else None
 
 
 def _cvat_size(element: ElementTree.Element | None) -> tuple[int, int] | None:

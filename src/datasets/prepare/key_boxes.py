@@ -1,6 +1,7 @@
 """Which annotated boxes stand for which key frames, with an account of every box."""
 
 import difflib
+import itertools
 import math
 import unicodedata
 from collections import Counter, defaultdict
@@ -134,6 +135,8 @@ def select_key_boxes(
     if coordinates and not open_units:
         print(f"custom: note: --coordinates has no effect here: {source.name} says which unit it has")
     units = coordinates or (tell_units(open_units, source) if open_units else "shares")
+    if units == "pixels" and not coordinates:
+        _tell_percent(open_units, source, infos)
     timed = _timed(files, videos, infos, timing, accounts, faults)
     chosen = _nearest(timed, infos, timing, accounts)
     if not chosen:
@@ -142,6 +145,7 @@ def select_key_boxes(
             f"annotate such frames, or: {_REMEDIES[_BETWEEN]}"
         )
     result: dict[tuple, KeyBox] = {}
+    by_file: dict[tuple[str, float], dict[Path, set]] = defaultdict(lambda: defaultdict(set))
     for key, entry in chosen:
         info, account = infos[entry.name], accounts[entry.file]
         corners = in_shares(entry.box, units, (info.width, info.height), info.display_size)
@@ -155,6 +159,7 @@ def select_key_boxes(
         key_box = KeyBox(entry.name, second, corners, entry.box.classes, last, entry.box.where)
         # Two persons are never in one place; what is written has four decimal places.
         place = (key_box.name, key_box.second, tuple(round(value, 4) for value in corners))
+        by_file[place[:2]][entry.file].add(place[2])
         identity = (*place, key_box.classes, key_box.last if scored else None)
         if identity in result:
             account.merged += 1
@@ -162,7 +167,35 @@ def select_key_boxes(
         result[identity] = key_box
         account.taken += 1
         account.without_action += key_box.classes == (NO_ACTION,)
+    _tell_shared(by_file)
     return list(result.values()), accounts
+
+
+def _tell_percent(boxes: Sequence[Box], source: Path, infos: Mapping[str, VideoInfo]) -> None:
+    """Warn of coordinates that are taken for pixels, but may be percent: all lie in the corner of large frames."""
+    largest = max(max(box.corners) for box in boxes)
+    smallest = min(min(info.width, info.height) for info in infos.values())
+    if largest <= 100 < smallest / 2:
+        print(
+            f"custom: warning: no coordinate of {source.name} is above 100, though frames have {smallest} pixels or "
+            "more: they are taken for pixels; if they are percent, divide them by 100"
+        )
+
+
+def _tell_shared(by_file: Mapping[tuple[str, float], Mapping[Path, set]]) -> None:
+    """Warn of key frames that several files annotate, with other boxes each."""
+    shared = [
+        (place, *sorted(files)[:2])
+        for place, files in by_file.items()
+        if any(a.isdisjoint(b) for a, b in itertools.combinations(files.values(), 2))
+    ]
+    if shared:
+        (name, second), one, other = shared[0]
+        print(
+            f"custom: warning: {len(shared)} key frames have boxes of several files, as {name} at {second:g} s of "
+            f"{one.name} and {other.name}: all are taken, each for a person of its own; where the files annotate the "
+            "same persons, keep one of them"
+        )
 
 
 def report(accounts: Mapping[Path, Account], classes: Classes) -> None:
@@ -292,6 +325,7 @@ def _timed(
                 )
             named.append((file, box, name))
     _check_copies(named)
+    _tell_longer_tasks(named, infos)
     images = _images(named, infos, timing)
     result = []
     for file, box, name in named:
@@ -301,6 +335,18 @@ def _timed(
         else:
             result.append(_Timed(file, box, name, time))
     return result
+
+
+def _tell_longer_tasks(named: Sequence[tuple[Path, Box, str]], infos: Mapping[str, VideoInfo]) -> None:
+    """Warn of videos that have fewer frames than the video that was annotated."""
+    last = {name: box.task_end for _, box, name in named if box.task_end is not None}
+    for name, end in last.items():
+        if end > len(infos[name].times):  # tools may count one more
+            print(
+                f"custom: warning: CVAT's task of {infos[name].path.name} has frames up to {end}, but the video has "
+                f"{len(infos[name].times)}: if it was cut at its start, or converted to another rate, boxes lie at "
+                "wrong times"
+            )
 
 
 def _check_copies(named: Sequence[tuple[Path, Box, str]]) -> None:
@@ -422,7 +468,8 @@ def _time(box: Box, info: VideoInfo, timing: Timing, images: _Images) -> Fractio
     if not 0 <= time <= info.times.duration:
         raise UserError(
             f"{box.where}: lies at {float(time):g} s of the video {info.path.stem}, which lasts {info.duration:g} s"
-            + ("; do seconds begin elsewhere (--first-second)?" if box.second is not None else "")
+            + ("; do seconds begin elsewhere (--first-second)?" if box.is_ava else "")
+            + ("; seconds count from the video's start" if box.second is not None and not box.is_ava else "")
             + ("; see --annotation-fps" if box.image is not None else "")
         )
     return time

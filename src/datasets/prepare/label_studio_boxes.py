@@ -41,15 +41,15 @@ def read_label_studio(path: Path, content: list, classes: Classes) -> Iterator[B
         annotation = _label_studio_annotation(task, classes, where)
         regions = typed(annotation.get("result"), list, f"{where}: result")
         added = _added_values(regions, where)
-        for person, region in enumerate(regions):
-            kind, place = region.get("type"), f"{where}: {person}"
+        for index, region in enumerate(regions):
+            kind, place = region.get("type"), f"{where}: {index}"
             values = added.get(str(region.get("id")), {})
             if number(region.get("image_rotation") or 0, place, "image_rotation") % 360:
                 raise UserError(f"{place}: the image was turned in the program; annotate it as it is")
             if kind == "videorectangle":
-                yield from _label_studio_track(region, (name, plain_name), str(person), values, classes, place)
+                yield from _label_studio_track(region, (name, plain_name), values, classes, place)
             elif kind in _BOXES:
-                yield _label_studio_box(region, (name, plain_name), str(person), values, classes, place)
+                yield _label_studio_box(region, (name, plain_name), values, classes, place)
             elif not (kind in _ADDED and values):
                 classes.unread[f"{str(kind)[:40]!r} (Label Studio)"] += 1
 
@@ -123,7 +123,7 @@ def _label_studio_classes(
 
 
 def _label_studio_box(
-    region: dict, names: tuple[str, str], person: str, values: dict[str, str], classes: Classes, where: str
+    region: dict, names: tuple[str, str], values: dict[str, str], classes: Classes, where: str
 ) -> Box:
     """Return the rectangle of an extracted image; coordinates are in percent."""
     value = typed(region.get("value"), dict, where)
@@ -135,7 +135,7 @@ def _label_studio_box(
     return Box(
         corners=(x, y, x + width, y + height),
         classes=named,
-        last=person,
+        last=where,
         where=where,
         size=stated_size(region.get("original_width"), region.get("original_height"), where),
         units="shares",
@@ -144,7 +144,7 @@ def _label_studio_box(
 
 
 def _label_studio_track(
-    region: dict, names: tuple[str, str], person: str, values: dict[str, str], classes: Classes, where: str
+    region: dict, names: tuple[str, str], values: dict[str, str], classes: Classes, where: str
 ) -> Iterator[Box]:
     value = typed(region.get("value"), dict, where)
     named = _label_studio_classes(value, "labels", values, classes, where)
@@ -176,7 +176,7 @@ def _label_studio_track(
                 names[0],
                 (x, y, x + width, y + height),
                 named,
-                person,
+                where,
                 f"{where}, frame {at}",
                 second=float(at / rate) if rate else None,
                 frame=None if rate else at,

@@ -33,7 +33,7 @@ def read_labelme(path: Path, content: dict, classes: Classes) -> Iterator[Box]:
         yield Box(
             corners=_corners(shape, where),
             classes=classes.named(label, attributes, where),
-            last=str(index if person is None else person),
+            last=where if person is None else str(person),
             where=where,
             size=size,
             units="pixels",

@@ -19,7 +19,7 @@ def read_via_project(path: Path, content: dict, classes: Classes) -> Iterator[Bo
     attributes = typed(content.get("attribute", {}), dict, f"{path}: attribute")
     files = typed(content.get("file"), dict, f"{path}: file")
     views = typed(content.get("view"), dict, f"{path}: view")
-    for person, (key, entry) in enumerate(typed(content["metadata"], dict, f"{path}: metadata").items()):
+    for key, entry in typed(content["metadata"], dict, f"{path}: metadata").items():
         where = f"{path}: metadata {key}"
         entry = typed(entry, dict, where)
         shape = typed(entry.get("xy"), list, f"{where}: xy")
@@ -37,7 +37,7 @@ def read_via_project(path: Path, content: dict, classes: Classes) -> Iterator[Bo
             chosen = [str(value)] if str(value) in options else str(value).split(",")
             name_of_attribute = known.get("aname", attribute)
             values |= {f"{name_of_attribute} {number}": str(options.get(number, number)) for number in chosen}
-        yield _via_box(name, entry.get("z"), shape, values, str(person), classes, where)
+        yield _via_box(name, entry.get("z"), shape, values, classes, where)
 
 
 def read_via_csv(path: Path, content: str, classes: Classes) -> Iterator[Box]:
@@ -69,7 +69,7 @@ def read_via_csv(path: Path, content: str, classes: Classes) -> Iterator[Box]:
         values = _via2_values(typed(values, dict, where))
         if any(re.fullmatch(r"\d+(,\d+)*", value) for value in values.values()):
             raise UserError(f"{where}: holds numbers of options instead of their names; export the project as JSON")
-        yield _via_box(name, times, typed(shape, list, where), values, str(row_number), classes, where)
+        yield _via_box(name, times, typed(shape, list, where), values, classes, where)
 
 
 def read_via2(path: Path, content: dict, classes: Classes) -> Iterator[Box]:
@@ -82,11 +82,12 @@ def read_via2(path: Path, content: dict, classes: Classes) -> Iterator[Box]:
         where = f"{path}: {key}"
         regions = entry["regions"]
         regions = list(regions.values()) if isinstance(regions, dict) else typed(regions, list, where)
-        for person, region in enumerate(regions):
+        for index, region in enumerate(regions):
+            where = f"{path}: {key}: region {index}"
             region = typed(region, dict, where)
             shape = _via2_shape(typed(region.get("shape_attributes"), dict, where), where)
             values = _via2_values(typed(region.get("region_attributes", {}), dict, where))
-            yield _via_box(entry["filename"], [], shape, values, str(person), classes, where)
+            yield _via_box(entry["filename"], [], shape, values, classes, where)
 
 
 def is_via2(content: object) -> bool:
@@ -135,9 +136,7 @@ def _via2_shape(fields: dict, where: str) -> list:
     return [2, *corners[:2], corners[2] - corners[0], corners[3] - corners[1]]
 
 
-def _via_box(
-    name: object, times: object, shape: list, values: dict[str, str], person: str, classes: Classes, where: str
-) -> Box:
+def _via_box(name: object, times: object, shape: list, values: dict[str, str], classes: Classes, where: str) -> Box:
     if len(shape) != 5 or shape[0] != 2:
         raise UserError(f"{where}: shape is {shortened(shape)}, expected a rectangle [2, x, y, width, height]")
     x, y, width, height = (number(value, where, "coordinate") for value in shape[1:])
@@ -147,7 +146,7 @@ def _via_box(
     else:
         time = image_time(name, where)
     named = classes.named(None, values or {"": ""}, where)
-    return Box(corners=(x, y, x + width, y + height), classes=named, last=person, where=where, units="pixels", **time)
+    return Box(corners=(x, y, x + width, y + height), classes=named, last=where, where=where, units="pixels", **time)
 
 
 def is_via_csv(content: str) -> bool:

@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from src.datasets.prepare.box import Box, Classes, in_shares, tell_units
+from src.datasets.prepare.box_parts import image_time
 from src.datasets.prepare.boxes import read_boxes
 from src.utils.errors import UserError
 
@@ -221,7 +222,7 @@ def test_numbers_of_a_tracker_are_neither_scores_nor_corners(tmp_path: Path) -> 
     for row, score, person, classes in (
         (f"{box} 3\n{box} 1", None, "3", (1,)),
         (f"{box} 0.9 1\n{box} 1 2", "0.9", "1", (-1,)),
-        (f"{box} 0.9\n{box} 1", "0.9", "1", (-1,)),
+        (f"{box} 0.9\n{box} 1", "0.9", f"{path}: row 1", (-1,)),
     ):
         first, _ = _read(_write(path, row))
         assert (first.score, first.last, first.classes) == (score, person, classes)
@@ -241,7 +242,7 @@ def test_labelme_circles_flags_and_attributes(tmp_path: Path) -> None:
     shape |= {"flags": {"sit": True, "wave": False}, "attributes": {"action": "walk"}}
     file = {"imagePath": "one_000031.jpg", "shapes": [shape]}
     (box,) = _read(_write(tmp_path / "a.json", file))
-    assert (box.corners, box.classes, box.last) == ((30, 40, 50, 60), (1, 3), "0")
+    assert (box.corners, box.classes, box.last) == ((30, 40, 50, 60), (1, 3), f"{tmp_path / 'a.json'}: shape 0")
 
 
 def test_persons_of_detectors_have_scores_and_no_action(tmp_path: Path) -> None:
@@ -752,3 +753,35 @@ def test_impossible_boxes_are_named(box: Box, units: str, message: str) -> None:
     with pytest.raises(UserError) as error:
         in_shares(box, units, (640, 480), (640, 480))
     assert message in str(error.value)
+
+
+@pytest.mark.parametrize("name", ["one/vlcsnap-00h00m02s120.png", "one/00-00-02.jpg", "one/00_00_02.jpg"])
+def test_a_time_by_the_clock_is_no_number_of_an_image(tmp_path: Path, name: str) -> None:
+    with pytest.raises(UserError, match=f"'{name}' seems to say a time by the clock"):
+        image_time(name, "a.json")
+    assert image_time("2023_01_02_31.jpg", "a.json")["image"] == 31
+    assert image_time("one/cam-2-000031.jpg", "a.json")["image"] == 31
+
+
+def test_persons_of_several_files_or_images_are_apart(tmp_path: Path) -> None:
+    """Tools count tracks anew in each task, and say of images who is there, not who was there before."""
+    track = (
+        f'<track id="0" label="walk"><box frame="30" outside="0" {CVAT_BOX}/><box frame="60" outside="0" {CVAT_BOX}/>'
+    )
+    for name in ("a", "b"):
+        source = "<meta><task><source>one.mp4</source></task></meta>"
+        _write(tmp_path / f"tracks/{name}.xml", f"<annotations>{source}{track}</track></annotations>")
+        _write(
+            tmp_path / f"images/one_{ord(name)}.json",
+            {"imagePath": "", "shapes": [{"label": "walk", "points": [[1, 1], [9, 9]]}]},
+        )
+    assert len({box.last for box in _read(tmp_path / "tracks")}) == 2
+    assert len({box.last for box in _read(tmp_path / "images")}) == 2
+
+
+def test_cvat_says_where_the_task_of_a_video_ends(tmp_path: Path) -> None:
+    meta = "<meta><task><stop_frame>449</stop_frame>{}</task></meta>"
+    track = f'<track id="0" label="walk"><box frame="30" outside="0" {CVAT_BOX}/></track>'
+    for source, end in (("<source>one.mp4</source>", 449), ("", None)):
+        (box,) = _read(_write(tmp_path / "one.xml", f"<annotations>{meta.format(source)}{track}</annotations>"))
+        assert box.task_end == end

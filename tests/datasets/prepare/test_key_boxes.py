@@ -1,6 +1,7 @@
 """Every box is accounted for: it stands for the key frame that is nearest, or it is told why not."""
 
 from collections import Counter
+from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
 
@@ -245,7 +246,7 @@ def test_files_of_one_name_in_two_folders_are_not_taken_for_one_video(other: str
             "the 1 videos; so CVAT calls every video's frames: export 'CVAT for video 1.1'",
         ),
         (_box(video="", second=1.0), "there is no video '' among the 1 videos"),
-        (_box(second=9.0), "lies at 9 s of the video a, which lasts 3 s; do seconds begin elsewhere (--first-second)?"),
+        (_box(second=9.0), "lies at 9 s of the video a, which lasts 3 s; seconds count from the video's start"),
         (_box(second=3.0), "second 3 is not in the video, which has 90 frames"),
         (_box(frame=200), "the video a.mp4 has 90 frames; is it the one that was annotated?"),
         (_box(frame=14), "no box lies at a key frame, one every 1 s"),
@@ -277,3 +278,37 @@ def test_what_was_lost_is_told(capsys) -> None:
         "take them out if they are no persons",
     ]
     assert lost_classes({FILE: boxes}, kept, classes.names) == ["kick"]
+
+
+def test_a_video_shorter_than_its_task_is_told(capsys) -> None:
+    """As one that was cut at its start, or converted to fewer frames a second, behind the annotation."""
+    _select([_box(frame=30, task_end=300)], _info(Fraction(30), 10))
+    assert "task" not in capsys.readouterr().out
+    _select([_box(frame=30, task_end=450)], _info(Fraction(30), 10))
+    assert "CVAT's task of a.mp4 has frames up to 450, but the video has 300: if it was cut" in capsys.readouterr().out
+
+
+def test_coordinates_that_may_be_percent_are_told(capsys) -> None:
+    info = replace(_info(Fraction(30), 10), width=640, height=360)
+    for largest, is_told in ((98.5, True), (101.0, False)):
+        _select([_box(second=1, corners=(10.0, 20.0, 50.0, largest), units=None)], info)
+        assert ("if they are percent, divide them by 100" in capsys.readouterr().out) == is_told
+
+
+def test_key_frames_that_several_files_annotate_are_told(capsys) -> None:
+    """As by two people; but not a file for each class, whose boxes are the same."""
+    one, other = Path("one.xml"), Path("other.xml")
+    for corners, is_told in ((CORNERS, False), ((0.3, 0.1, 0.7, 0.9), True)):
+        files = {one: [_box(second=1)], other: [_box(second=1, classes=(2,), corners=corners)]}
+        info = _info(Fraction(30), 10)
+        kept, _ = select_key_boxes(files, FILE, {"a": Path("a.mp4")}, {"a": info}, Timing(fps=30), None, {})
+        assert len(kept) == 2
+        text = "1 key frames have boxes of several files, as a at 1 s of one.xml and other.xml"
+        assert (text in capsys.readouterr().out) == is_told
+
+
+@pytest.mark.parametrize(("is_ava", "text"), [(True, "(--first-second)?"), (False, "seconds count from the video's")])
+def test_a_second_outside_of_the_video_is_told_with_what_helps(is_ava: bool, text: str) -> None:
+    with pytest.raises(UserError) as raised:
+        _select([_box(second=902, is_ava=is_ava)], _info(Fraction(30), 10))
+    assert text in str(raised.value)

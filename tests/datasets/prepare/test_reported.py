@@ -42,7 +42,7 @@ BOXES = [
     ("06", "boxes.csv", [], _at("film", [1, 2, 3], WHOLE)),
     ("08", "boxes.csv", [], _at("screen_mkv", [1, 2, 5], WHOLE) + _at("screen_mp4", [1, 2, 5], WHOLE)),
     ("14", "annotations.xml", [], _at("one", [1, 2, 3], DRAWN) + _at("two", [1, 2, 3], DRAWN, 2)),
-    ("15", "annotations.xml", [], _at("one", [0, 1, 2, 3], DRAWN)),
+    ("15", "annotations.xml", [], _each_person("one", range(4), DRAWN)),
     (
         "16",
         "boxes",
@@ -62,7 +62,7 @@ BOXES = [
     ("43", "boxes.csv", [], _at("one", [1], WHOLE)),
     ("49", "boxes", [], _at("clip", [0, 1, 2], DRAWN)),
     ("54", "boxes.json", ["--fps", 30], _each_person("one", range(1, 4), SHRUNK)),
-    ("54", "boxes.xml", ["--fps", 30], _at("one", [1, 2, 3], SHRUNK)),
+    ("54", "boxes.xml", ["--fps", 30], _each_person("one", range(1, 4), SHRUNK)),
 ]
 # Report, box file, options, and what is said; nothing is written.
 REFUSED = [

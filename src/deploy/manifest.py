@@ -174,7 +174,7 @@ def describe_graph(cfg: CfgNode, class_names: Mapping[int, str]) -> Description:
             std=tuple(cfg.DATA.STD),
             sampling_rate=cfg.DATA.SAMPLING_RATE,
         ),
-        config_sha256=hashlib.sha256(json.dumps(config, sort_keys=True).encode()).hexdigest(),
+        config_sha256=_digest_of(config),
         config=config,
     )
 
@@ -191,7 +191,7 @@ def read_manifest(graph: str | os.PathLike) -> Manifest:
     """Read the JSON file beside a graph.
 
     Raises:
-        UserError: either file is absent or damaged, or they do not belong together.
+        UserError: either file is absent or damaged, they do not belong together, or the description was changed.
     """
     graph = Path(graph)
     path = graph.with_suffix(".json")
@@ -200,7 +200,30 @@ def read_manifest(graph: str | os.PathLike) -> Manifest:
         raise UserError(f"{graph}: no such file; expected a graph from export.py")
     if sha256_of(graph) != manifest.model.sha256:
         raise UserError(f"{graph}: not the graph that {path.name} describes (its SHA-256 differs); export it again")
+    changed = _changed_field(manifest)
+    if changed:
+        raise UserError(f"{path}: the field {changed} is not what export.py wrote; export the graph again")
     return manifest
+
+
+def _changed_field(manifest: Manifest) -> str | None:
+    """Return a field that contradicts the others; None: there is none.
+
+    Programs take the sizes and values of clips from the configuration, so that a change elsewhere had no effect, and
+    one there another than on the graph.
+    """
+    if manifest.config_sha256 != _digest_of(manifest.config):
+        return "config"
+    expected = describe_graph(manifest_config(manifest, "."), manifest.class_names)
+    derived = Description.model_fields.keys() - {"config", "config_sha256"}
+    different = sorted(name for name in derived if getattr(manifest, name) != getattr(expected, name))
+    if not different and not all(1 <= class_id <= manifest.num_classes for class_id in manifest.class_names):
+        return "class_names"
+    return different[0] if different else None
+
+
+def _digest_of(config: dict) -> str:
+    return hashlib.sha256(json.dumps(config, sort_keys=True).encode()).hexdigest()
 
 
 def manifest_config(manifest: Manifest, data_dir: str | os.PathLike) -> CfgNode:

@@ -145,6 +145,12 @@ class OpenVinoScorer(Scorer):
         manifest = read_manifest(path)
         if manifest.format != "ONNX":
             raise UserError(f"{path}: the graph is {manifest.format}, expected ONNX (export.py EXPORT.FORMAT ONNX)")
+        clips = manifest.inputs[0].shape[0]
+        if clips > 1:
+            raise UserError(
+                f"{path}: the graph takes {clips} clips at a time, expected 1 (export.py EXPORT.BATCH_SIZE 1, or "
+                "EXPORT.DYNAMIC True)"
+            )
         self.cfg, self.name = manifest_config(manifest, "."), path.name
         self.digest = f"{manifest.model.sha256}-{_config_digest(self.cfg)}-{precision}"
         _, self._fast, self._boxes = manifest.inputs

@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import mindspore as ms
@@ -28,6 +29,7 @@ from src.deploy.manifest import (
 from src.models.build import build_model, plain_layers
 from src.models.common import Conv3d, ConvBn, batch_norm
 from src.utils.errors import UserError
+from src.utils.files import sha256_of
 from tests.weights import weights
 
 TINY = ["MODEL.NUM_CLASSES", "3", "RESNET.WIDTH_PER_GROUP", "8", "DATA.NUM_FRAMES", "4", "SLOWFAST.ALPHA", "2"]
@@ -242,6 +244,28 @@ def test_graph_of_another_description_is_refused(tmp_path: Path) -> None:
     description.unlink()
     with pytest.raises(UserError, match=r"slowfast\.json: cannot read the file: No such file"):
         read_manifest(tmp_path / "slowfast.mindir")
+
+
+@pytest.mark.parametrize(
+    ("field", "change"),
+    [
+        ("preprocessing", lambda whole: whole["preprocessing"].update(mean=[0.1, 0.1, 0.1])),
+        ("inputs", lambda whole: whole["inputs"].reverse()),
+        ("num_classes", lambda whole: whole.update(num_classes=79)),
+        ("class_names", lambda whole: whole.update(class_names={"99": "walk"})),
+        ("config", lambda whole: whole["config"]["DATA"].update(MEAN=[0.1, 0.1, 0.1])),
+    ],
+)
+def test_a_description_that_was_changed_by_hand_is_refused(tmp_path: Path, field: str, change: Callable) -> None:
+    graph, description = tmp_path / "slowfast.mindir", tmp_path / "slowfast.json"
+    graph.write_bytes(b"one")
+    whole = json.loads(manifest_text(load_config(None, [*TINY, *SIZE]), digest=sha256_of(graph)))
+    description.write_text(json.dumps(whole))
+    assert read_manifest(graph).model.file == "slowfast.mindir"
+    change(whole)
+    description.write_text(json.dumps(whole))
+    with pytest.raises(UserError, match=rf"slowfast\.json: the field {field} is not what export\.py wrote"):
+        read_manifest(graph)
 
 
 def test_a_manifest_needs_no_mindspore(repository: Path) -> None:

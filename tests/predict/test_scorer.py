@@ -9,8 +9,10 @@ from fvcore.common.config import CfgNode
 
 from src.checkpoint.mindspore_format import save_checkpoint
 from src.deploy.export import export
+from src.deploy.manifest import describe_files, describe_graph
 from src.models.build import build_model
 from src.predict.scorer import MindSporeScorer, OpenVinoScorer, Scorer
+from src.utils.errors import UserError
 from tests.weights import weights
 
 pytest.importorskip("openvino", reason="OpenVINO is not installed (tests/requirements.txt)")
@@ -55,6 +57,15 @@ def test_both_engines_give_the_scores_of_every_head(eager, network, tmp_path: Pa
     expected = scores_of(MindSporeScorer(cfg))
     assert np.ptp(expected, axis=0).max() > 0.05
     np.testing.assert_allclose(scores_of(OpenVinoScorer(tmp_path / "graph/slowfast.onnx")), expected, rtol=0, atol=1e-5)
+
+
+def test_a_graph_for_several_clips_at_a_time_is_refused(configure: Callable[..., CfgNode], tmp_path: Path) -> None:
+    size = ("DATA.TEST_SCALE_HEIGHT", 32, "DATA.TEST_SCALE_WIDTH", 48)
+    cfg, graph = configure("EXPORT.FORMAT", "ONNX", "EXPORT.BATCH_SIZE", 3, *size), tmp_path / "slowfast.onnx"
+    graph.write_bytes(b"not read")
+    graph.with_suffix(".json").write_text(describe_files(describe_graph(cfg, {}), graph, graph).model_dump_json())
+    with pytest.raises(UserError, match=r"slowfast\.onnx: the graph takes 3 clips at a time, expected 1"):
+        OpenVinoScorer(graph)
 
 
 @pytest.mark.slow

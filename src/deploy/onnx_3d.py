@@ -50,7 +50,7 @@ def write_onnx_3d(
     try:
         import onnx
     except ImportError as error:
-        raise UserError("writing ONNX needs the package onnx: pip install onnx onnxruntime") from error
+        raise UserError("writing ONNX needs the package onnx: pip install onnx onnxruntime 'numpy<2'") from error
     writer = _Writer(cfg, arrays, onnx)
     try:
         model = writer.model(inputs, output)

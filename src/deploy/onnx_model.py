@@ -45,7 +45,7 @@ def write_onnx(graph: Graph, path: str | os.PathLike) -> None:
     try:
         import onnx
     except ImportError as error:
-        raise UserError("writing ONNX needs the package onnx: pip install onnx onnxruntime") from error
+        raise UserError("writing ONNX needs the package onnx: pip install onnx onnxruntime 'numpy<2'") from error
     write_atomic(path, _Writer(graph, onnx).model().SerializeToString())
 
 

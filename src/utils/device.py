@@ -4,6 +4,8 @@ import importlib.util
 import os
 from pathlib import Path
 
+import numpy as np
+
 from src.utils.distributed import local_device
 from src.utils.errors import UserError
 from src.utils.logging import get_logger
@@ -33,10 +35,13 @@ def set_up_device(target: str | None, seed: int, allow_tf32: bool = False) -> st
         The target.
 
     Raises:
-        UserError: the machine has no such device, or MindSpore cannot use it.
+        UserError: the machine has no such device, MindSpore cannot use it, or NumPy is one that it was not built for.
     """
     if importlib.util.find_spec("mindspore") is None:
         raise UserError("MindSpore is not installed; run scripts/setup.sh, then use .venv/bin/python")
+    if int(np.__version__.split(".")[0]) >= 2:
+        # Graphs run, but eager mode fails with an ImportError of NumPy's.
+        raise UserError(f"NumPy {np.__version__} is installed, MindSpore needs NumPy 1: pip install 'numpy<2'")
     if target is None:
         target = _best_target()
     elif target != "CPU":

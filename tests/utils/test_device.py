@@ -61,3 +61,10 @@ def test_an_accelerator_that_mindspore_can_use_is_taken(machine, monkeypatch):
 def test_which_ascend_computes_in_bfloat16(monkeypatch, chip, has):
     monkeypatch.setattr(MSContext, "get_ascend_soc_version", lambda self: chip)
     assert device.ascend_has_bfloat16() == has
+
+
+def test_numpy_2_is_refused_with_the_way_back(monkeypatch):
+    """As pip leaves it that installs another package into the environment."""
+    monkeypatch.setattr(device.np, "__version__", "2.4.6")
+    with pytest.raises(UserError, match=r"^NumPy 2.4.6 is installed, MindSpore needs NumPy 1: pip install 'numpy<2'$"):
+        device.set_up_device("CPU", seed=0)

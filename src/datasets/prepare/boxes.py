@@ -274,7 +274,8 @@ def _read_yolo(path: Path, content: str, classes: Classes) -> Iterator[Box]:
 
 def _yolo_classes(index: int, names: ClassList | None, classes: Classes, where: str) -> tuple[int, ...]:
     if names is None:
-        classes.check_id(index + 1, where)
+        classes.check_id(max(index + 1, 0), where)  # -2 is no way to say that there is no action
+        classes.by_number = index, classes.names[index + 1]
         return (index + 1,)
     name = names.names.get(index + 1)
     if name is None:

@@ -39,9 +39,12 @@ def run_all(step: str, names: Sequence[str], work: Callable[[str], str], pool: E
             except UserError as error:
                 failed += 1
                 print(f"{step} {done}/{len(names)} failed: {error}", file=sys.stderr, flush=True)
-    except BaseException:
+    except BaseException as error:
         for future in futures:
             future.cancel()
+        if isinstance(error, KeyboardInterrupt) and (running := sum(future.running() for future in futures)):
+            text = f"{step}: interrupted; {running} videos at work are finished first (kill -9 {os.getpid()}: at once)"
+            print(text, file=sys.stderr, flush=True)
         raise
     if failed:
         raise UserError(
@@ -99,6 +102,8 @@ def locked(root: Path) -> Iterator[None]:
                 raise BlockingIOError
         except BlockingIOError as error:
             raise UserError(f"{root}: another run of prepare works here; wait until it has ended") from error
+        except OSError:
+            pass  # A file system without locks. Two runs in one folder are then the user's affair.
         try:
             yield
         finally:

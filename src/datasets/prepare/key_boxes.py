@@ -223,6 +223,12 @@ def report(accounts: Mapping[Path, Account], classes: Classes) -> None:
         )
     for kind, count in sorted((+classes.unread).items()):
         print(f"custom: note: {count} annotations of the kind {kind} are no boxes, and are not read")
+    if classes.by_number:
+        number, name = classes.by_number
+        print(
+            "custom: no names lie beside YOLO's files: their numbers are taken for the class list's order, "
+            f"{number} for {name!r} and so on; data.yaml or classes.txt beside them says otherwise"
+        )
     if classes.polygons:
         print(
             f"custom: {classes.polygons} rows of YOLO's files are taken for polygons; keypoints are known by "

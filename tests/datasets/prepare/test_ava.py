@@ -1,5 +1,6 @@
 """The AVA recipe from download to verification, and a run that is killed in the middle."""
 
+import errno
 import http.server
 import shutil
 import subprocess
@@ -8,6 +9,7 @@ import tarfile
 import threading
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,7 +20,7 @@ from src.datasets.prepare import ava
 from src.datasets.prepare.__main__ import main
 from src.datasets.prepare.frame_records import read_record
 from src.datasets.prepare.frames import count_frames
-from src.datasets.prepare.jobs import locked
+from src.datasets.prepare.jobs import locked, run_all
 from src.utils.errors import UserError, run_main
 
 NAMES = ("-abc_1", "xyz")
@@ -190,6 +192,35 @@ def test_only_one_run_works_on_a_root(make_video: Callable, prepare: Callable, t
         2,
         f"error: {tmp_path}: another run of prepare works here; wait until it has ended\n",
     )
+
+
+def test_a_file_system_without_locks_serves(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """As some network file systems are."""
+
+    def refuse(*_: object) -> None:
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr("fcntl.flock", refuse)
+    with locked(tmp_path):
+        pass
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_an_interrupt_says_what_is_waited_for(capsys) -> None:
+    release = threading.Event()
+
+    def work(name: str) -> str:
+        if name == "a":
+            raise KeyboardInterrupt  # as if it came while results are awaited
+        release.wait(60)
+        return "done"
+
+    with ThreadPoolExecutor(2) as pool, pytest.raises(KeyboardInterrupt):
+        try:
+            run_all("frames", ["b", "a"], work, pool)
+        finally:
+            release.set()
+    assert capsys.readouterr().err.startswith("frames: interrupted; 1 videos at work are finished first (kill -9 ")
 
 
 def test_names_that_lists_cannot_carry(make_video: Callable, prepare: Callable, tmp_path: Path) -> None:

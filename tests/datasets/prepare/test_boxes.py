@@ -301,6 +301,15 @@ def test_names_beside_yolos_files_say_which_class_is_meant(tmp_path: Path, capsy
         _read(tmp_path)
 
 
+def test_numbers_of_yolos_classes_without_names_are_those_of_the_class_list(tmp_path: Path) -> None:
+    classes, path = Classes(CLASSES), tmp_path / "one_31.txt"
+    (box,) = _read(_write(path, FORMATS["YOLO"][1].replace("0", "2", 1)), classes)
+    assert (box.classes, classes.by_number) == ((3,), (2, "sit"))
+    for number in (3, -1, -2):
+        with pytest.raises(UserError, match=r"one_31\.txt: row 2: class \d is not in the class list"):
+            _read(_write(path, FORMATS["YOLO"][1] + FORMATS["YOLO"][1].replace("0", str(number), 1)))
+
+
 def test_of_several_annotations_of_a_label_studio_task_the_ground_truth_counts(tmp_path: Path) -> None:
     (task,) = json.loads(json.dumps(FORMATS["Label Studio image"][1]))
     (annotation,) = task["annotations"]

@@ -268,6 +268,7 @@ def test_what_was_lost_is_told(capsys) -> None:
     classes = Classes({1: "walk", 2: "kick"})
     classes.near_misses["Walk", "walk"] = 3
     classes.acting["person"], classes.idle = 8, Counter({"person": 2, "ball": 5, "Walk": 3})
+    classes.by_number = 1, "kick"
     report({FILE: account}, classes)
     assert capsys.readouterr().out.splitlines() == [
         "custom: boxes.xml: 11 boxes read: 1 taken, 0 merged, 10 left out (10 between key frames)",
@@ -276,6 +277,8 @@ def test_what_was_lost_is_told(capsys) -> None:
         "custom: warning: 3 boxes say 'Walk', which is no class and counts as none; is 'walk' meant?",
         "custom: warning: none of the 5 boxes labeled 'ball' names a class: each counts as a person who does nothing; "
         "take them out if they are no persons",
+        "custom: no names lie beside YOLO's files: their numbers are taken for the class list's order, 1 for 'kick' "
+        "and so on; data.yaml or classes.txt beside them says otherwise",
     ]
     assert lost_classes({FILE: boxes}, kept, classes.names) == ["kick"]
 

@@ -74,6 +74,7 @@ class LiveAnalyzer:
         self._newest: int = -1
         self._looked: float = -1
         self._begun = 0
+        self._key = 0  # the next to be scored
         self._is_over = False
         self._changed = threading.Condition()
         self._picture: tuple[int, np.ndarray] | None = None  # the newest that waits to be looked at
@@ -104,29 +105,34 @@ class LiveAnalyzer:
             thread.join(_PATIENCE)
 
     def _score_all(self, tell: Callable[[KeyFrame, np.ndarray], None], is_stopped: Callable[[], bool]) -> None:
-        key = 0
         while not is_stopped():
             with self._changed:
-                if self._error is None and not self._is_ready(key):
+                if self._error is None and not self._is_ready():
                     self._changed.wait(timeout=0.2)
                 if self._error is not None:
                     raise self._error
-                ready, newest = self._is_ready(key), self._newest
-                if ready and self._is_broken(key):
-                    key = self._after(self._begun - int(self._steps[0]))
-                    continue
-                if self._is_over and newest < key + int(self._steps[-1]):
+                key = self._next()
+                if key is None and self._is_over and self._newest < self._key + int(self._steps[-1]):
                     return
-            if not ready:
-                continue
-            late = (newest - int(self._steps[-1]) - key) / self._fps
-            if late > _MOST_LATE:
-                steps = int((late - _MOST_LATE) * self._fps) // self._key_step + 1
-                self.state.skipped += steps
-                key += steps * self._key_step
-                continue
-            self._score(key, tell)
-            key += self._key_step
+            if key is not None:
+                self._score(key, tell)
+
+    def _next(self) -> int | None:
+        """Take the key frame that is to be scored now, None: there is none; passes over those that cannot be."""
+        if not self._is_ready():
+            return None
+        if self._key + int(self._steps[0]) < self._begun:
+            # The clip reaches back over the beginning, or an interruption.
+            self._key = -(-(self._begun - int(self._steps[0])) // self._key_step) * self._key_step
+            return None
+        late = (self._newest - int(self._steps[-1]) - self._key) / self._fps
+        if late > _MOST_LATE:
+            steps = int((late - _MOST_LATE) * self._fps) // self._key_step + 1
+            self.state.skipped += steps
+            self._key += steps * self._key_step
+            return None
+        key, self._key = self._key, self._key + self._key_step
+        return key
 
     def _guarded(self, work: Callable[[], None]) -> None:
         """Run a thread's work; its error is raised by `run`."""
@@ -137,19 +143,16 @@ class LiveAnalyzer:
                 self._error = error
                 self._changed.notify_all()
 
-    def _after(self, slot: int) -> int:
-        """Return the first key frame from a frame on."""
-        return -(-slot // self._key_step) * self._key_step
+    def _is_ready(self) -> bool:
+        """Whether the clip of the next key frame is complete, and persons were looked for behind it."""
+        end = self._key + int(self._steps[-1])
+        return self._newest >= end and (self._looked >= self._key or self._newest > end + self._fps)
 
-    def _is_ready(self, key: int) -> bool:
-        """Whether the clip of a key frame is complete, and persons were looked for behind it."""
-        return self._newest >= key + int(self._steps[-1]) and (
-            self._looked >= key or self._newest > key + int(self._steps[-1]) + self._fps
-        )
-
-    def _is_broken(self, key: int) -> bool:
-        """Whether the clip reaches back over the beginning, or an interruption."""
-        return key + int(self._steps[0]) < self._begun
+    def _waiting(self) -> int:
+        """Return how many key frames have a complete clip and are not scored yet."""
+        first = max(self._key, self._begun - int(self._steps[0]))
+        last = self._newest - int(self._steps[-1])
+        return max(0, last // self._key_step - -(-first // self._key_step) + 1)
 
     def _decode(self) -> None:
         kept = int(self._steps[-1] - self._steps[0]) + round(_SPARE * self._fps)
@@ -171,6 +174,8 @@ class LiveAnalyzer:
             shown = _shrunk(entry.frame.image)
         with self._changed:
             if entry.is_first:
+                # Their frames go now, so that they will not be scored.
+                self.state.skipped += self._waiting()
                 self._begun, self.size = slot, entry.frame.image.shape[:2]
                 self._small.clear()
             for images, image in ((self._small, small), (self._shown, shown)):

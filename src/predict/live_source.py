@@ -4,8 +4,9 @@ import re
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from fractions import Fraction
 from pathlib import Path
 
 from src.datasets.video import VideoDecoder, VideoFrame, at_rate
@@ -147,5 +148,16 @@ class LiveSource:
 
     def _connected(self, begun: int) -> Iterator[LiveFrame]:
         """Yield what one connection gives; its first frame has number `begun`."""
-        for slot, frame in at_rate(self._decoder, self._fps):
+        frames = self._decoder if self._decoder.is_timed else _at_arrival(self._decoder)
+        for slot, frame in at_rate(frames, self._fps):
             yield LiveFrame(begun + slot, frame, slot == 0)
+
+
+def _at_arrival(frames: Iterable[VideoFrame]) -> Iterator[VideoFrame]:
+    """Yield frames that carry no times, as a camera's JPEG images, with those at which they come."""
+    begun = None
+    for frame in frames:
+        now = time.monotonic()
+        begun = now if begun is None else begun
+        frame.time = Fraction(now - begun)
+        yield frame

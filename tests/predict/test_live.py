@@ -13,6 +13,7 @@ import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from fractions import Fraction
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -114,6 +115,24 @@ def test_the_standard_input_is_read_to_its_end(held_out: Path, repository: Path)
     assert [int(slot) for slot in done.stdout.split()] == list(range(30))
 
 
+class Untimed:
+    """A camera's images, without times; where a rate is stated instead, it is a mere default."""
+
+    is_timed = False
+
+    def __iter__(self) -> Iterator[SimpleNamespace]:
+        for number in range(5):
+            yield SimpleNamespace(time=Fraction(number, 25))
+            time.sleep(0.2)
+
+
+def test_frames_without_times_count_at_the_time_at_which_they_come(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(LiveSource, "_open", lambda _: Untimed())
+    slots = [frame.slot for frame in LiveSource("http://camera/images", 10)._connected(0)]
+    assert slots == list(range(len(slots)))
+    assert slots[-1] == pytest.approx(8, abs=1)
+
+
 class SlowScorer:
     """Takes longer than there is time."""
 
@@ -180,6 +199,29 @@ def test_a_stream_with_an_end_is_scored_up_to_there(configure: Callable) -> None
     analyzer.close()
     # The first clip reaches back over the beginning, the last one reaches to frame 28 of 0 to 29.
     assert told == [(slot / 15, 1) for slot in range(3, 28, 3)]
+
+
+class Interrupted:
+    """A stream of 45 frames, and 45 more behind an interruption, five times as fast as it plays."""
+
+    def frames(self) -> Iterator[LiveFrame]:
+        for slot in (*range(45), *range(60, 105)):
+            time.sleep(1 / 75)
+            yield LiveFrame(slot, SimpleNamespace(image=np.zeros((64, 96, 3), np.uint8)), slot in (0, 60))
+
+    def close(self) -> None:
+        """Nothing is open."""
+
+
+def test_every_key_frame_that_came_is_scored_or_counted_as_skipped(configure: Callable) -> None:
+    analyzer = LiveAnalyzer(Interrupted(), OnePerson(), SlowScorer(configure(), 0.15), Sampling(0.2, 5.0))
+    told = []
+    analyzer.run(lambda frame, _: told.append(round(frame.time * 15)), lambda: False)
+    analyzer.close()
+    # Key frames are every third; clips reach from 2 frames before to 1 behind.
+    seen = [*range(3, 44, 3), *range(63, 104, 3)]
+    assert set(told) < set(seen)
+    assert (len(told), analyzer.state.skipped) == (analyzer.state.scored, len(seen) - len(told))
 
 
 def test_old_sightings_are_forgotten() -> None:

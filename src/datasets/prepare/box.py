@@ -87,6 +87,7 @@ class Classes:
         images: of a COCO file, by id, which a file of results refers to.
         lists: by path, the class names, and numbers of keypoints, that lie beside YOLO's files.
         by_number: the number, from 0, and name of a class that a YOLO file without names is taken to mean; None: none.
+        detected: how many boxes of a detector each class of its own has.
         polygons: how many rows of YOLO's files are taken for polygons.
         empty_rows: how many rows say that a key frame shows nobody.
         unread: how often each kind of annotation was met that is no box.
@@ -102,6 +103,7 @@ class Classes:
     images: dict = field(default_factory=dict)
     lists: dict = field(default_factory=dict)
     by_number: tuple[int, str] | None = None
+    detected: Counter = field(default_factory=Counter)
     polygons: int = 0
     empty_rows: int = 0
     unread: Counter = field(default_factory=Counter)

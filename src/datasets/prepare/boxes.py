@@ -269,6 +269,7 @@ def _read_yolo(path: Path, content: str, classes: Classes) -> Iterator[Box]:
         )
         score = fields[5] if len(fields) == 6 else None
         named = _yolo_classes(index, names, classes, where) if score is None else (NO_ACTION,)
+        classes.detected[str(index)] += score is not None
         yield Box(corners=corners, classes=named, last=person, where=where, score=score, units="shares", **time)
 
 

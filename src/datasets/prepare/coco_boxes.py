@@ -117,6 +117,7 @@ def read_coco_results(path: Path, content: list, classes: Classes) -> Iterator[B
         image = classes.images.get(annotation.image_id, unknown)
         if image is None:
             raise UserError(f"{where}: image {annotation.image_id!r} stands for several images in the COCO files")
+        classes.detected[annotation.category_id] += 1
         yield _coco_box(annotation, image, (NO_ACTION,), str(index), where)
 
 

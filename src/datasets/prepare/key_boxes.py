@@ -223,6 +223,13 @@ def report(accounts: Mapping[Path, Account], classes: Classes) -> None:
         )
     for kind, count in sorted((+classes.unread).items()):
         print(f"custom: note: {count} annotations of the kind {kind} are no boxes, and are not read")
+    detected = (+classes.detected).most_common()
+    if len(detected) > 1:
+        counts = ", ".join(f"{count} of {name}" for name, count in detected[:5])
+        print(
+            f"custom: warning: the detector found {len(detected)} classes ({counts}), and all count as persons: leave "
+            "out what is none"
+        )
     if classes.by_number:
         number, name = classes.by_number
         print(

@@ -253,8 +253,11 @@ def test_persons_of_detectors_have_scores_and_no_action(tmp_path: Path) -> None:
     ]
     (tracked,) = _read(_write(tmp_path / "one.txt", "31,7,20,20,40,60,0.9,-1,-1,-1\n"))
     assert (tracked.last, tracked.score) == ("7", "0.9")
-    (yolo,) = _read(_write(tmp_path / "one_31.txt", "0 0.25 0.5208333 0.25 0.625 0.7\n"))
+    classes = Classes(CLASSES)
+    row = "0.25 0.5208333 0.25 0.625 0.7"
+    yolo, _ = _read(_write(tmp_path / "one_31.txt", f"0 {row}\n56 {row}\n"), classes)
     assert (yolo.classes, yolo.score) == ((-1,), "0.7")
+    assert classes.detected == {"0": 1, "56": 1}
     proposals = {"one,0902": np.array([[0.1, 0.2, 0.5, 0.9, 0.93]])}
     (pickled,) = _read(_write(tmp_path / "d.pkl", pickle.dumps(proposals)))
     assert (pickled.video, pickled.second, pickled.is_ava) == ("one", 902, True)

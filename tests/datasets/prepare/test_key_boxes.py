@@ -268,7 +268,7 @@ def test_what_was_lost_is_told(capsys) -> None:
     classes = Classes({1: "walk", 2: "kick"})
     classes.near_misses["Walk", "walk"] = 3
     classes.acting["person"], classes.idle = 8, Counter({"person": 2, "ball": 5, "Walk": 3})
-    classes.by_number = 1, "kick"
+    classes.by_number, classes.detected = (1, "kick"), Counter({"0": 9, "56": 2, "2": 0})
     report({FILE: account}, classes)
     assert capsys.readouterr().out.splitlines() == [
         "custom: boxes.xml: 11 boxes read: 1 taken, 0 merged, 10 left out (10 between key frames)",
@@ -277,6 +277,8 @@ def test_what_was_lost_is_told(capsys) -> None:
         "custom: warning: 3 boxes say 'Walk', which is no class and counts as none; is 'walk' meant?",
         "custom: warning: none of the 5 boxes labeled 'ball' names a class: each counts as a person who does nothing; "
         "take them out if they are no persons",
+        "custom: warning: the detector found 2 classes (9 of 0, 2 of 56), and all count as persons: leave out what is "
+        "none",
         "custom: no names lie beside YOLO's files: their numbers are taken for the class list's order, 1 for 'kick' "
         "and so on; data.yaml or classes.txt beside them says otherwise",
     ]

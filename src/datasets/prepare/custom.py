@@ -22,6 +22,7 @@ from src.datasets.prepare.box import Classes, number
 from src.datasets.prepare.boxes import read_boxes
 from src.datasets.prepare.frame_records import FileState, read_record
 from src.datasets.prepare.frames import count_frames
+from src.datasets.prepare.jobs import ignores_case
 from src.datasets.prepare.key_boxes import (
     KeyBox,
     Timing,
@@ -160,6 +161,7 @@ def prepare_custom(
     videos = {name: path for name, path in videos.items() if name in annotated}
     splits = split_videos(boxes, val_share, seed)
     outputs = Outputs(out)
+    _check_case(out, videos)
     _check_same_dataset(outputs, videos)
     links = {f"{_LINKS}/{name}{'' if video.is_dir() else video.suffix}": video for name, video in videos.items()}
     outputs.check_links_free(links)
@@ -300,6 +302,15 @@ def _count_whole_frames(out: Path, name: str) -> int:
             "changed, or a copy failed; verify looks at each, or remove the folder and run custom again"
         )
     return count
+
+
+def _check_case(out: Path, names: Collection[str]) -> None:
+    """Raise where two videos would share a folder of frames, as where a file system is that of Windows or a Mac."""
+    seen: dict[str, str] = {}
+    for name in names:
+        other = seen.setdefault(name.casefold(), name)
+        if other != name and ignores_case(out):
+            raise UserError(f"{out}: takes {other} and {name} for one name, as its file system does; rename a video")
 
 
 def _check_same_dataset(outputs: Outputs, videos: Mapping[str, Path]) -> None:

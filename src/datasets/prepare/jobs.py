@@ -111,6 +111,11 @@ def locked(root: Path) -> Iterator[None]:
             _remove_empty(made)
 
 
+def ignores_case(root: Path) -> bool:
+    """Return whether the file system of a data root, whose lock is held, takes `A` and `a` for one name."""
+    return (root / _LOCK.upper()).exists()
+
+
 def _is_file_at(path: Path, descriptor: int) -> bool:
     """Return whether an open file is still the one of that name."""
     try:

@@ -204,6 +204,19 @@ def test_mistakes_are_named_and_leave_no_lists(videos: Path, rows: list[str], me
     assert not (videos / "out/ava_annotations").exists()
 
 
+def test_names_that_differ_by_case_need_a_file_system_that_tells_them_apart(videos: Path) -> None:
+    (videos / "videos/Plain.mp4").write_bytes((videos / "videos/plain.MP4").read_bytes())
+    boxes = _write(videos / "b.csv", "plain,1,0.1,0.1,0.5,0.5,1,0", "Plain,1,0.1,0.1,0.5,0.5,2,0")
+    out = videos / "out"
+    out.mkdir()
+    (out / ".PREPARE.LOCK").touch()  # what a file system that ignores case shows for the lock
+    with pytest.raises(UserError, match="takes Plain and plain for one name, as its file system does"):
+        _prepare(videos, boxes, val_share=0)
+    (out / ".PREPARE.LOCK").unlink()
+    rows = _rows(_prepare(videos, boxes, val_share=0) / "ava_annotations/train_boxes.csv")
+    assert [(row[0], row[6]) for row in rows] == [("Plain", "2"), ("plain", "1")]
+
+
 def test_frames_that_are_not_as_extracted_are_told(videos: Path, capsys) -> None:
     boxes = _write(videos / "b.csv", "plain,1,0.1,0.1,0.5,0.5,1,0")
     frame = _prepare(videos, boxes, val_share=0) / "frames/plain/plain_000017.jpg"

@@ -214,6 +214,42 @@ def test_keys_play_seek_and_choose(opened: Callable) -> None:
     assert page.evaluate("view") == [0, 8]
 
 
+def test_a_key_presses_what_has_the_focus_and_the_mouse_leaves_none_behind(opened: Callable) -> None:
+    page = opened()
+    paused = "document.getElementById('video').paused"
+    page.focus("#boxes")
+    page.keyboard.press("Space")
+    chip = page.locator("#chips button").first
+    chip.focus()
+    page.keyboard.press("Space")
+    assert (page.is_checked("#boxes"), chip.get_attribute("aria-pressed"), page.evaluate(paused)) == (
+        False,
+        "false",
+        True,
+    )
+    chip.click()
+    page.keyboard.press("Space")
+    page.wait_for_function(f"!{paused}")
+    assert chip.get_attribute("aria-pressed") == "true"
+
+
+def test_a_printed_page_is_dark_on_white_and_has_every_row(opened: Callable, tmp_path: Path) -> None:
+    boxes = {track: lambda _: (0.1, 0.1, 0.2, 0.2) for track in range(40)}
+    write_video(tmp_path / "video.mp4")
+    result = result_of("clip", SECONDS, boxes, [Action(39, 1, 0.0, 8.0, 0.9)], "video.mp4")
+    write_page(tmp_path / "index.html", [result], LABELS, MODEL, 0.3)
+    page = opened(path=tmp_path / "index.html")
+    page.evaluate("window.dispatchEvent(new Event('beforeprint'))")
+    column = page.locator(".row canvas").last.evaluate(
+        "canvas => [...canvas.getContext('2d').getImageData(20, 0, 1, 40).data]"
+    )
+    assert max(column[3::4]) > 200  # opaque: a bar
+    page.emulate_media(media="print")
+    style = "(() => { const style = getComputedStyle(document.body); return [style.color, style.backgroundColor]; })()"
+    assert page.evaluate(style) == ["rgb(0, 0, 0)", "rgb(255, 255, 255)"]
+    assert page.evaluate("rows.scrollHeight === rows.clientHeight")
+
+
 @pytest.mark.parametrize(("width", "pixel_aspect"), [(1280, 1), (400, 1), (1280, 2)])
 def test_boxes_lie_on_the_persons(
     opened: Callable, page_file: Path, tmp_path: Path, width: int, pixel_aspect: int

@@ -581,6 +581,9 @@ def _promised(
     """
     if container.format.flags & av.format.Flags.ts_discont.value:
         return None  # nothing is promised: what libavformat says was told from the last time stamps
+    if container.format.name in _UNTIMED_FORMATS:
+        # One tick is one frame there, and libavformat lowers the duration to what the file's size seems to hold.
+        return max(stream.duration or 0, stream.frames) * stream.time_base or None
     if stream.duration:
         return stream.duration * stream.time_base
     if not container.duration:

@@ -216,6 +216,16 @@ def test_b_frames_of_files_that_state_no_times_of_theirs(tmp_path: Path, codec: 
         assert_one_clock(video, 25, video.parents[1])
 
 
+def test_an_avi_that_was_cut_short_is_told(tmp_path: Path) -> None:
+    """What its size seems to hold is not what its header promises."""
+    path = write_video(tmp_path / "v.avi", range(120), Fraction(1, 30), "mpeg4")
+    assert not probe(path).is_truncated
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+    info = probe(path)
+    assert info.is_truncated
+    assert "of the 4.0 seconds that the header promises are there" in info.truncation
+
+
 def test_a_transport_stream_whose_times_begin_again_goes_on(tmp_path: Path, source: Path) -> None:
     (tmp_path / "videos").mkdir()
     first, second, path = tmp_path / "a.ts", tmp_path / "b.ts", tmp_path / "videos/v.ts"

@@ -27,8 +27,10 @@ from src.utils.threads import in_background
 _QUEUE, _QUEUE_BYTES = 8, 100_000_000
 # Scaled frames and who is in them: those of the next key frame, so that persons are found while the last one is scored.
 _QUEUE_SCALED = 64
-# Seconds beyond its ends that a part looks at.
+# Seconds beyond its ends that a part looks at, and for which its persons are compared with the next part's.
 _MARGIN = MAX_GAP
+# Seconds before its beginning from which a part follows persons, so that they are the same ones as without the cut.
+_WARM_UP = 5.0
 # Mean overlap, in the common seconds, of two tracks that are one person.
 _SAME_IOU = 0.5
 _THUMBNAIL_HEIGHT = 96
@@ -168,8 +170,7 @@ class PartAnalyzer:
         part = Part(start)
         keys = deque((time, self._slot(time)) for time in self.key_times(start, end))
         steps = self._scorer.clip_steps()
-        first, last = start - _MARGIN, end + _MARGIN
-        looked = self._detection_slots(first, last, [slot for _, slot in keys])
+        looked = self._detection_slots(start - _WARM_UP, end + _MARGIN, [slot for _, slot in keys])
         clip_slots = {int(slot) for _, key in keys for slot in np.clip(key + steps, 0, self._count - 1)}
         capacity = max(1, min(_QUEUE, _QUEUE_BYTES // (3 * self._info.height * self._info.width)))
         frames = in_background(self._frames(sorted(looked.keys() | clip_slots), looked.keys(), clip_slots), capacity)
@@ -197,6 +198,7 @@ class PartAnalyzer:
         rows = [
             (time, number, *box, score)
             for time in looked.values()
+            if time >= start - _MARGIN - 1e-9
             for number, box, score in self._persons_at(time, tracker)
         ]
         part.sightings = np.array(sorted(rows, key=lambda row: row[:2]), np.float64).reshape(-1, 7)

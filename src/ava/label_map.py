@@ -18,6 +18,8 @@ from src.utils.files import write_atomic
 # `14: walk`, as mmaction2 has it.
 _NUMBERED = re.compile(r"(\d+)\s*:\s*(\S.*)")
 _COUNTED = re.compile(r"(\d+)[\s,;]\s*(\S.*)")
+# Ids behind names, as some programs write them; names of their own, as `level 1` and `level 2`, differ by nothing else.
+_TRAILED = re.compile(r"(.*\S)[\s,;:]+(\d{1,9})")
 # What a line of another format looks like; names of classes do not.
 _OTHER_FORMAT = re.compile(
     r"""[{}\[\]]|^\s*["'].*:|^\s*-\s|^\s*\d+\s*[,;\t]|[,;\t]\s*\d+\s*$|^\w+:\s*$"""
@@ -201,6 +203,15 @@ def _from_lines(path: Path, text: str) -> ClassList:
         if any(len(match[1]) > 9 for match in numbered):
             raise UserError(f"{path}: a class id has more than nine digits")
         return _counted_from_one(path, [(int(match[1]), match[2].strip()) for match in numbered])
+    trailed = [_TRAILED.fullmatch(line) for _, line in lines]
+    if len(lines) > 1 and all(trailed):
+        bare, numbers = ({match[group] for match in trailed} for group in (1, 2))
+        if len(bare) == len(lines) and numbers in (_texts(0, len(lines)), _texts(1, len(lines))):
+            row, line = lines[0]
+            raise UserError(
+                f"{path}: row {row}: {line[:60]!r} ends with a number, as all rows do; "
+                "expected `14: walk` in every line"
+            )
     for (row, line), match in zip(lines, numbered, strict=True):
         is_header = row == lines[0][0] and len(lines) > 1 and line.casefold() in _HEADERS
         if match or is_header or _OTHER_FORMAT.search(line):
@@ -209,6 +220,11 @@ def _from_lines(path: Path, text: str) -> ClassList:
                 "expected one name a line, or `14: walk` in every line"
             )
     return _in_order(path, [name for _, name in lines])
+
+
+def _texts(start: int, count: int) -> set[str]:
+    """Return `count` whole numbers from `start` on, as text."""
+    return {str(number) for number in range(start, start + count)}
 
 
 def _in_order(path: Path, names: Sequence[str]) -> ClassList:

@@ -136,6 +136,11 @@ def test_class_lists_of_other_programs(tmp_path, name):
         ("a.json", '["Background", "walk"]', "'Background' is no action"),
         ("a.xml", '<Labels>\n<Label value="walk"/>\n', "row 1: '<Labels>' is not the name of a class"),
         ("a.txt", "1. walk\n2. sit\n", "row 1: '1. walk' is not the name of a class"),
+        (
+            "a.txt",
+            "walk 1\nsit 0\n",
+            "row 1: 'walk 1' ends with a number, as all rows do; expected `14: walk` in every",
+        ),
         ("a.txt", "(1) walk\n", "row 1: '(1) walk' is not the name of a class"),
         ("a.json", '{"1": "walk", "1": "sit"}', "not JSON: '1' is there twice"),
         ("a.yaml", "names:\n  0: walk\n  0: sit\n", "not YAML: '0' is there twice"),
@@ -163,3 +168,10 @@ def test_real_label_maps_have_60_and_80_classes(shared_dir):
     assert (len(benchmark), len(full)) == (60, 80)
     assert benchmark.items() <= full.items()
     assert full[80] == "watch (a person)"
+
+
+def test_names_may_end_with_numbers(tmp_path):
+    (tmp_path / "a.txt").write_text("level 1\nlevel 2\n")
+    assert read_class_list(tmp_path / "a.txt").names == {1: "level 1", 2: "level 2"}
+    (tmp_path / "a.txt").write_text("walk 1\nsit 30\n")
+    assert read_class_list(tmp_path / "a.txt").names == {1: "walk 1", 2: "sit 30"}

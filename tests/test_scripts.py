@@ -60,7 +60,7 @@ class Place:
         clean = {
             k: v
             for k, v in os.environ.items()
-            if k not in ("DEVICE_ID", "RANK_ID", "RANK_SIZE", "CUDA_VISIBLE_DEVICES")
+            if k not in ("PYTHON", "DEVICE_ID", "RANK_ID", "RANK_SIZE", "CUDA_VISIBLE_DEVICES")
         }
         settings = {"PATH": path, "RECORDS": str(self.records), "FOREGROUND": "1", **environment}
         return subprocess.run(

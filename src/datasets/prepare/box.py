@@ -87,7 +87,7 @@ class Classes:
         images: of a COCO file, by id, which a file of results refers to.
         lists: by path, the class names, and numbers of keypoints, that lie beside YOLO's files.
         by_number: the number, from 0, and name of a class that a YOLO file without names is taken to mean; None: none.
-        detected: how many boxes of a detector each class of its own has.
+        detected: how many boxes each class of a file's own has that is no action, as those of a detector.
         polygons: how many rows of YOLO's files are taken for polygons.
         empty_rows: how many rows say that a key frame shows nobody.
         unread: how often each kind of annotation was met that is no box.

@@ -40,6 +40,8 @@ _YOLO_NAMES = ("classes.txt", "obj.names", "data.yaml")
 # Tools whose own JSON is not read, and what it holds.
 _NOT_READ = (({"categories", "items"}, "Datumaro"), ({"objects", "size"}, "Supervisely"))
 _MOT_SEQUENCE = "seqinfo.ini"
+# With the class and how much of the person is seen; detections have ten.
+_MOT_TRUTH_COLUMNS = 9
 
 
 @dataclass(frozen=True)
@@ -198,6 +200,8 @@ def _read_mot(path: Path, content: str, classes: Classes) -> Iterator[Box]:
         is_detection = row[1].strip() == "-1"
         confidence = row[6].strip() if len(row) > 6 else "1"
         number(confidence, where, "confidence")  # of other tables, as DarkLabel's, the seventh column is a label
+        if len(row) == _MOT_TRUTH_COLUMNS:
+            classes.detected[row[7].strip()] += 1
         # In the truth, the seventh column says whether a row counts.
         is_marked = not is_detection and confidence in ("0", "0.0")
         corners = (x, y, x + width, y + height)

@@ -404,12 +404,21 @@ def split_videos(boxes: Sequence[KeyBox], val_share: float, seed: int) -> dict[s
 
 def _check_scores(boxes: Sequence[KeyBox]) -> None:
     """Check that detections have scores, and tell how many evaluation will not take."""
-    scores = []
+    scores, by_place, several = [], {}, set()
     for box in boxes:
         score = number(box.last, box.where, "score")
         if not 0 <= score <= 1:
             raise UserError(f"{box.where}: score is {box.last!r}, expected a number in [0, 1]")
         scores.append(score)
+        place = box.name, box.second, box.corners
+        if by_place.setdefault(place, score) != score:
+            several.add(place)
+    if several:
+        name, second, _ = min(several)
+        print(
+            f"custom: warning: {len(several)} detected boxes have several scores, as one of {name} at {second:g} s, of "
+            "which the highest counts; scores of actions, as eval.py writes them, are none of persons"
+        )
     low = sum(score < _SCORE_THRESHOLD for score in scores)
     if low:
         print(
@@ -470,8 +479,11 @@ def _truth_rows(boxes: Sequence[KeyBox]) -> str:
 
 
 def _detection_rows(boxes: Sequence[KeyBox], *, scored: bool) -> str:
-    """Return each box once, with its score, or 1 for true boxes."""
-    rows = {(box.name, box.second, box.corners): box.last if scored else "1.0" for box in boxes}
+    """Return each box once, with its highest score, or 1 for true boxes."""
+    rows: dict[tuple, str] = {}
+    for box in boxes:
+        place, score = (box.name, box.second, box.corners), box.last if scored else "1.0"
+        rows[place] = max(rows.get(place, score), score, key=float)
     return "".join(box_row(name, second, corners, NO_ACTION, score) for (name, second, corners), score in rows.items())
 
 

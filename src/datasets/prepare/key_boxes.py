@@ -227,8 +227,8 @@ def report(accounts: Mapping[Path, Account], classes: Classes) -> None:
     if len(detected) > 1:
         counts = ", ".join(f"{count} of {name}" for name, count in detected[:5])
         print(
-            f"custom: warning: the detector found {len(detected)} classes ({counts}), and all count as persons: leave "
-            "out what is none"
+            f"custom: warning: boxes are of {len(detected)} classes of the file's own ({counts}), and all count as "
+            "persons: leave out what is none"
         )
     if classes.by_number:
         number, name = classes.by_number

@@ -251,6 +251,9 @@ def test_persons_of_detectors_have_scores_and_no_action(tmp_path: Path) -> None:
         ("one", 30, CORNERS, (-1,), "0.9"),
         ("one", 31, CORNERS, (-1,), "0.8"),
     ]
+    classes = Classes(CLASSES)
+    _read(_write(tmp_path / "one.txt", "31,1,20,20,40,60,1,1,0.9\n31,2,20,20,40,60,1,3,0.9\n"), classes)
+    assert classes.detected == {"1": 1, "3": 1}
     (tracked,) = _read(_write(tmp_path / "one.txt", "31,7,20,20,40,60,0.9,-1,-1,-1\n"))
     assert (tracked.last, tracked.score) == ("7", "0.9")
     classes = Classes(CLASSES)

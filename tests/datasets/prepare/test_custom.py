@@ -166,6 +166,16 @@ def test_detections_are_validated_on(videos: Path, capsys) -> None:
         _prepare(videos, boxes, val_share=0, detections_path=found)
 
 
+def test_of_several_scores_of_a_box_the_highest_counts(videos: Path, capsys) -> None:
+    """As those of actions, which are no scores of persons."""
+    boxes = _write(videos / "b.csv", "plain,1,0.1,0.1,0.5,0.5,1,0")
+    found = _write(videos / "d.csv", *(f"plain,1,0.1,0.1,0.5,0.5,{c},{s}" for c, s in ((1, 0.81), (2, 0.93), (1, 0.9))))
+    out = _prepare(videos, boxes, detections_path=found, val_share=0)
+    assert "1 detected boxes have several scores, as one of plain at 1 s, of which the hi" in capsys.readouterr().out
+    (row,) = _rows(out / "ava_annotations/val_detections.csv")
+    assert row[6:] == ["-1", "0.93"]
+
+
 def test_the_person_of_a_box_is_not_taken_for_its_score(videos: Path) -> None:
     """COCO and YOLO have scores or none; a tracker's MOT has both."""
     boxes = _write(videos / "b.csv", "plain,1,0.1,0.1,0.5,0.5,1,0")

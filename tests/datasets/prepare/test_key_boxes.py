@@ -277,8 +277,8 @@ def test_what_was_lost_is_told(capsys) -> None:
         "custom: warning: 3 boxes say 'Walk', which is no class and counts as none; is 'walk' meant?",
         "custom: warning: none of the 5 boxes labeled 'ball' names a class: each counts as a person who does nothing; "
         "take them out if they are no persons",
-        "custom: warning: the detector found 2 classes (9 of 0, 2 of 56), and all count as persons: leave out what is "
-        "none",
+        "custom: warning: boxes are of 2 classes of the file's own (9 of 0, 2 of 56), and all count as persons: leave "
+        "out what is none",
         "custom: no names lie beside YOLO's files: their numbers are taken for the class list's order, 1 for 'kick' "
         "and so on; data.yaml or classes.txt beside them says otherwise",
     ]

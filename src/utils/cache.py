@@ -12,7 +12,7 @@ from src.utils.npz import read_npz
 
 _LOGGER = logging.getLogger(__name__)
 # Raise it whenever the meaning of the tables changes.
-_VERSION = 2
+_VERSION = 3
 # Smaller texts are read in less time than a cache is worth.
 _MIN_BYTES = 1 << 24
 _SAMPLED_BYTES = 1 << 16

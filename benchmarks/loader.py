@@ -1,6 +1,6 @@
 """Clips per second and core of the data loader, stage by stage, for frames on disk and for videos.
 
-    python benchmarks/loader.py [--seconds 40] [--size 360 640] [--workers 2]
+    python benchmarks/loader.py [--seconds 150] [--size 360 640] [--workers 2]
 
 Draws a moving scene with noise, encodes it as a 30 frames/s video, extracts its frames as for AVA, cuts it as `prepare
 cut --keyframes 0.5` does, and reads 32-frame test and training clips of each on one core. The plain way decodes every
@@ -109,7 +109,7 @@ def report(name: str, value: float, plain: float) -> None:
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--seconds", type=int, default=40, help="length of the video")
+    parser.add_argument("--seconds", type=int, default=150, help="length of the video")
     parser.add_argument("--size", type=int, nargs=2, default=(360, 640), metavar=("HEIGHT", "WIDTH"))
     parser.add_argument("--workers", type=int, default=2, help="worker processes of the last table")
     args = parser.parse_args()
@@ -172,7 +172,7 @@ def run(root: Path, cut: Path, workers: int) -> None:
     report("  stage: decode", milliseconds(lambda: [cv2.imdecode(file, cv2.IMREAD_COLOR) for file in files], 5), plain)
     scale = milliseconds(lambda: [cv2.resize(image, size[::-1]) for image in images], 5)
     report("  stage: scale", scale, plain)
-    report("  stage: normalize", milliseconds(lambda: transform.write_clip(scaled, size, table, out), 5), plain)
+    report("  stage: normalize", milliseconds(lambda: transform.write_clip(scaled, table, out), 5), plain)
     for name, source, data in (
         ("frames", "frames", frames),
         ("video", "video", videos),

@@ -1,9 +1,11 @@
 """The AVA dataset, or one in its format: one key frame to the arrays of one clip."""
 
+import contextlib
 import logging
 import math
 import weakref
 from collections import deque
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -23,24 +25,33 @@ _VALIDATION_STRIDE = 4
 
 
 class _ClipMemory:
-    """Arrays whose memory is used again once nobody refers to them: touching fresh pages takes as long as scaling."""
+    """Arrays whose memory is used again once nobody refers to them: touching fresh pages takes as long as scaling.
 
-    def __init__(self) -> None:
-        # Clips of both pathways at four sizes.
-        self._free: deque[bytearray] = deque(maxlen=8)
+    Args:
+        kept: how many blocks may wait for their next use.
+    """
+
+    def __init__(self, kept: int) -> None:
+        self._free: deque[bytearray] = deque(maxlen=kept)
 
     def array(self, shape: tuple[int, ...]) -> np.ndarray:
         """Return a float32 array that holds anything."""
         size = 4 * math.prod(shape)
-        block = next((block for block in self._free if len(block) == size), None)
-        if block is None:
-            block = bytearray(size)
-        else:
-            self._free.remove(block)
+        block = self._taken(size) or bytearray(size)
         # NumPy's views refer to the array that owns no memory of NumPy's: it dies after the last of them.
         flat = np.frombuffer(block, np.float32)
         weakref.finalize(flat, self._free.append, block).atexit = False
         return flat.reshape(shape)
+
+    def _taken(self, size: int) -> bytearray | None:
+        # Step by step: another thread may give back a block meanwhile.
+        for _ in range(len(self._free)):
+            with contextlib.suppress(IndexError):
+                block = self._free.popleft()
+                if len(block) == size:
+                    return block
+                self._free.append(block)
+        return None
 
 
 class AvaDataset:
@@ -55,7 +66,7 @@ class AvaDataset:
         key_frames: tables of key frames, boxes and labels.
         second_stride: key frames are those whose second is divisible by it.
         max_boxes: the largest number of boxes in a key frame; every sample is padded to it.
-        columns: names of a sample's arrays.
+        columns: names of the arrays that `read` gives.
 
     Args:
         cfg: the configuration.
@@ -66,7 +77,7 @@ class AvaDataset:
         UserError: lists, boxes or folders that do not fit together; see `FrameList`, `load_key_frames` and `sources`.
     """
 
-    columns = ("slow", "fast", "boxes", "labels", "mask", "boxes_norm", "key")
+    columns = ("clip", "boxes", "labels", "mask", "boxes_norm", "key")
 
     def __init__(self, cfg: CfgNode, split: str) -> None:
         if split not in ("train", "val", "test"):
@@ -87,7 +98,8 @@ class AvaDataset:
             )
         self._check_inside()
         self.max_boxes = self.key_frames.max_boxes
-        self._memory = _ClipMemory()
+        # Clips of both pathways at four sizes; two batches, which are large.
+        self._memory, self._batch_memory = _ClipMemory(8), _ClipMemory(4)
         self._table = transform.normalization_table(cfg.DATA.MEAN, cfg.DATA.STD)
         self._unit_table = transform.normalization_table([0.0] * 3, [1.0] * 3)
 
@@ -133,48 +145,103 @@ class AvaDataset:
         Raises:
             UserError: a frame that cannot be read.
         """
+        clip, boxes = self._clip_and_boxes(index, epoch, clip_size, copy)
+        size = clip[0].shape[:2] if isinstance(clip, list) else clip.shape[2:]
+        frames = self.cfg.DATA.NUM_FRAMES
+        slow = self._memory.array((3, frames // self.cfg.SLOWFAST.ALPHA, *size))
+        fast = self._memory.array((3, frames, *size))
+        self._write_pathways(clip, slow, fast)
+        return {"slow": slow, "fast": fast} | boxes
+
+    def read(
+        self, index: int, epoch: int = 0, clip_size: tuple[int, int] | None = None, copy: int = 0
+    ) -> dict[str, np.ndarray]:
+        """Return what `sample` does in its small form, in which processes hand it on; `collate` makes batches of it.
+
+        Args:
+            index: see `sample`, as the others.
+
+        Returns:
+            clip: uint8 (NUM_FRAMES, height, width, 3), BGR, in place of `slow` and `fast`; where colors are augmented,
+                `fast` itself.
+
+        Raises:
+            UserError: a frame that cannot be read.
+        """
+        clip, boxes = self._clip_and_boxes(index, epoch, clip_size, copy)
+        return {"clip": np.stack(clip) if isinstance(clip, list) else clip} | boxes
+
+    def collate(self, rows: Sequence[Mapping[str, np.ndarray]]) -> dict[str, np.ndarray]:
+        """Return the batch of samples, each array with a leading batch axis, from what `read` and `padding` give."""
+        batch = {name: np.stack([row[name] for row in rows]) for name in self.columns if name != "clip"}
+        return self.pathways([row["clip"] for row in rows], batch["key"][:, 0] < 0) | batch
+
+    def pathways(self, clips: Sequence[np.ndarray], is_padding: np.ndarray) -> dict[str, np.ndarray]:
+        """Return `slow` and `fast` of a batch.
+
+        Args:
+            clips: as `read` gives them.
+            is_padding: bool (batch,), which of them are zeros.
+        """
+        frames = self.cfg.DATA.NUM_FRAMES
+        size = clips[0].shape[1:3] if clips[0].dtype == np.uint8 else clips[0].shape[2:]
+        slow = self._batch_memory.array((len(clips), 3, frames // self.cfg.SLOWFAST.ALPHA, *size))
+        fast = self._batch_memory.array((len(clips), 3, frames, *size))
+        for at, clip in enumerate(clips):
+            if is_padding[at]:
+                slow[at], fast[at] = 0, 0
+            else:
+                self._write_pathways(clip, slow[at], fast[at])
+        return {"slow": slow, "fast": fast}
+
+    def _clip_and_boxes(
+        self, index: int, epoch: int, clip_size: tuple[int, int] | None, copy: int
+    ) -> tuple[list[np.ndarray] | np.ndarray, dict[str, np.ndarray]]:
+        """Return frames as the clip shows them, or `fast` where colors are augmented; and the rest of a sample."""
         video = int(self.key_frames.video[index])
         images = self.frames.read(video, self.frame_indices(index))
         boxes_norm = self.key_frames.boxes(index)
         size = images[0].shape[:2]
         boxes = transform.boxes_to_pixels(boxes_norm, size)
-        clip_size = clip_size or (self._train_size() if self._train else self.test_size(size))
-        result = self._blank(clip_size)
-        fast = result["fast"]
         if self._train:
             rng = np.random.Generator(np.random.PCG64([self.cfg.RNG_SEED, epoch, index] + [copy] * bool(copy)))
-            boxes = self._write_augmented(images, boxes, rng, fast)
+            clip, boxes = self._augmented(images, boxes, rng)
         else:
-            boxes = self._write_test(images, boxes, fast)
-        np.take(fast, transform.slow_frames(fast.shape[1], self.cfg.SLOWFAST.ALPHA), axis=1, out=result["slow"])
+            clip, boxes = self._fitted(images, boxes, clip_size or self.test_size(size))
         count = len(boxes)
+        result = self._no_boxes()
         result["boxes"][:count] = boxes
         result["labels"][:count] = self.key_frames.multi_hot(index, self.cfg.MODEL.NUM_CLASSES)
         result["mask"][:count] = 1.0
         result["boxes_norm"][:count] = boxes_norm
         result["key"][:] = video, self.key_frames.second[index]
-        return result
+        return clip, result
 
-    def sample_bytes(self, size: tuple[int, int]) -> int:
-        """Return the memory of a sample with clips of `size`, in bytes."""
-        return sum(array.nbytes for array in self._blank(size).values())
+    def _write_pathways(self, clip: Sequence[np.ndarray] | np.ndarray, slow: np.ndarray, fast: np.ndarray) -> None:
+        if clip[0].dtype == np.uint8:
+            transform.write_clip(clip, self._table, fast)
+        else:
+            fast[:] = clip
+        chosen = transform.slow_frames(fast.shape[1], self.cfg.SLOWFAST.ALPHA)
+        # With another mode NumPy would not write into `out` directly.
+        np.take(fast, chosen, axis=1, out=slow, mode="clip")
+
+    def row_bytes(self, size: tuple[int, int]) -> int:
+        """Return the memory of what `read` gives with clips of `size`, in bytes."""
+        return sum(array.nbytes for array in self.padding(size).values())
 
     def padding(self, size: tuple[int, int]) -> dict[str, np.ndarray]:
-        """Return a sample of zeros without a box, its key (-1, -1), that fills up a batch of clips of `size`."""
-        result = self._blank(size)
-        result["slow"].fill(0)
-        result["fast"].fill(0)
-        return result
-
-    def _train_size(self) -> tuple[int, int]:
-        return self.cfg.DATA.TRAIN_CROP_SIZE, self.cfg.DATA.TRAIN_CROP_SIZE
-
-    def _blank(self, size: tuple[int, int]) -> dict[str, np.ndarray]:
-        """Return a sample without boxes whose clips hold anything."""
+        """Return what fills up a batch of clips of `size`, as `read`: zeros without a box, the key (-1, -1)."""
         frames = self.cfg.DATA.NUM_FRAMES
+        if self._train and self.cfg.AVA.TRAIN_USE_COLOR_AUGMENTATION:
+            clip = np.zeros((3, frames, *size), np.float32)
+        else:
+            clip = np.zeros((frames, *size, 3), np.uint8)
+        return {"clip": clip} | self._no_boxes()
+
+    def _no_boxes(self) -> dict[str, np.ndarray]:
+        """Return all of a sample but its clip, without boxes."""
         return {
-            "slow": self._memory.array((3, frames // self.cfg.SLOWFAST.ALPHA, *size)),
-            "fast": self._memory.array((3, frames, *size)),
             "boxes": np.zeros((self.max_boxes, 4), np.float32),
             "labels": np.zeros((self.max_boxes, self.cfg.MODEL.NUM_CLASSES), np.float32),
             "mask": np.zeros(self.max_boxes, np.float32),
@@ -182,10 +249,10 @@ class AvaDataset:
             "key": np.full(2, -1.0),
         }
 
-    def _write_augmented(
-        self, images: list[np.ndarray], boxes: np.ndarray, rng: np.random.Generator, clip: np.ndarray
-    ) -> np.ndarray:
-        """Write a random short side, crop, flip and colors. Returns the boxes; parts outside end on the border."""
+    def _augmented(
+        self, images: list[np.ndarray], boxes: np.ndarray, rng: np.random.Generator
+    ) -> tuple[list[np.ndarray] | np.ndarray, np.ndarray]:
+        """Return clip and boxes with a random short side, crop, flip and colors; boxes end on the border."""
         data, ava = self.cfg.DATA, self.cfg.AVA
         crop = data.TRAIN_CROP_SIZE
         old_size = images[0].shape[:2]
@@ -196,28 +263,30 @@ class AvaDataset:
         boxes = transform.crop_boxes(transform.scale_boxes(boxes, old_size, size), top, left)
         if flip:
             boxes = transform.flip_boxes(boxes, crop)
-        if ava.TRAIN_USE_COLOR_AUGMENTATION:
-            transform.write_clip(images, size, self._unit_table, clip, (top, left), flip)
-            if not ava.TRAIN_PCA_JITTER_ONLY:
-                transform.color_jitter(clip, rng)
-            shift = transform.pca_shift(rng, ava.TRAIN_PCA_EIGVAL, ava.TRAIN_PCA_EIGVEC)
-            mean, std = np.float32(data.MEAN), np.float32(data.STD)
-            clip += (shift - mean)[:, None, None, None]
-            clip /= std[:, None, None, None]
-        else:
-            transform.write_clip(images, size, self._table, clip, (top, left), flip)
-        return transform.clip_boxes(boxes, (crop, crop))
+        boxes = transform.clip_boxes(boxes, (crop, crop))
+        frames = transform.fit_frames(images, size, (crop, crop), (top, left), flip)
+        if not ava.TRAIN_USE_COLOR_AUGMENTATION:
+            return frames, boxes
+        clip = self._memory.array((3, len(frames), crop, crop))
+        transform.write_clip(frames, self._unit_table, clip)
+        if not ava.TRAIN_PCA_JITTER_ONLY:
+            transform.color_jitter(clip, rng)
+        shift = transform.pca_shift(rng, ava.TRAIN_PCA_EIGVAL, ava.TRAIN_PCA_EIGVEC)
+        mean, std = np.float32(data.MEAN), np.float32(data.STD)
+        clip += (shift - mean)[:, None, None, None]
+        clip /= std[:, None, None, None]
+        return clip, boxes
 
-    def _write_test(self, images: list[np.ndarray], boxes: np.ndarray, clip: np.ndarray) -> np.ndarray:
-        """Write the clip at test size. Returns the boxes."""
-        old_size, size = images[0].shape[:2], clip.shape[2:]
+    def _fitted(
+        self, images: list[np.ndarray], boxes: np.ndarray, size: tuple[int, int]
+    ) -> tuple[list[np.ndarray], np.ndarray]:
+        """Return frames and boxes at test size."""
         scale = transform.stretch_boxes if self.cfg.DATA.TEST_SCALE_HEIGHT else transform.scale_boxes
-        boxes = scale(boxes, old_size, size)
+        boxes = scale(boxes, images[0].shape[:2], size)
         flip = self.cfg.AVA.TEST_FORCE_FLIP
         if flip:
             boxes = transform.flip_boxes(boxes, size[1])
-        transform.write_clip(images, size, self._table, clip, flip=flip)
-        return transform.clip_boxes(boxes, size)
+        return transform.fit_frames(images, size, size, flip=flip), transform.clip_boxes(boxes, size)
 
     def _steps(self) -> np.ndarray:
         return np.arange(self.cfg.DATA.NUM_FRAMES) * self.cfg.DATA.SAMPLING_RATE

@@ -2,7 +2,8 @@
 
 import multiprocessing
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import cv2
@@ -17,12 +18,10 @@ from src.datasets.views import MultiScaleDataset
 from src.utils.errors import UserError
 from src.utils.logging import get_logger
 
-# What is ready ahead of the network, in batches; each is large.
-_PREFETCH = 2
+# Rows that are ready ahead of the network. With fewer, workers stand still while a batch is put together.
+_PREFETCH = 8
 _ERROR_BYTES = 1024
 _SHARED_MEMORY = "/dev/shm"
-# Of each worker: two in MindSpore's queue (its minimum), one being written, one being read.
-_ROWS_IN_FLIGHT = 4
 
 
 class Loader:
@@ -68,24 +67,45 @@ class Loader:
         # Workers are the parallelism; a thread pool of OpenCV would not survive their fork.
         cv2.setNumThreads(1)
         ds.config.set_prefetch_size(_PREFETCH)
+        columns = [*self.dataset.columns, "error"]
         pipeline = ds.GeneratorDataset(
             self._source,
-            [*self.dataset.columns, "error"],
+            columns,
             shuffle=False,
             num_parallel_workers=self._workers,
             python_multiprocessing=self._workers > 1,
-        ).batch(self._batch_size, drop_remainder=True, num_parallel_workers=1)
-        for batch in pipeline.create_dict_iterator(num_epochs=1, output_numpy=True):
-            for row in batch.pop("error"):
-                if row.any():
-                    raise UserError(row.tobytes().rstrip(b"\0").decode(errors="replace"))
-            yield batch
+        )
+        rows = pipeline.create_dict_iterator(num_epochs=1, output_numpy=True)
+        # MindSpore's own batching would copy each clip three times. A thread puts the next batch together while the
+        # network computes; only this one asks MindSpore for rows, which does not survive its end in another.
+        with ThreadPoolExecutor(1) as pool:
+            ready = None
+            for row_group in self._row_groups(rows):
+                following = pool.submit(self.dataset.collate, row_group)
+                if ready is not None:
+                    yield ready.result()
+                ready = following
+            yield ready.result()
+
+    def _row_groups(self, rows: Iterable[dict[str, np.ndarray]]) -> Iterator[list[dict[str, np.ndarray]]]:
+        """Yield the rows of each batch."""
+        group = []
+        for row in rows:
+            error = row.pop("error")
+            if error.any():
+                raise UserError(error.tobytes().rstrip(b"\0").decode(errors="replace"))
+            group.append(row)
+            if len(group) == self._batch_size:
+                yield group
+                group = []
 
     def _check_shared_memory(self) -> None:
         """Raise if the workers' results will not fit into shared memory: they would die of a bus error."""
         if not Path(_SHARED_MEMORY).is_dir():
             return
-        needed = self._workers * _ROWS_IN_FLIGHT * self._source.row_bytes
+        # Of each worker: MindSpore's queue, one row being written, one being read.
+        queued = max(2, min(_PREFETCH, 4 * _PREFETCH // self._workers))
+        needed = self._workers * (queued + 2) * self._source.row_bytes
         free = shutil.disk_usage(_SHARED_MEMORY).free
         if needed > free:
             raise UserError(
@@ -117,7 +137,7 @@ class _Source:
     @property
     def row_bytes(self) -> int:
         """Size of the largest row."""
-        return _ERROR_BYTES + max(self._dataset.sample_bytes(size) for size in self._sizes)
+        return _ERROR_BYTES + max(self._dataset.row_bytes(size) for size in self._sizes)
 
     def __len__(self) -> int:
         return len(self._indices)
@@ -130,7 +150,7 @@ class _Source:
         if index >= 0:
             try:
                 copy = {} if self._copies is None else {"copy": int(self._copies[position])}
-                sample = self._dataset.sample(index, self._epoch, **copy)
+                sample = self._dataset.read(index, self._epoch, **copy)
             except UserError as mistake:
                 error = str(mistake).encode()[:_ERROR_BYTES]
         if sample is None:

@@ -77,38 +77,52 @@ def normalization_table(mean: Sequence[float], std: Sequence[float]) -> np.ndarr
     return (values - np.float32(mean)[:, None]) / np.float32(std)[:, None]
 
 
-def write_clip(
+def fit_frames(
     images: Sequence[np.ndarray],
     size: tuple[int, int],
-    table: np.ndarray,
-    out: np.ndarray,
+    crop_size: tuple[int, int],
     corner: tuple[int, int] = (0, 0),
     flip: bool = False,
-) -> None:
-    """Scale frames to `size`, cut out the part that `out` holds, mirror, and write them through a table.
+) -> list[np.ndarray]:
+    """Scale frames to `size`, cut out a part, and mirror it.
 
-    Scaling is bilinear on whole pixel values, as PySlowFast's; so each output is one of 256 values, and normalization
-    is a look-up.
+    Scaling is bilinear on whole pixel values, as PySlowFast's.
 
     Args:
-        images: one uint8 (height, width, 3) BGR frame for each time step; a repeated object is scaled once.
+        images: uint8 (height, width, 3); a repeated object is scaled once, and is a repeated object again.
         size: height and width to scale to.
-        table: float32 (3, 256), see `normalization_table`.
-        out: float32 (3, time, crop height, crop width), RGB, written in place; each image of it contiguous.
-        corner: top and left of the crop in the scaled image.
+        crop_size: height and width of the part.
+        corner: its top and left in the scaled image.
         flip: mirror horizontally.
+
+    Returns:
+        uint8 (crop height, crop width, 3) each.
     """
-    top, left = corner
-    height, width = out.shape[2:]
+    (top, left), (height, width) = corner, crop_size
+    fitted: list[np.ndarray] = []
     for step, image in enumerate(images):
         if step and image is images[step - 1]:
-            out[:, step] = out[:, step - 1]
+            fitted.append(fitted[-1])
             continue
         if image.shape[:2] != tuple(size):
             image = cv2.resize(image, (size[1], size[0]), interpolation=cv2.INTER_LINEAR)
         image = image[top : top + height, left : left + width]
-        if flip:
-            image = cv2.flip(image, 1)
+        fitted.append(cv2.flip(image, 1) if flip else image)
+    return fitted
+
+
+def write_clip(images: Sequence[np.ndarray], table: np.ndarray, out: np.ndarray) -> None:
+    """Write frames through a table: each is one of 256 values, so that normalization is a look-up.
+
+    Args:
+        images: one uint8 (height, width, 3) BGR frame for each time step; a repeated object is looked up once.
+        table: float32 (3, 256), see `normalization_table`.
+        out: float32 (3, time, height, width), RGB, written in place; each image of it contiguous.
+    """
+    for step, image in enumerate(images):
+        if step and image is images[step - 1]:
+            out[:, step] = out[:, step - 1]
+            continue
         for channel, plane in enumerate(reversed(cv2.split(image))):
             cv2.LUT(plane, table[channel], out[channel, step])
 

@@ -74,7 +74,7 @@ class Scorer(ABC):
         """
         data, size = self.cfg.DATA, images[0].shape[:2]
         fast = np.empty((1, 3, len(images), *size), np.float32)
-        transform.write_clip(images, size, transform.normalization_table(data.MEAN, data.STD), fast[0])
+        transform.write_clip(images, transform.normalization_table(data.MEAN, data.STD), fast[0])
         scale = transform.stretch_boxes if data.TEST_SCALE_HEIGHT else transform.scale_boxes
         boxes = scale(transform.boxes_to_pixels(boxes_norm, frame_size), frame_size, size)
         boxes = transform.clip_boxes(boxes, size).astype(np.float32)

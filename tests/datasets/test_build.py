@@ -139,11 +139,11 @@ def test_a_corrupt_frame_ends_in_one_line_that_names_it(write_data, tmp_path, wo
 
 def test_too_little_shared_memory_for_the_workers_is_told_beforehand(write_data, monkeypatch):
     dataset = AvaDataset(write_data(VIDEOS, ROWS, "DATA_LOADER.NUM_WORKERS", 2), "train")
-    monkeypatch.setattr(build.shutil, "disk_usage", lambda _: SimpleNamespace(free=500_000))
+    monkeypatch.setattr(build.shutil, "disk_usage", lambda _: SimpleNamespace(free=250_000))
     with pytest.raises(UserError, match=r"0 MiB are free, but 2 workers need 0 MiB; enlarge it"):
         next(iter(build_train_loader(dataset, 0)))
-    # Two workers, four rows each, of 73,728 bytes for the clips and some for the rest.
-    monkeypatch.setattr(build.shutil, "disk_usage", lambda _: SimpleNamespace(free=8 * 80_000))
+    # Two workers, ten rows each, of 12,288 bytes for the clip and some for the rest.
+    monkeypatch.setattr(build.shutil, "disk_usage", lambda _: SimpleNamespace(free=20 * 15_000))
     next(iter(build_train_loader(dataset, 0)))
 
 

@@ -95,7 +95,8 @@ def preprocess(images, size, flip, boxes_norm=BOXES):
     """Test-time preprocessing, as the dataset composes it."""
     new_size = transform.short_side_size(size, 224)
     clip = np.empty((3, len(images), *new_size), np.float32)
-    transform.write_clip(images, new_size, transform.normalization_table(MEAN, STD), clip, flip=flip)
+    frames = transform.fit_frames(images, new_size, new_size, flip=flip)
+    transform.write_clip(frames, transform.normalization_table(MEAN, STD), clip)
     boxes = transform.scale_boxes(transform.boxes_to_pixels(boxes_norm, size), size, new_size)
     if flip:
         boxes = transform.flip_boxes(boxes, new_size[1])
@@ -137,14 +138,15 @@ def test_every_reference_value_of_the_shared_file_is_met(shared_dir):
     seed=st.integers(0, 1000),
     data=st.data(),
 )
-def test_write_clip_is_resize_crop_flip_and_normalize(height, width, short_side, flip, seed, data):
+def test_a_clip_is_resize_crop_flip_and_normalize(height, width, short_side, flip, seed, data):
     images = list(np.random.Generator(np.random.PCG64(seed)).integers(0, 256, (3, height, width, 3), np.uint8))
     images.insert(1, images[0])
     size = transform.short_side_size((height, width), short_side)
     top, left = (data.draw(st.integers(0, extent - 16)) for extent in size)
     mean, std = [0.4, 0.45, 0.5], [0.2, 0.225, 0.25]
     clip = np.full((3, 4, 16, 16), np.nan, np.float32)
-    transform.write_clip(images, size, transform.normalization_table(mean, std), clip, (top, left), flip)
+    frames = transform.fit_frames(images, size, (16, 16), (top, left), flip)
+    transform.write_clip(frames, transform.normalization_table(mean, std), clip)
     for step, image in enumerate(images):
         scaled = cv2.resize(image, size[::-1], interpolation=cv2.INTER_LINEAR) if size != (height, width) else image
         part = scaled[top : top + 16, left : left + 16, ::-1].astype(np.float64)

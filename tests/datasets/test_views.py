@@ -50,7 +50,7 @@ def test_frames_are_decoded_once_for_all_sizes(write_data, monkeypatch):
     scaled = MultiScaleDataset(dataset, SIDES)
     assert scaled.frame_size(0) == (48, 64)
     decoded.clear()
-    scaled.sample(0)
+    scaled.read(0)
     assert decoded == dataset.frame_indices(0).tolist() == [6, 8, 10, 12]
 
 
@@ -58,9 +58,9 @@ def test_rows_are_as_large_as_the_loader_reckons(write_data):
     scaled = MultiScaleDataset(AvaDataset(write_data(VIDEOS, ROWS), "test"), SIDES)
     sizes = scaled.test_size((48, 64))
     assert sizes == ((32, 42), (40, 53), (24, 32))
-    sample = scaled.sample(0)
+    sample = scaled.read(0)
     assert set(sample) == set(scaled.columns)
-    assert scaled.sample_bytes(sizes) == sum(array.nbytes for array in sample.values())
+    assert scaled.row_bytes(sizes) == sum(array.nbytes for array in sample.values())
 
 
 @pytest.mark.parametrize(

@@ -127,12 +127,6 @@ class _Movement:
             yield track, (1 - weight) * start[1:] + weight * end[1:]
 
 
-def _common_area(first: tuple[int, int, int, int], second: tuple[int, int, int, int]) -> int:
-    width = min(first[2], second[2]) - max(first[0], second[0])
-    height = min(first[3], second[3]) - max(first[1], second[1])
-    return max(width, 0) * max(height, 0)
-
-
 class Overlay:
     """Draws persons and what they do on frames of one size.
 
@@ -167,41 +161,39 @@ class Overlay:
         for track, (left, top, right, bottom) in boxes.items():
             color = color_of(running[track][0].class_id)[::-1] if running[track] else (255, 255, 255)
             cv2.rectangle(image, (left, top), (right, bottom), color, thickness)
-        placed: list[tuple[int, int, int, int]] = []
-        for track, box in boxes.items():
+        placed = np.zeros((len(boxes), 4), np.int64)
+        for index, (track, box) in enumerate(boxes.items()):
             lines = [(f"#{track}", (255, 255, 255))] + [
                 (f"{self._labels[action.class_id]} {action.score:.2f}", color_of(action.class_id))
                 for action in running[track]
             ]
             patches = [self._patch(text, color) for text, color in lines]
             size = sum(patch.shape[0] for patch in patches), max(patch.shape[1] for patch in patches)
-            left, row, *_ = place = self._free_place(box, size, placed)
-            placed.append(place)
+            placed[index] = self._free_place(box, size, placed[:index])
+            left, row = placed[index, :2].tolist()
             for patch in patches:
                 part = image[row : row + patch.shape[0], left : left + patch.shape[1]]
                 part[:] = patch[: part.shape[0], : part.shape[1]]
                 row += patch.shape[0]
 
-    def _free_place(
-        self, box: list[int], size: tuple[int, int], placed: list[tuple[int, int, int, int]]
-    ) -> tuple[int, int, int, int]:
+    def _free_place(self, box: list[int], size: tuple[int, int], placed: np.ndarray) -> np.ndarray:
         """Return where the text of a person goes, x1 y1 x2 y2: within the frame, over as little other text as can be.
 
         The page does the same.
         """
         (left, top, right, bottom), (height, width) = box, size
-        places = []
-        for x, y in (
+        corners = [
             (left, top),
             (left, top - height),
             (right - width, top),
             (left, bottom - height),
             (right - width, bottom - height),
             (left, bottom),
-        ):
-            x, y = max(0, min(x, self._size[1] - width)), max(0, min(y, self._size[0] - height))
-            places.append((x, y, x + width, y + height))
-        return min(places, key=lambda place: sum(_common_area(place, other) for other in placed))
+        ]
+        lows = np.maximum(np.minimum(corners, [self._size[1] - width, self._size[0] - height]), 0)
+        places = np.concatenate([lows, lows + np.array((width, height))], axis=1)
+        common = np.minimum(places[:, None, 2:], placed[:, 2:]) - np.maximum(places[:, None, :2], placed[:, :2])
+        return places[np.argmin(np.maximum(common, 0).prod(axis=2).sum(axis=1))]
 
     def _draw_text(self, text: str, color: tuple[int, int, int]) -> np.ndarray:
         """Return a text on dark ground: uint8 (height, width, 3), BGR."""

@@ -23,7 +23,7 @@ std::string TimingReport(const std::vector<double>& batch_ms, std::size_t batch_
   std::ostringstream report;
   report << std::fixed;
   report.precision(3);
-  report << "batches: " << batch_ms.size() << " of " << batch_size << '\n'
+  report << "batches: " << batch_ms.size() << " of " << batch_size << (batch_size == 1 ? " clip\n" : " clips\n")
          << "first batch: " << batch_ms[0] << " ms\n"
          << "mean: " << mean << " ms a batch\n"
          << "median: " << median << " ms a batch, " << median / static_cast<double>(batch_size) << " ms a clip\n"

@@ -78,14 +78,18 @@ class Loader:
         rows = pipeline.create_dict_iterator(num_epochs=1, output_numpy=True)
         # MindSpore's own batching would copy each clip three times. A thread puts the next batch together while the
         # network computes; only this one asks MindSpore for rows, which does not survive its end in another.
-        with ThreadPoolExecutor(1) as pool:
-            ready = None
-            for row_group in self._row_groups(rows):
-                following = pool.submit(self.dataset.collate, row_group)
-                if ready is not None:
-                    yield ready.result()
-                ready = following
-            yield ready.result()
+        try:
+            with ThreadPoolExecutor(1) as pool:
+                ready = None
+                for row_group in self._row_groups(rows):
+                    following = pool.submit(self.dataset.collate, row_group)
+                    if ready is not None:
+                        yield ready.result()
+                    ready = following
+                yield ready.result()
+        finally:
+            # Left to the garbage collector, it may be collected by a worker of the next iteration, which then hangs.
+            rows.stop()
 
     def _row_groups(self, rows: Iterable[dict[str, np.ndarray]]) -> Iterator[list[dict[str, np.ndarray]]]:
         """Yield the rows of each batch."""

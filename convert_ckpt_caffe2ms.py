@@ -47,10 +47,10 @@ def _digest(text: str) -> str:
 def network_shapes(cfg_path: Path | None) -> dict[str, tuple[int, ...]]:
     """Return the shape of every parameter of the network that the configuration describes."""
     from src.config.custom_config import load_config
-    from src.models.build import build_model, plain_layers
+    from src.models.video_model_builder import SlowFast
 
     cfg = load_config(cfg_path)
-    network = build_model(cfg, plain_layers(cfg))
+    network = SlowFast(cfg)
     return {name: tuple(parameter.shape) for name, parameter in network.parameters_dict().items()}
 
 

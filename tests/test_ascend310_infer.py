@@ -157,13 +157,13 @@ def test_runner_computes_every_head(runner: Path, tmp_path: Path, head: tuple[ob
     from src.deploy.onnx_3d import write_onnx_3d
     from src.deploy.onnx_model import write_onnx
     from src.deploy.runner import run_once
-    from src.models.build import build_model, plain_layers
+    from src.models.video_model_builder import SlowFast
 
     settings = ["MODEL.NUM_CLASSES", 3, "RESNET.WIDTH_PER_GROUP", 8, "DATA.NUM_FRAMES", 4, *head]
     settings += ["DATA.TEST_SCALE_HEIGHT", 32, "DATA.TEST_SCALE_WIDTH", 48]
     settings += ["EXPORT.BATCH_SIZE", 2, "EXPORT.NUM_BOXES", 3]
     cfg = load_config(None, settings)
-    network = build_model(cfg, plain_layers(cfg)).set_train(False)
+    network = SlowFast(cfg).set_train(False)
     for name, parameter in network.parameters_dict().items():
         parameter.set_data(ms.Tensor(weights(name, parameter.shape)))
     inputs = random_inputs(cfg, graph_specs(cfg)[0])

@@ -19,7 +19,6 @@ from src.checkpoint.class_names import class_names, with_class_names
 from src.checkpoint.mindspore_format import load_checkpoint, save_checkpoint
 from src.config.custom_config import load_config
 from src.evaluation.__main__ import main as score
-from src.models.build import plain_layers
 from src.models.video_model_builder import SlowFast
 from src.predict.options import Options
 from src.predict.run import predict
@@ -61,7 +60,7 @@ def made_inputs(
     folder = tmp_path_factory.mktemp("inputs")
     rng = np.random.default_rng(0)
     cfg = load_config(recipe_file, recipe)
-    slowfast = SlowFast(cfg, plain_layers(cfg))
+    slowfast = SlowFast(cfg)
     for name, network in {"tiny": TinyNetwork(cfg), "slowfast": slowfast, "other": slowfast}.items():
         shapes = {parameter.name: parameter.shape for parameter in network.get_parameters()}
         weights = {parameter: rng.uniform(0.1, 0.3, shape).astype(np.float32) for parameter, shape in shapes.items()}

@@ -27,8 +27,8 @@ from src.deploy.manifest import (
     read_record,
 )
 from src.deploy.runner import NotRunnableError
-from src.models.build import build_model, plain_layers
 from src.models.common import Conv3d, ConvBn
+from src.models.video_model_builder import SlowFast
 from src.utils.errors import UserError
 from src.utils.files import atomic_path, write_atomic
 
@@ -83,7 +83,7 @@ def export(cfg: CfgNode, checkpoint: Path, output: Path) -> None:
     _check_own(path)
 
     arrays = load_checkpoint(checkpoint)
-    network, folded = (build_model(cfg, plain_layers(cfg)) for _ in range(2))
+    network, folded = (SlowFast(cfg) for _ in range(2))
     for one in (network, folded):
         load_arrays(one, arrays, str(checkpoint))
         one.set_train(False)

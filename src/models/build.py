@@ -7,7 +7,7 @@ from mindspore import nn
 from src.cpu import library
 from src.models.ascend_layers import AscendLayers
 from src.models.common import Layers
-from src.models.video_model_builder import SlowFast
+from src.models.video_model_builder import SlowFast, plain_layers
 from src.utils.errors import UserError
 from src.utils.logging import get_logger
 
@@ -20,11 +20,6 @@ def build_model(cfg: CfgNode, layers: Layers | None = None) -> nn.Cell:
         layers: the operators that it is made of; None: those of `device_layers`, in float32.
     """
     return SlowFast(cfg, layers or device_layers(cfg))
-
-
-def plain_layers(cfg: CfgNode) -> Layers:
-    """Return MindSpore's own operators: what is exported, and what every device has."""
-    return Layers(cfg.BN.EPSILON, cfg.BN.MOMENTUM)
 
 
 def device_layers(cfg: CfgNode, amp_level: str = "O0", devices: int = 1) -> Layers:

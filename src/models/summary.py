@@ -35,10 +35,10 @@ def costs(cfg: CfgNode, height: int, width: int, boxes: int) -> dict[str, tuple[
     from mindspore import nn
 
     from src.models.actor_relation import TiledConvBn
-    from src.models.build import build_model, plain_layers
     from src.models.common import Conv3d
+    from src.models.video_model_builder import SlowFast
 
-    network = build_model(cfg, plain_layers(cfg)).set_train(False)
+    network = SlowFast(cfg).set_train(False)
     parameters = dict.fromkeys((name.partition(".")[0] for name in network.parameters_dict()), 0)
     multiply_adds = dict.fromkeys(parameters, 0)
     for parameter in network.trainable_params():

@@ -57,20 +57,26 @@ class PathwayStems(nn.Cell):
         return self.pathway0_stem(slow), self.pathway1_stem(fast)
 
 
+def plain_layers(cfg: CfgNode) -> Layers:
+    """Return MindSpore's own operators: what is exported, and what every device has."""
+    return Layers(cfg.BN.EPSILON, cfg.BN.MOMENTUM)
+
+
 class SlowFast(nn.Cell):
     """The two-pathway detector.
 
     Args:
         cfg: the configuration; reads MODEL, RESNET, NONLOCAL, SLOWFAST, DETECTION and DATA.NUM_FRAMES. It is read
             here alone: what the network is made of takes plain arguments.
-        layers: the operators.
+        layers: the operators; None: MindSpore's own. `src.models.build` chooses those that suit the device.
 
     Parameters carry PySlowFast's names (`s3.pathway1_res0.branch2.b.weight`) with MindSpore's endings for
     batch norm. Any input height and width will do; each new one compiles a graph.
     """
 
-    def __init__(self, cfg: CfgNode, layers: Layers):
+    def __init__(self, cfg: CfgNode, layers: Layers | None = None) -> None:
         super().__init__()
+        layers = layers or plain_layers(cfg)
         self.fold = layers.fold
         self.fused_momentum_sgd = layers.fused_momentum_sgd
         alpha, beta = cfg.SLOWFAST.ALPHA, cfg.SLOWFAST.BETA_INV

@@ -26,8 +26,8 @@ from src.deploy.manifest import (
     open_specs,
     read_manifest,
 )
-from src.models.build import build_model, plain_layers
 from src.models.common import Conv3d, ConvBn, batch_norm
+from src.models.video_model_builder import SlowFast
 from src.utils.errors import UserError
 from src.utils.files import sha256_of
 from tests.weights import weights
@@ -71,7 +71,7 @@ def test_batch_norm_becomes_weight_and_bias(has_bias: bool, bias: list[float]) -
 def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("checkpoint") / "tiny.ckpt"
     cfg = load_config(None, TINY)
-    parameters = build_model(cfg, plain_layers(cfg)).parameters_dict()
+    parameters = SlowFast(cfg).parameters_dict()
     arrays = {name: weights(name, parameter.shape) for name, parameter in parameters.items()}
     save_checkpoint(with_class_names(arrays, {1: "sit", 2: "stand", 3: "walk"}), path)
     return path
@@ -141,7 +141,7 @@ def test_one_dynamic_onnx_takes_any_number_of_clips_and_boxes_and_any_size(check
 def test_3d_kernels_and_roi_align_of_onnx_compute_what_the_network_does(tmp_path: Path, settings: list[str]) -> None:
     overrides = ["EXPORT.FORMAT", "ONNX", "EXPORT.DYNAMIC", "True", "MODEL.HEAD_ACT", "none"]
     cfg = load_config(None, [*TINY, *overrides, *settings])
-    network = build_model(cfg, plain_layers(cfg))
+    network = SlowFast(cfg)
     for name, parameter in network.parameters_dict().items():
         parameter.set_data(ms.Tensor(weights(name, parameter.shape)))
     network.set_train(False)
@@ -167,7 +167,7 @@ def test_3d_kernels_and_roi_align_of_onnx_compute_what_the_network_does(tmp_path
 )
 def test_every_head_is_exported(tmp_path: Path, head: tuple[object, ...]) -> None:
     cfg = load_config(None, [*TINY, *SIZE, "EXPORT.FORMAT", "ONNX", *head])
-    parameters = build_model(cfg, plain_layers(cfg)).parameters_dict()
+    parameters = SlowFast(cfg).parameters_dict()
     save_checkpoint({name: weights(name, one.shape) for name, one in parameters.items()}, tmp_path / "head.ckpt")
     # Compares the graph's scores with the network's, or raises.
     export(cfg, tmp_path / "head.ckpt", tmp_path / "out")

@@ -20,10 +20,10 @@ from src.datasets.prepare.box import Classes
 from src.datasets.prepare.boxes import read_boxes
 from src.deploy.formats import FORMATS
 from src.evaluation.build import build_evaluator
-from src.models.build import build_model, plain_layers
 from src.models.head_helper import RoIHead
 from src.models.losses import build_loss
 from src.models.roi_align import RoIAlign
+from src.models.video_model_builder import SlowFast, plain_layers
 from src.utils.device import set_up_device
 
 
@@ -54,7 +54,7 @@ def test_head():
 
 def test_depth():
     cfg = load_config(None, ["RESNET.DEPTH", 152, "RESNET.WIDTH_PER_GROUP", 8])
-    names = {name.rpartition(".branch2")[0] for name in build_model(cfg, plain_layers(cfg)).parameters_dict()}
+    names = {name.rpartition(".branch2")[0] for name in SlowFast(cfg).parameters_dict()}
     blocks = [sum(name.startswith(f"s{stage}.pathway0_res") for name in names) for stage in (2, 3, 4, 5)]
     assert blocks == [3, 8, 36, 3]
 

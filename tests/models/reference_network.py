@@ -14,7 +14,7 @@ from fvcore.common.config import CfgNode
 
 from src.checkpoint.names import to_pyslowfast
 from src.config.custom_config import load_config
-from src.models.build import build_model, plain_layers
+from src.models.build import build_model
 from src.models.video_model_builder import SlowFast
 
 REFERENCE = Path(__file__).parent / "reference"
@@ -51,7 +51,7 @@ def reference_weight(name: str, shape: tuple[int, ...]) -> np.ndarray:
 
 def reference_network(cfg: CfgNode, plain: bool = False) -> SlowFast:
     """Return the network of `cfg` with the references' weights, in the device's operators or in MindSpore's own."""
-    network = build_model(cfg, plain_layers(cfg) if plain else None)
+    network = SlowFast(cfg) if plain else build_model(cfg)
     for name, parameter in network.parameters_dict().items():
         parameter.set_data(ms.Tensor(reference_weight(to_pyslowfast(name, "ckpt"), parameter.shape)))
     return network

@@ -33,3 +33,11 @@ def test_other_arrays_are_refused(tmp_path):
         read_npz(tmp_path / "a.npz", ["old", "new"])
     with pytest.raises(FileNotFoundError):
         read_npz(tmp_path / "b.npz", ["old"])
+
+
+def test_an_array_that_claims_to_be_shorter_is_refused(tmp_path):
+    path = tmp_path / "tables.npz"
+    np.savez(path, numbers=np.arange(100_000))
+    path.write_bytes(path.read_bytes().replace(b"(100000,)", b"(15,)    "))
+    with pytest.raises(ValueError, match="Bad CRC-32"):
+        read_npz(path, ["numbers"])

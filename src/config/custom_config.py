@@ -4,6 +4,7 @@ import argparse
 import difflib
 import os
 from collections.abc import Sequence
+from pathlib import Path
 
 from fvcore.common.config import CfgNode
 
@@ -18,6 +19,9 @@ from src.utils.logging import get_logger
 from src.utils.nested import leaves
 
 _COMMAND_LINE = "command line"
+_DATA = "DATA.PATH_TO_DATA_DIR"
+PREPARED = ".prepare.json"
+"""What `src.datasets.prepare` wrote in a data root; only such a folder has it."""
 _SHOWN = 200
 
 
@@ -53,7 +57,7 @@ def load_config(path: str | os.PathLike | None = None, overrides: Sequence[objec
 
     Raises:
         UserError: unreadable file, unknown keys (the nearest real keys are named), a value whose type, length or
-            nesting is not the default's, or a value out of range.
+            nesting is not the default's, a value out of range, or a data root's config that names another root.
     """
     cfg = get_cfg()
     if len(overrides) % 2:
@@ -66,10 +70,29 @@ def load_config(path: str | os.PathLike | None = None, overrides: Sequence[objec
     for where, key, value in entries:
         _set(cfg, where, key, value)
     check_values(cfg)
+    _check_copied(cfg, next((where for where, key, _ in reversed(entries) if key == _DATA), _COMMAND_LINE))
     cfg.freeze()
     if translation.notes:
         get_logger().info(translation.notes)
     return cfg
+
+
+def _check_copied(cfg: CfgNode, where: str) -> None:
+    """Raise where a config lies in a data root, but names the lists of another: the root was copied, or replaced.
+
+    Args:
+        cfg: the config.
+        where: the file that names the data.
+    """
+    root = Path(where).parent
+    own, named = root / get_cfg().AVA.ANNOTATION_DIR, Path(cfg.DATA.PATH_TO_DATA_DIR) / cfg.AVA.ANNOTATION_DIR
+    if where == _COMMAND_LINE or not ((root / PREPARED).is_file() and own.is_dir() and named.is_dir()):
+        return
+    if not own.samefile(named):
+        raise UserError(
+            f"{where}: lies in a data root, but {_DATA} names another, {cfg.DATA.PATH_TO_DATA_DIR}; if it was copied "
+            f"from there, say {_DATA} {root} OUTPUT_DIR {root / 'output'}, or prepare it again"
+        )
 
 
 def _is_empty_group(cfg: CfgNode, where: str, key: str, value: object) -> bool:

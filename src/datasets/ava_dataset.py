@@ -15,7 +15,7 @@ from src.ava.box_csv import read_ground_truth
 from src.ava.box_table import BoxTable
 from src.ava.frame_list import FrameList
 from src.datasets import transform
-from src.datasets.key_frames import KeyFrames, load_key_frames
+from src.datasets.key_frames import KeyFrames, frame_of, load_key_frames
 from src.datasets.sources import FrameFiles, FrameSource, VideoFiles
 from src.utils.errors import UserError
 
@@ -294,7 +294,7 @@ class AvaDataset:
     def _first_frame(self, second: np.ndarray) -> np.ndarray:
         """Return the frame, before clipping to the video, at which the clip around a second starts."""
         half = self.cfg.DATA.NUM_FRAMES * self.cfg.DATA.SAMPLING_RATE // 2
-        return np.rint((second - self.cfg.AVA.FIRST_SECOND) * self.cfg.AVA.FPS).astype(np.int64) - half
+        return frame_of(second, self.cfg.AVA.FIRST_SECOND, self.cfg.AVA.FPS) - half
 
     def load_key_frames(self) -> KeyFrames:
         """Return the split's key frames, whose videos are indices into `self.frames.names`."""

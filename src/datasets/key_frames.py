@@ -17,6 +17,8 @@ from src.utils.errors import UserError
 _LABEL_SPAN = 1 << 16
 # A larger share of rows below the score threshold is worth a word.
 _FEW_LEFT_OUT = 0.1
+# Seconds have six decimal places, and are multiplied by some hundred frames at most.
+_FRAME_DECIMALS = 3
 
 
 @dataclass(frozen=True)
@@ -68,6 +70,18 @@ class KeyFrames:
     def class_counts(self, num_classes: int) -> np.ndarray:
         """Return how many boxes have each class: int64 (num_classes,)."""
         return np.bincount(self.labels, minlength=num_classes)
+
+
+def frame_of(second: float | np.ndarray, first_second: int, fps: int) -> np.ndarray:
+    """Return which frame key frames are: int64, from 0; halves count up, as where frames are extracted.
+
+    Args:
+        second: of the key frames, as lists have them.
+        first_second: the second of a video's first frame.
+        fps: frames a second.
+    """
+    # Seconds are decimals, and differences of floats: what is a half but for that is one.
+    return np.floor(np.round((second - first_second) * fps, _FRAME_DECIMALS) + 0.5).astype(np.int64)
 
 
 def load_key_frames(

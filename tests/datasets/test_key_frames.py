@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from src.ava.frame_list import FrameList
-from src.datasets.key_frames import load_key_frames
+from src.datasets.key_frames import frame_of, load_key_frames
 from src.utils import cache
 from src.utils.errors import UserError
 
@@ -20,6 +20,13 @@ def load(tmp_path, truth="", predicted="", names=("a", "b"), **settings):
         lists.append([tmp_path / name] if text else [])
     options = {"num_classes": 80, "score_threshold": 0.8, "valid_seconds": (902, 1798)} | settings
     return load_key_frames(*lists, names, **options)
+
+
+def test_a_second_between_two_frames_is_the_later_one():
+    seconds = np.array([900.5, 901.5, 900.1, 900.3, 900.833333])
+    assert frame_of(seconds, 900, 25).tolist() == [13, 38, 3, 8, 21]
+    assert frame_of(0.833333, 0, 15) == 13  # the fifth of key frames a sixth of a second apart
+    assert frame_of(np.arange(902, 1799), 900, 30).tolist() == list(range(60, 26970, 30))
 
 
 def test_the_same_box_in_several_rows_is_one_box_with_several_labels(tmp_path):

@@ -104,7 +104,10 @@ def _recipe(args: argparse.Namespace) -> Path:
 def _config(recipe: Path, root: Path) -> CfgNode:
     if not root.is_dir():
         raise UserError(f"{root}: there is no such folder")
-    return load_config(recipe, ["DATA.PATH_TO_DATA_DIR", str(root)])
+    of_root = ["DATA.PATH_TO_DATA_DIR", str(root)]
+    cfg = load_config(recipe, of_root)
+    # That of some classes has its own lists, and frames elsewhere.
+    return load_config(recipe) if Path(cfg.AVA.ANNOTATION_DIR) == (root / "ava_annotations").resolve() else cfg
 
 
 def _custom(args: argparse.Namespace) -> None:

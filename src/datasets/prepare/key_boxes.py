@@ -13,6 +13,7 @@ from pathlib import Path, PureWindowsPath
 import numpy as np
 
 from src.ava.rows import NO_ACTION
+from src.datasets.key_frames import frame_of
 from src.datasets.prepare.box import Box, Classes, in_shares, shortened, tell_units
 from src.datasets.video import VideoInfo
 from src.evaluation.matching import paired_iou
@@ -65,7 +66,7 @@ class Timing:
 
     def frame_of(self, key: int) -> int:
         """Return the frame, from 0, of key frame `key`, counted from a video's start."""
-        return math.floor(key * self.key_every * self.fps + Fraction(1, 2))
+        return int(frame_of(float(key * self.key_every), 0, self.fps))
 
 
 @dataclass

@@ -9,12 +9,12 @@ from pathlib import Path
 
 import pydantic
 
+from src.config.custom_config import PREPARED
 from src.datasets.prepare.ffmpeg import PARTIAL_PREFIX, TargetError
 from src.utils.errors import UserError
 from src.utils.files import sha256_of, write_atomic
 from src.utils.records import read_record
 
-_RECORD = ".prepare.json"
 
 
 class _Record(pydantic.BaseModel):
@@ -50,7 +50,7 @@ class Outputs:
 
     def __init__(self, root: Path) -> None:
         self.root = root
-        self._path = root / _RECORD
+        self._path = root / PREPARED
         try:
             self._record = read_record(self._path, _Record)
         except FileNotFoundError:

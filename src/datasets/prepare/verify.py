@@ -15,6 +15,7 @@ from src.ava.box_csv import check_rows, find_row, read_boxes, read_excluded
 from src.ava.frame_list import FRAME_LIST_HEADER, frame_name
 from src.ava.label_map import read_label_map
 from src.ava.rows import RowError, RowRule
+from src.datasets.key_frames import frame_of
 from src.datasets.prepare.frame_records import FileState, Oddities, read_record
 from src.datasets.video import find_videos
 from src.datasets.video_index import count_faults, indexed_info
@@ -297,7 +298,7 @@ def _check_boxes(
         early += int((~valid).sum())
         if name not in counts:
             continue
-        frames = np.rint((seconds - cfg.AVA.FIRST_SECOND) * cfg.AVA.FPS)
+        frames = frame_of(seconds, cfg.AVA.FIRST_SECOND, cfg.AVA.FPS)
         outside = seconds[valid & ~((frames >= 0) & (frames < counts[name]))]
         if len(outside):
             what = (

@@ -1,5 +1,6 @@
 """Some classes of a dataset: numbered anew, persons without them kept, frames shared."""
 
+import shutil
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -10,7 +11,7 @@ from src.config.custom_config import load_config
 from src.datasets.ava_dataset import AvaDataset
 from src.datasets.prepare.__main__ import main
 from src.datasets.prepare.subset import _ids
-from src.utils.errors import run_main
+from src.utils.errors import UserError, run_main
 
 
 @pytest.fixture
@@ -53,6 +54,29 @@ def test_classes_are_numbered_in_the_order_asked_for(root: Path, prepare: Callab
     dataset = AvaDataset(cfg, "train")
     assert [dataset.key_frames.multi_hot(index, 2).tolist() for index in range(3)] == [[[1, 1]], [[0, 0]], [[1, 0]]]
     assert prepare("verify", "--root", root, "--cfg", out / "slowfast.yaml")[0] == 0
+
+
+def test_some_of_some_classes_share_the_frames_too(root: Path, prepare: Callable, tmp_path: Path) -> None:
+    assert prepare("classes", "--root", root, "--classes", "wave,walk", "--out", tmp_path / "two")[0] == 0
+    assert prepare("verify", "--root", tmp_path / "two")[0] == 0
+    assert prepare("classes", "--root", tmp_path / "two", "--classes", "walk", "--out", tmp_path / "one")[0] == 0
+    assert prepare("verify", "--root", tmp_path / "one")[0] == 0
+    dataset = AvaDataset(load_config(tmp_path / "one/slowfast.yaml"), "train")
+    assert [dataset.key_frames.multi_hot(index, 1).tolist() for index in range(3)] == [[[1]], [[0]], [[0]]]
+
+
+def test_the_config_of_a_copied_root_does_not_name_the_other_in_silence(
+    root: Path, prepare: Callable, tmp_path: Path
+) -> None:
+    copy = shutil.copytree(root, tmp_path / "copy", symlinks=True)
+    with pytest.raises(UserError, match=f"names another, {root}; .* DATA.PATH_TO_DATA_DIR {copy} OUTPUT_DIR"):
+        load_config(copy / "slowfast_small.yaml")
+    assert load_config(copy / "slowfast.yaml", ["DATA.PATH_TO_DATA_DIR", str(copy)]).DATA.PATH_TO_DATA_DIR == str(copy)
+    assert prepare("verify", "--root", copy)[0] == 0
+    (tmp_path / "link").symlink_to(root)
+    assert load_config(tmp_path / "link/slowfast.yaml").DATA.PATH_TO_DATA_DIR == str(root)
+    shutil.rmtree(root)  # where it was moved, whoever needs the data says so
+    assert load_config(copy / "slowfast.yaml").DATA.PATH_TO_DATA_DIR == str(root)
 
 
 @pytest.mark.parametrize(

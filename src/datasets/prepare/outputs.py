@@ -16,7 +16,6 @@ from src.utils.files import sha256_of, write_atomic
 from src.utils.records import read_record
 
 
-
 class _Record(pydantic.BaseModel):
     """What this package wrote in a folder.
 

@@ -71,12 +71,12 @@ def test_the_config_of_a_copied_root_does_not_name_the_other_in_silence(
     copy = shutil.copytree(root, tmp_path / "copy", symlinks=True)
     with pytest.raises(UserError, match=f"names another, {root}; .* DATA.PATH_TO_DATA_DIR {copy} OUTPUT_DIR"):
         load_config(copy / "slowfast_small.yaml")
-    assert load_config(copy / "slowfast.yaml", ["DATA.PATH_TO_DATA_DIR", str(copy)]).DATA.PATH_TO_DATA_DIR == str(copy)
+    assert str(copy) == load_config(copy / "slowfast.yaml", ["DATA.PATH_TO_DATA_DIR", str(copy)]).DATA.PATH_TO_DATA_DIR
     assert prepare("verify", "--root", copy)[0] == 0
     (tmp_path / "link").symlink_to(root)
-    assert load_config(tmp_path / "link/slowfast.yaml").DATA.PATH_TO_DATA_DIR == str(root)
+    assert str(root) == load_config(tmp_path / "link/slowfast.yaml").DATA.PATH_TO_DATA_DIR
     shutil.rmtree(root)  # where it was moved, whoever needs the data says so
-    assert load_config(copy / "slowfast.yaml").DATA.PATH_TO_DATA_DIR == str(root)
+    assert str(root) == load_config(copy / "slowfast.yaml").DATA.PATH_TO_DATA_DIR
 
 
 @pytest.mark.parametrize(

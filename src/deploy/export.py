@@ -27,6 +27,7 @@ from src.deploy.manifest import (
     read_record,
 )
 from src.deploy.runner import NotRunnableError
+from src.engine.checkpointer import averaged_weights
 from src.models.common import Conv3d, ConvBn
 from src.models.video_model_builder import SlowFast
 from src.utils.errors import UserError
@@ -83,9 +84,10 @@ def export(cfg: CfgNode, checkpoint: Path, output: Path) -> None:
     _check_own(path)
 
     arrays = load_checkpoint(checkpoint)
+    weights = averaged_weights(arrays, str(checkpoint)) if cfg.TEST.USE_EMA else arrays
     network, folded = (SlowFast(cfg) for _ in range(2))
     for one in (network, folded):
-        load_arrays(one, arrays, str(checkpoint))
+        load_arrays(one, weights, str(checkpoint))
         one.set_train(False)
     fold_batch_norm(folded)
     description = describe_graph(cfg, _class_names(cfg, arrays, checkpoint))

@@ -1,16 +1,20 @@
 """Persons in a frame: two small networks whose boxes are merged, or any detector in ONNX."""
 
-import json
+import glob
 import math
 from abc import ABC, abstractmethod
 from pathlib import Path
+from typing import Annotated, Literal
 
 import cv2
 import numpy as np
+from pydantic import ConfigDict, Field, NonNegativeInt, PositiveFloat, PositiveInt
+from typing_extensions import TypedDict
 
 from src.predict.model_files import EFFICIENTDET, MOVENET, model_path
 from src.predict.runtime import CompiledModel, read_model
 from src.utils.errors import UserError
+from src.utils.records import read_record
 
 SCORE = 0.4
 """Boxes below this score are left out."""
@@ -123,41 +127,48 @@ class EfficientDet(Detector):
         return frame.normalized(corners), scores[persons, self._PERSON].astype(np.float64)
 
 
+class Layout(TypedDict, total=False):
+    """What the JSON file beside a detector may say; docs/predict.md."""
+
+    __pydantic_config__ = ConfigDict(strict=True, extra="forbid")
+    form: Literal["rows", "final", "named"]
+    transposed: bool
+    objectness: bool
+    decoded: bool
+    person: NonNegativeInt
+    box: Literal["cxcywh", "xyxy"]
+    unit: Literal["pixels", "fraction"]
+    activation: Literal["none", "sigmoid", "softmax"]
+    channels: Literal["RGB", "BGR"]
+    scale: PositiveFloat
+    mean: tuple[float, float, float]
+    std: tuple[PositiveFloat, PositiveFloat, PositiveFloat]
+    resize: Literal["letterbox", "corner", "stretch"]
+    padding: Annotated[int, Field(ge=0, le=255)]
+    size: tuple[PositiveInt, PositiveInt]
+
+
 class OnnxDetector(Detector):
-    """A detector of somebody else's in ONNX, in one of the two common forms of output.
+    """A detector of somebody else's in ONNX, in one of the common forms of output.
 
     `rows`: one array of rows of a box and class scores (YOLOX, YOLOv5: center, size, objectness, classes; YOLOv8:
-    transposed, without objectness). `final`: one array of at most 1000 rows x1 y1 x2 y2, score, class (YOLOv10, or NMS
-    within the graph). `named`: outputs `boxes` with `scores` and perhaps `labels`, or with `logits`
-    (DETR, RT-DETR). What the outputs' shapes and names do not tell can be said in a JSON file beside the ONNX file.
+    transposed, without objectness; RT-DETR: few, without objectness). `final`: one array of at most 1000 rows x1 y1 x2
+    y2, score, class (YOLOv10, or NMS within the graph). `named`: outputs `boxes` with `scores` and perhaps `labels`, or
+    with `logits` (DETR, RT-DETR). What the outputs' shapes and names do not tell can be said in a JSON file beside the
+    ONNX file.
 
     Args:
         path: the ONNX file.
         threads: see `CompiledModel`.
 
     Raises:
-        UserError: the outputs have another form, or the JSON file is not as expected.
+        UserError: it does not take one picture, its outputs have another form, or the JSON file is not as expected.
     """
 
-    _SETTINGS = {
-        "form": ("rows", "final", "named"),
-        "transposed": bool,
-        "objectness": bool,
-        "decoded": bool,
-        "person": int,
-        "box": ("cxcywh", "xyxy"),
-        "unit": ("pixels", "fraction"),
-        "activation": ("none", "sigmoid", "softmax"),
-        "channels": ("RGB", "BGR"),
-        "scale": float,
-        "mean": list,
-        "std": list,
-        "resize": ("letterbox", "corner", "stretch"),
-        "padding": int,
-        "size": list,
-    }
     _STRIDES = (8, 16, 32)
     _MOST_FINAL_ROWS = 1000
+    # How far scores may be outside of 0 to 1 by rounding; corners as shares of the frame may be a little outside of it.
+    _SCORE_SLACK, _LARGEST_FRACTION = 1e-2, 1.5
 
     def __init__(self, path: Path, threads: int = 1) -> None:
         self._path = path
@@ -167,67 +178,66 @@ class OnnxDetector(Detector):
             raise UserError(f"{path}: expected one input of images (1, 3, height, width), found {shapes}")
         told = self._told()
         self._size = tuple(told.get("size") or (extent or 640 for extent in shapes[0][2:]))
-        self._layout = self._recognized() | told
-
-    def _told(self) -> dict:
-        """Return what the JSON file says, if there is one."""
-        path = self._path.with_suffix(".json")
-        if not path.is_file():
-            return {}
+        picture = np.zeros((1, 3, *self._size), np.float32)
         try:
-            told = json.loads(path.read_text(encoding="utf-8"))
-        except (OSError, ValueError) as error:
-            raise UserError(f"{path}: not a JSON file: {error}") from error
-        for name, value in told.items() if isinstance(told, dict) else [("", None)]:
-            kind = self._SETTINGS.get(name)
-            good = value in kind if isinstance(kind, tuple) else kind is not None and isinstance(value, (kind, int))
-            if not good:
-                options = ", ".join(kind) if isinstance(kind, tuple) else kind.__name__ if kind else None
-                expected = f"expected {options}" if options else f"expected the keys {', '.join(self._SETTINGS)}"
-                raise UserError(f"{path}: {name or 'content'} is {value!r}, {expected}")
-        return told
+            outputs = self._network(picture)
+        except RuntimeError as error:
+            reason = str(error).strip().splitlines()[-1]
+            raise UserError(f"{path}: does not take a picture {picture.shape}: {reason}") from error
+        self._names = [name.lower() for name, _ in self._network.outputs]
+        self._layout = self._recognized([array.shape for array in outputs]) | told
+        self._is_unit_sure = False
+        self._decode(outputs)  # which tells what does not fit
 
-    def _recognized(self) -> dict:
+    def _told(self) -> Layout:
+        """Return what the JSON file says, if there is one."""
+        path = _layout_file(self._path)
+        try:
+            return read_record(path, Layout)
+        except FileNotFoundError:
+            return {}
+        except ValueError as error:
+            raise UserError(f"{path}: {error}; expected the keys {', '.join(Layout.__annotations__)}") from error
+
+    def _recognized(self, shapes: list[tuple[int, ...]]) -> Layout:
         """Return the layout that the outputs' names and shapes tell."""
-        outputs = dict(self._network.outputs)
-        if len(outputs) == 1:
-            (shape,) = outputs.values()
+        # Whole numbers have no place for shares of one.
+        scale = 1.0 if self._network.takes_integers else 1 / 255
+        common = {"channels": "RGB", "scale": scale, "activation": "none"}
+        if len(shapes) == 1:
+            (shape,) = shapes
             if len(shape) != 3:
                 raise self._unknown()
             cells = sum((self._size[0] // stride) * (self._size[1] // stride) for stride in self._STRIDES)
-            undecoded = shape[1] == cells
-            transposed = not undecoded and None not in shape and shape[1] < shape[2]
+            undecoded, few = shape[1] == cells, shape[1] <= self._MOST_FINAL_ROWS
+            transposed = not undecoded and shape[1] < shape[2]
             # Six numbers are a box, objectness and one class, or a box, score and class; the latter are few.
-            final = shape[2] == 6 and not undecoded and (shape[1] or 0) <= self._MOST_FINAL_ROWS
-            return {
+            final = shape[2] == 6 and not undecoded and few
+            # Cells with objectness have three anchors each.
+            queries = few and not (undecoded or transposed or final) and shape[1] != 3 * cells
+            layout = common | {
                 "form": "final" if final else "rows",
                 "transposed": transposed,
-                "objectness": not transposed,
+                "objectness": not (transposed or queries),
                 "decoded": not undecoded,
                 "person": 0,
                 "box": "xyxy" if final else "cxcywh",
-                "unit": "pixels",
-                # YOLOX takes pixel values as they are, in OpenCV's order, into the upper left corner.
-                **(
-                    {"channels": "BGR", "scale": 1.0, "resize": "corner"}
-                    if undecoded
-                    else {"channels": "RGB", "scale": 1 / 255, "resize": "letterbox"}
-                ),
+                "unit": "fraction" if queries else "pixels",
+                "resize": "stretch" if queries else "letterbox",
                 "padding": 114,
             }
+            # YOLOX takes pixel values as they are, in OpenCV's order, into the upper left corner.
+            return layout | ({"channels": "BGR", "scale": 1.0, "resize": "corner"} if undecoded else {})
         boxes, scores = self._named("box"), self._named("score", "logit")
         if boxes is None or scores is None:
             raise self._unknown()
-        logits = "logit" in self._network.outputs[scores][0].lower()
-        classes = self._network.outputs[scores][1][-1]
-        return {
+        logits, classes = "logit" in self._names[scores], shapes[scores][-1]
+        return common | {
             "form": "named",
             "person": 1 if logits and classes in (91, 92) else 0,
             "box": "cxcywh" if logits else "xyxy",
             "unit": "fraction" if logits else "pixels",
             "activation": ("softmax" if classes == 92 else "sigmoid") if logits else "none",
-            "channels": "RGB",
-            "scale": 1 / 255,
             "resize": "stretch",
             "padding": 0,
         }
@@ -239,10 +249,14 @@ class OnnxDetector(Detector):
             f"scores or logits (docs/predict.md)"
         )
 
+    def _misread(self, found: str) -> UserError:
+        return UserError(
+            f"{self._path}: {found}; say in {_layout_file(self._path).name} what its outputs are (docs/predict.md)"
+        )
+
     def _named(self, *parts: str) -> int | None:
         """Return the index of the output whose name holds one of `parts`."""
-        names = [name.lower() for name, _ in self._network.outputs]
-        return next((index for index, name in enumerate(names) if any(part in name for part in parts)), None)
+        return next((index for index, name in enumerate(self._names) if any(part in name for part in parts)), None)
 
     def detect(self, image: np.ndarray, score: float = SCORE) -> Detections:
         layout = self._layout
@@ -251,25 +265,44 @@ class OnnxDetector(Detector):
         pixels = pixels.astype(np.float32) * np.float32(layout["scale"])
         pixels = (pixels - np.float32(layout.get("mean", 0))) / np.float32(layout.get("std", 1))
         outputs = self._network(np.ascontiguousarray(pixels.transpose(2, 0, 1)[None], np.float32))
-        decode = {"rows": self._rows, "final": self._final, "named": self._pair}[layout["form"]]
-        boxes, scores = decode(outputs)
+        boxes, scores = self._decode(outputs)
         kept = scores >= score
         boxes, scores = boxes[kept].astype(np.float64), scores[kept].astype(np.float64)
         if layout["box"] == "cxcywh":
             boxes = np.concatenate([boxes[:, :2] - boxes[:, 2:] / 2, boxes[:, :2] + boxes[:, 2:] / 2], axis=1)
+        self._check_unit(boxes[scores >= SCORE])
         if layout["unit"] == "fraction":
             boxes = boxes * np.tile(self._size[::-1], 2)
         return suppress(frame.normalized(boxes), scores, image.shape[:2])
 
+    def _check_unit(self, corners: np.ndarray) -> None:
+        """Raise if the first boxes that count are in pixels where shares of the frame are expected, or the reverse."""
+        if self._is_unit_sure or not len(corners):
+            return
+        if (corners.max() <= self._LARGEST_FRACTION) != (self._layout["unit"] == "fraction"):
+            raise self._misread(f"corners reach {corners.max():g}, expected them in the unit {self._layout['unit']}")
+        self._is_unit_sure = True
+
+    def _decode(self, outputs: list[np.ndarray]) -> Detections:
+        """Return boxes as the network gives them, and the scores of persons: (n, 4) and (n,)."""
+        decode = {"rows": self._rows, "final": self._final, "named": self._pair}[self._layout["form"]]
+        boxes, scores = decode(outputs)
+        if boxes.shape != (len(scores), 4):
+            raise self._unknown()
+        return boxes, scores
+
     def _final(self, outputs: list[np.ndarray]) -> Detections:
         """Return boxes and scores of persons from rows of box, score, class."""
         rows = outputs[0][0]
-        return rows[:, :4], np.where(rows[:, 5] == self._layout["person"], rows[:, 4], 0.0)
+        scores, classes = self._probabilities(rows[:, 4]), rows[:, 5]
+        if (classes != np.round(classes)).any():
+            raise self._misread("the sixth numbers of its rows are no classes")
+        return rows[:, :4], np.where(classes == self._layout["person"], scores, 0.0)
 
     def _rows(self, outputs: list[np.ndarray]) -> Detections:
         """Return boxes and scores of persons from rows of box[, objectness], classes."""
         rows = outputs[0][0].T if self._layout["transposed"] else outputs[0][0]
-        boxes, classes = rows[:, :4], rows[:, 4:]
+        boxes, classes = rows[:, :4], self._probabilities(rows[:, 4:])
         objectness = 1.0
         if self._layout["objectness"]:
             objectness, classes = classes[:, 0], classes[:, 1:]
@@ -282,22 +315,50 @@ class OnnxDetector(Detector):
             step = np.concatenate(steps)
             boxes = np.concatenate([(boxes[:, :2] + np.concatenate(cells)) * step, np.exp(boxes[:, 2:]) * step], axis=1)
         # A row is a person where no other class is likelier.
-        person = classes[:, self._layout["person"]]
+        person = self._of_persons(classes)
         return boxes, np.where(person >= classes.max(axis=1), person * objectness, 0.0)
 
     def _pair(self, outputs: list[np.ndarray]) -> Detections:
         """Return boxes and scores of persons from named outputs."""
-        boxes, scores = outputs[self._named("box")][0], outputs[self._named("score", "logit")][0]
-        person = self._layout["person"]
-        if scores.ndim == 1:
-            labels = self._named("label", "class")
-            return boxes, scores if labels is None else np.where(outputs[labels][0] == person, scores, 0.0)
+        boxes, scores = outputs[self._named("box")], outputs[self._named("score", "logit")]
+        if boxes.ndim != 3 or scores.shape[:2] != boxes.shape[:2]:
+            raise self._unknown()
+        boxes, scores = boxes[0], self._probabilities(scores[0])
+        if scores.ndim > 1:
+            return boxes, self._of_persons(scores)
+        labels = self._named("label", "class")
+        return boxes, scores if labels is None else np.where(outputs[labels][0] == self._layout["person"], scores, 0.0)
+
+    def _of_persons(self, scores: np.ndarray) -> np.ndarray:
+        """Return the column of persons of scores (n, classes)."""
+        if (person := self._layout["person"]) >= scores.shape[1]:
+            raise self._misread(f"class {person} is to be the person, and there are {scores.shape[1]} classes")
+        return scores[:, person]
+
+    def _probabilities(self, scores: np.ndarray) -> np.ndarray:
+        """Return scores (n, ...) behind their activation, having checked that they are probabilities."""
         if self._layout["activation"] == "sigmoid":
             scores = 1 / (1 + np.exp(-scores))
         elif self._layout["activation"] == "softmax":
-            powers = np.exp(scores - scores.max(axis=1, keepdims=True))
-            scores = powers / powers.sum(axis=1, keepdims=True)
-        return boxes, scores[:, person]
+            powers = np.exp(scores - scores.max(axis=-1, keepdims=True))
+            scores = powers / powers.sum(axis=-1, keepdims=True)
+        low, high = scores.min(initial=0), scores.max(initial=0)
+        if not (low >= -self._SCORE_SLACK and high <= 1 + self._SCORE_SLACK):
+            raise self._misread(f"scores go from {low:g} to {high:g}, expected 0 to 1")
+        return scores
+
+
+def detector_files(path: Path) -> list[Path]:
+    """Return the files that a detector's boxes depend on: the graph, its weights where they lie beside it, its layout.
+
+    Weights in a file of their own have the graph's name with an ending, as PyTorch writes them.
+    """
+    weights = sorted(path.parent.glob(f"{glob.escape(path.name)}?*"))
+    return [file for file in (path, *weights, _layout_file(path)) if file.is_file()]
+
+
+def _layout_file(path: Path) -> Path:
+    return path.with_suffix(".json")
 
 
 class Letterbox:

@@ -6,12 +6,13 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from fvcore.common.config import CfgNode
+from tqdm import tqdm
 
 from src.ava.label_map import read_label_map
 from src.config.custom_config import load_config
 from src.cpu import library
 from src.deploy.manifest import manifest_config, read_manifest
-from src.predict.detector import Detector, OnnxDetector, default_detector
+from src.predict.detector import Detector, OnnxDetector, default_detector, detector_files
 from src.predict.model_files import EFFICIENTDET, MOVENET
 from src.predict.parts import Sampling
 from src.predict.scorer import MindSporeScorer, OpenVinoScorer, Scorer, supports_bfloat16
@@ -20,6 +21,8 @@ from src.utils.files import sha256_of
 
 ENGINES = ("mindspore", "openvino")
 PRECISIONS = ("float32", "bfloat16")
+# Keys of a recipe that change what eval.py gives, and not what predict.py does.
+_OF_EVALUATION = (("TEST", "SCALES"), ("TEST", "FLIP"), ("TEST", "ENSEMBLE_FILE_PATHS"), ("AVA", "TEST_FORCE_FLIP"))
 
 
 @dataclass(frozen=True)
@@ -85,6 +88,8 @@ def build_scorer(options: Options) -> Scorer:
     from src.utils.device import set_up_device
 
     cfg = options.config()
+    if unused := [f"{node}.{key}" for node, key in _OF_EVALUATION if cfg[node][key]]:
+        tqdm.write(f"{', '.join(unused)}: of eval.py alone; here one checkpoint scores each clip once, as it is")
     if not cfg.TEST.CHECKPOINT_FILE_PATH:
         raise UserError("TEST.CHECKPOINT_FILE_PATH is empty, expected the checkpoint to score with")
     if options.engine == "openvino":
@@ -147,8 +152,10 @@ def score_settings(options: Options, scorer_digest: str) -> dict[str, object]:
     """Return all that the scores of a video depend on, beside the video."""
     if options.boxes is not None:
         detector = sha256_of(options.boxes)
+    elif options.detector is not None:
+        detector = [sha256_of(path) for path in detector_files(options.detector)]
     else:
-        detector = sha256_of(options.detector) if options.detector else [MOVENET.sha256, EFFICIENTDET.sha256]
+        detector = [MOVENET.sha256, EFFICIENTDET.sha256]
     kept = ("every", "detections", "start", "end", "every_part")
     content = {name: value for name, value in asdict(options).items() if name in kept}
     content |= {"model": scorer_digest, "engine": options.engine, "precision": options.precision}

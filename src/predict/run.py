@@ -4,6 +4,7 @@ import functools
 import gc
 import itertools
 import math
+import os
 import signal
 import sys
 import threading
@@ -13,11 +14,13 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import FIRST_COMPLETED, wait
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from hashlib import sha256
 from pathlib import Path
 
 from tqdm import tqdm
 
 from src.ava.label_map import write_label_map
+from src.checkpoint.class_names import check_class_names, differing_classes
 from src.datasets.video import VideoInfo, find_videos, probe
 from src.predict.detector import Detector
 from src.predict.given_boxes import KeyFrameBoxes, read_given_boxes
@@ -41,6 +44,8 @@ from src.utils.errors import UserError
 
 INTERRUPTED = 128 + signal.SIGINT
 _ONE_AT_A_TIME = threading.Lock()
+# Bytes of a file's name, on nearly all file systems.
+_LONGEST_NAME = 255
 TOTALS = ("index.html", "detections.csv", "detections.pbtxt", "tracks.csv", "actions.json")
 
 
@@ -132,7 +137,20 @@ class Run:
         """The network, loaded when first asked for."""
         if self._scorer is None:
             self._scorer = build_scorer(self.options)
+            self._check_labels(self._scorer)
         return self._scorer
+
+    def _check_labels(self, scorer: Scorer) -> None:
+        """Raise where the recipe's label map has other names than the network was trained with; tell it of --labels."""
+        labels, trained = self.options.labels, scorer.class_names
+        if labels is None:
+            check_class_names(trained, self.labels, scorer.name, "the recipe's label map")
+        elif differing := differing_classes(trained, self.labels):
+            number = differing[0]
+            tqdm.write(
+                f"{labels}: the network was trained with other names for {len(differing)} of {len(self.labels)} "
+                f"classes, as {number}: {trained[number]!r}, here {self.labels[number]!r}"
+            )
 
     @functools.cached_property
     def model(self) -> dict[str, str]:
@@ -182,6 +200,7 @@ class Run:
 
     def _planned(self, name: str, path: Path) -> Job:
         """Return the job of a video, having told what will be left out and claimed its files."""
+        _check_name(name, path)
         job = self.job(name, path)
         if job.info.is_truncated:
             tqdm.write(f"{path}: ends at second {job.info.duration:g}, before its header says")
@@ -394,7 +413,8 @@ class Run:
             job.name, str(job.info.path), whole, actions, start, end, job.info.width, job.info.height
         )
         if options.video_out:
-            self._write_video(f"{job.name}_actions.mp4", job, f"{job.digest} {options.threshold} {options.top}")
+            drawn = f"{job.digest} {options.threshold} {options.top} {self.labels}"
+            self._write_video(f"{job.name}_actions.mp4", job, sha256(drawn.encode()).hexdigest())
         self._put_source(job)
         gc.collect()  # as after a part
 
@@ -419,6 +439,17 @@ class Run:
             write_playable(job.info, path, tick)
         self.output.set_done(name, job.digest)
         job.result.media = name
+
+
+def _check_name(name: str, path: Path) -> None:
+    """Raise where tables cannot hold the name of a video, or files cannot have the names of its results."""
+    try:
+        longest = f".{name}_actions.mp4.{'0' * 8}.json".encode()
+    except UnicodeEncodeError as error:
+        raise UserError(f"{os.fsencode(path)!r}: the name is no UTF-8, as tables and page are; rename it") from error
+    if len(longest) > _LONGEST_NAME:
+        spare = _LONGEST_NAME - len(longest) + len(name.encode())
+        raise UserError(f"{path}: the name has more than {spare} bytes, its results could not be named; rename it")
 
 
 @contextmanager

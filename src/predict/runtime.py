@@ -42,6 +42,8 @@ class CompiledModel:
 
     Attributes:
         inputs: names and shapes (None where open) of the inputs, in order.
+        outputs: the same of the outputs.
+        takes_integers: whether the first input holds whole numbers.
 
     Raises:
         UserError: the file cannot be read.
@@ -61,6 +63,7 @@ class CompiledModel:
         }
         if in_float:
             settings["LP_TRANSFORMS_MODE"] = False
+        self.takes_integers = model.input(0).element_type.is_integral()
         self._compiled = core.compile_model(model, "CPU", settings)
         self._request = self._compiled.create_infer_request()
 

@@ -12,6 +12,7 @@ import cv2
 import numpy as np
 from fvcore.common.config import CfgNode
 
+from src.checkpoint.class_names import class_names
 from src.datasets import transform
 from src.deploy.manifest import manifest_config, read_manifest
 from src.predict import runtime
@@ -30,11 +31,13 @@ class Scorer(ABC):
         cfg: the configuration of the network.
         name: which network this is, for people.
         digest: of all that scores depend on beside the video and its boxes: weights, configuration, precision.
+        class_names: those that it was trained with, by class id; empty where its files do not say.
     """
 
     cfg: CfgNode
     name: str
     digest: str
+    class_names: dict[int, str]
 
     @abstractmethod
     def clip_size(self, frame_size: tuple[int, int]) -> tuple[int, int]:
@@ -114,6 +117,7 @@ class MindSporeScorer(Scorer):
         path, level = Path(cfg.TEST.CHECKPOINT_FILE_PATH), cfg.TEST.AMP_LEVEL
         self.cfg, self.name = cfg, path.name
         arrays = load_checkpoint(path)
+        self.class_names = class_names(arrays)
         network = build_model(cfg, device_layers(cfg, level))
         self._network = to_mixed_precision(network, level, ms.get_context("device_target"))
         load_into(self._network, averaged_weights(arrays, str(path)) if cfg.TEST.USE_EMA else arrays)
@@ -152,6 +156,7 @@ class OpenVinoScorer(Scorer):
                 "EXPORT.DYNAMIC True)"
             )
         self.cfg, self.name = manifest_config(manifest, "."), path.name
+        self.class_names = dict(manifest.class_names)
         self.digest = f"{manifest.model.sha256}-{_config_digest(self.cfg)}-{precision}"
         _, self._fast, self._boxes = manifest.inputs
         self._path, self._precision, self._threads = path, precision, threads

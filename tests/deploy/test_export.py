@@ -195,6 +195,11 @@ def test_open_size_is_refused(checkpoint: Path, tmp_path: Path) -> None:
         export(load_config(None, TINY), checkpoint, tmp_path / "out")
 
 
+def test_averages_are_exported_where_they_are_tested(checkpoint: Path, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"tiny\.ckpt: holds no averaged weights"):
+        export(load_config(None, [*TINY, *SIZE, "TEST.USE_EMA", "True"]), checkpoint, tmp_path / "out")
+
+
 def test_dynamic_mindir_is_refused(checkpoint: Path, tmp_path: Path) -> None:
     with pytest.raises(UserError, match="a graph in the format MINDIR has fixed shapes; take ONNX"):
         export(load_config(None, [*TINY, "EXPORT.DYNAMIC", "True"]), checkpoint, tmp_path / "out")

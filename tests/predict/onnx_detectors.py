@@ -54,6 +54,14 @@ def yolox() -> dict[str, np.ndarray]:
     return {"output": rows[None]}
 
 
+def rtdetr() -> dict[str, np.ndarray]:
+    """RT-DETR as Ultralytics exports it: 100 rows of a box, as shares of the stretched frame, and 20 class scores."""
+    rows = np.zeros((100, 24), np.float32)
+    rows[[4, 7, 8], :4] = np.concatenate([PERSONS, DOG]) / [64, 32, 64, 32]
+    rows[[4, 7, 8], [4, 4, 20]] = 0.9, 0.8, 0.95
+    return {"output0": rows[None]}
+
+
 def detr() -> dict[str, np.ndarray]:
     """COCO's 91 classes and none, by softmax; boxes as shares of the stretched frame."""
     logits = np.full((100, 92), -5, np.float32)

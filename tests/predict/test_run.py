@@ -1,6 +1,7 @@
 """Whole runs: scores are eval.py's, and nothing changes when a run is stopped and goes on."""
 
 import gc
+import os
 import resource
 import signal
 import subprocess
@@ -18,13 +19,15 @@ from fvcore.common.config import CfgNode
 
 from src.ava.box_csv import read_detections
 from src.ava.box_table import BoxTable
+from src.ava.label_map import write_label_map
+from src.checkpoint.class_names import with_class_names
 from src.checkpoint.loading import load_into
-from src.checkpoint.mindspore_format import load_checkpoint
+from src.checkpoint.mindspore_format import load_checkpoint, save_checkpoint
 from src.datasets.ava_dataset import AvaDataset
 from src.datasets.build import build_test_loader
 from src.engine.evaluation import evaluate
 from src.evaluation.build import build_evaluator
-from src.predict.options import Options
+from src.predict.options import Options, build_scorer, score_settings
 from src.predict.run import INTERRUPTED, Run, predict
 from src.utils.errors import UserError
 from tests.tiny import TinyNetwork
@@ -72,6 +75,66 @@ def test_another_configuration_of_the_same_weights_scores_again(
     assert predict(options(video_out=False, overrides=larger, out=tmp_path / "fresh"), held_out) == 0
     after = (options().out / "detections.csv").read_text()
     assert after == (tmp_path / "fresh" / "detections.csv").read_text() != before
+
+
+def test_other_labels_are_drawn_anew(
+    options: Callable[..., Options], held_out: Path, recipe: list[object], tmp_path: Path
+) -> None:
+    labels = tmp_path / "labels.pbtxt"
+    write_label_map(labels, {1: "one", 2: "two", 3: "three"})
+    assert predict(options(labels=labels), held_out) == 0
+    video = options().out / f"{held_out.stem}_actions.mp4"
+    before = video.read_bytes()
+    assert predict(options(labels=labels), held_out) == 0
+    assert video.read_bytes() == before
+    write_label_map(labels, {1: "uno", 2: "due", 3: "tre"})
+    assert predict(options(labels=labels), held_out) == 0
+    assert predict(options(labels=labels, out=tmp_path / "fresh"), held_out) == 0
+    assert video.read_bytes() == (tmp_path / "fresh" / video.name).read_bytes() != before
+
+
+def test_scores_depend_on_all_files_of_a_detector(options: Callable[..., Options], tmp_path: Path) -> None:
+    detector, seen = tmp_path / "yolo.onnx", set()
+    for name in ("yolo.onnx", "yolo.onnx.data", "yolo.json"):
+        for content in ("one", "two"):
+            (tmp_path / name).write_text(content)
+            seen.add(str(score_settings(options(boxes=None, detector=detector), "digest")))
+    assert len(seen) == 6
+    (tmp_path / "yolo8.json").write_text("of another")
+    assert str(score_settings(options(boxes=None, detector=detector), "digest")) in seen
+
+
+def test_class_names_that_differ_from_the_checkpoints_are_no_secret(
+    options: Callable[..., Options], held_out: Path, checkpoint: Path, tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
+    save_checkpoint(with_class_names(load_checkpoint(checkpoint), {1: "fall", 2: "sit"}), tmp_path / "own.ckpt")
+    own = (*options().overrides, "TEST.CHECKPOINT_FILE_PATH", str(tmp_path / "own.ckpt"))
+    with pytest.raises(UserError, match=r"own\.ckpt: its classes are 1 fall, 2 sit; the recipe's label map has"):
+        predict(options(overrides=own), held_out)
+    write_label_map(tmp_path / "labels.pbtxt", {1: "cade", 2: "sit"})
+    assert predict(options(overrides=own, labels=tmp_path / "labels.pbtxt", video_out=False), held_out) == 0
+    assert "other names for 1 of 2 classes, as 1: 'fall', here 'cade'" in capsys.readouterr().out
+
+
+def test_what_only_evaluation_does_is_told(options: Callable[..., Options], capsys: pytest.CaptureFixture) -> None:
+    build_scorer(options(overrides=(*options().overrides, "TEST.SCALES", "[32, 48]", "TEST.FLIP", "True")))
+    assert "TEST.SCALES, TEST.FLIP: of eval.py alone; here one checkpoint" in capsys.readouterr().out
+
+
+def test_a_video_whose_results_cannot_be_named_does_not_stop_the_others(
+    options: Callable[..., Options], held_out: Path, tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
+    folder = tmp_path / "videos"
+    folder.mkdir()
+    for name in (held_out.name, f"{'n' * 229}.mp4"):
+        (folder / name).write_bytes(held_out.read_bytes())
+    assert predict(options(video_out=False), folder) == 1
+    assert "the name has more than 228 bytes" in capsys.readouterr().out
+    assert (options().out / "index.html").is_file()
+    latin = folder / os.fsdecode(b"caf\xe9.mp4")
+    latin.write_bytes(held_out.read_bytes())
+    with pytest.raises(UserError, match=r"caf\\xe9\.mp4': the name is no UTF-8, as tables and page are"):
+        predict(options(video_out=False), latin)
 
 
 TABLES = ("detections.csv", "tracks.csv", "actions.json", "index.html")

@@ -38,7 +38,7 @@ class LiveRun:
         self._key = f"live{time.strftime('%Y%m%dT%H%M%S')}"
         self._page = None
         if address is not None:
-            empty = {"name": self._source.name, "media": None, "start": 0, "end": 1, "width": 16, "height": 9}
+            empty = {"name": self._source.name, "media": None, "start": 0, "end": 1, "width": 16, "height": 9, "gap": 1}
             html = render_page(
                 [empty | {"persons": []}], self._run.labels, self._run.model, options.threshold, is_live=True
             )

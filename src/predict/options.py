@@ -159,7 +159,7 @@ def score_settings(options: Options, scorer_digest: str) -> dict[str, object]:
     kept = ("every", "detections", "start", "end", "every_part")
     content = {name: value for name, value in asdict(options).items() if name in kept}
     content |= {"model": scorer_digest, "engine": options.engine, "precision": options.precision}
-    return content | {"detector": detector, "version": 1}
+    return content | {"detector": detector, "version": 2}
 
 
 def scores_digest(settings: dict[str, object], video: Path) -> str:

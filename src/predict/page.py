@@ -9,7 +9,6 @@ import numpy as np
 
 from src.predict.render import CROWD, CROWD_LINES
 from src.predict.results import VideoResult
-from src.predict.tracker import MAX_GAP
 from src.utils.files import write_atomic
 
 _TEMPLATE = Path(__file__).with_name("page.html")
@@ -40,7 +39,6 @@ def render_page(
         "labels": {str(class_id): name for class_id, name in labels.items()},
         "model": model,
         "threshold": threshold,
-        "gap": MAX_GAP,
         "crowd": CROWD,
         "crowdLines": CROWD_LINES,
         "live": is_live,
@@ -64,22 +62,22 @@ def video_data(result: VideoResult) -> dict:
         "end": result.end,
         "width": result.width,
         "height": result.height,
+        "gap": result.gap,
         "persons": [
-            _person(track, sightings[sightings[:, 1] == track], actions.get(track, []), result.part.thumbnails)
-            for track in tracks
+            _person(result, track, sightings[sightings[:, 1] == track], actions.get(track, [])) for track in tracks
         ],
     }
 
 
-def _person(track: int, rows: np.ndarray, actions: list[list[float]], thumbnails: dict[int, bytes]) -> dict:
+def _person(result: VideoResult, track: int, rows: np.ndarray, actions: list[list[float]]) -> dict:
     times = (rows[:, 0] * 1000).round().astype("<u4")
     boxes = (np.clip(rows[:, 2:6], 0, 1) * _STEPS).round().astype("<u2")
-    image = thumbnails.get(track)
+    image = result.part.thumbnails.get(track)
     return {
         "track": track,
         "times": _packed(times),
         "boxes": _packed(boxes),
-        "spans": _spans(rows[:, 0]),
+        "spans": _spans(rows[:, 0], result.gap),
         "actions": actions,
         "thumbnail": f"data:image/jpeg;base64,{base64.b64encode(image).decode()}" if image else None,
     }
@@ -89,9 +87,9 @@ def _packed(array: np.ndarray) -> str:
     return base64.b64encode(np.ascontiguousarray(array).tobytes()).decode()
 
 
-def _spans(times: np.ndarray) -> list[list[float]]:
+def _spans(times: np.ndarray, gap: float) -> list[list[float]]:
     """Return beginning and end of each stretch in which a person is seen."""
     if not len(times):
         return []
-    cuts = np.flatnonzero(np.diff(times) > MAX_GAP + 1e-6) + 1
+    cuts = np.flatnonzero(np.diff(times) > gap + 1e-6) + 1
     return [[round(float(part[0]), 3), round(float(part[-1]), 3)] for part in np.split(times, cuts)]

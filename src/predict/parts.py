@@ -17,7 +17,7 @@ from src.datasets.video import VideoInfo, VideoReader
 from src.predict.detector import Detections, Detector
 from src.predict.given_boxes import KeyFrameBoxes
 from src.predict.scorer import Scorer
-from src.predict.tracker import MAX_GAP, WEAK_SCORE, Tracker, overlaps
+from src.predict.tracker import MAX_GAP, SAME_STRETCH, WEAK_SCORE, Tracker, overlaps
 from src.utils.errors import UserError
 from src.utils.files import write_atomic
 from src.utils.npz import read_npz
@@ -27,8 +27,6 @@ from src.utils.threads import in_background
 _QUEUE, _QUEUE_BYTES = 8, 100_000_000
 # Scaled frames and who is in them: those of the next key frame, so that persons are found while the last one is scored.
 _QUEUE_SCALED = 64
-# Seconds beyond its ends that a part looks at, and for which its persons are compared with the next part's.
-_MARGIN = MAX_GAP
 # Seconds before its beginning from which a part follows persons, so that they are the same ones as without the cut.
 _WARM_UP = 5.0
 # Mean overlap, in the common seconds, of two tracks that are one person.
@@ -49,6 +47,11 @@ class Sampling:
 
     every: float = 1.0
     detections: float = 5.0
+
+    @property
+    def longest_gap(self) -> float:
+        """Seconds for which a person may be missing who is seen at key frames alone."""
+        return max(MAX_GAP, SAME_STRETCH * self.every)
 
 
 @dataclass
@@ -150,6 +153,8 @@ class PartAnalyzer:
         given: KeyFrameBoxes | None = None,
     ) -> None:
         self._info, self._detector, self._scorer, self._sampling, self._given = info, detector, scorer, sampling, given
+        # Seconds beyond its ends that a part looks at, in which its persons are compared with the next part's.
+        self._margin = MAX_GAP if given is None else sampling.longest_gap
         self._fps = scorer.cfg.AVA.FPS
         self._count = info.times.count(self._fps)
         self._is_stopped = False
@@ -170,12 +175,15 @@ class PartAnalyzer:
         part = Part(start)
         keys = deque((time, self._slot(time)) for time in self.key_times(start, end))
         steps = self._scorer.clip_steps()
-        looked = self._detection_slots(start - _WARM_UP, end + _MARGIN, [slot for _, slot in keys])
+        before = max(_WARM_UP, self._margin)
+        looked = self._detection_slots(start - before, end + self._margin, [slot for _, slot in keys])
         clip_slots = {int(slot) for _, key in keys for slot in np.clip(key + steps, 0, self._count - 1)}
         capacity = max(1, min(_QUEUE, _QUEUE_BYTES // (3 * self._info.height * self._info.width)))
         frames = in_background(self._frames(sorted(looked.keys() | clip_slots), looked.keys(), clip_slots), capacity)
         detected = in_background(self._detect(frames, looked), _QUEUE_SCALED)
-        tracker, small = Tracker(2 if self._given is None else 1), {}
+        # Boxes that are given are persons, whatever their scores.
+        tracker = Tracker() if self._given is None else Tracker(1, new_score=0.0, max_gap=self._margin)
+        small = {}
         margin = max(round(MAX_GAP * self._fps) if self._given is None else 0, int(steps[-1]))
         try:
             for slot, image, detections in detected:
@@ -198,7 +206,7 @@ class PartAnalyzer:
         rows = [
             (time, number, *box, score)
             for time in looked.values()
-            if time >= start - _MARGIN - 1e-9
+            if time >= start - self._margin - 1e-9
             for number, box, score in self._persons_at(time, tracker)
         ]
         part.sightings = np.array(sorted(rows, key=lambda row: row[:2]), np.float64).reshape(-1, 7)
@@ -235,8 +243,7 @@ class PartAnalyzer:
             detections = None
             if slot in looked:
                 if self._given is not None:
-                    boxes, _ = self._given[looked[slot]]
-                    detections = boxes, np.ones(len(boxes))
+                    detections = self._given[looked[slot]]
                 else:
                     detections = self._detector.detect(image, WEAK_SCORE)
             yield slot, small, detections
@@ -349,7 +356,8 @@ def join_parts(parts: list[Part]) -> Part:
 
 def _common_tracks(before: Part, after: Part, numbers: dict[int, int]) -> dict[int, int]:
     """Return which tracks of `after` go on from `before`, by number in the whole video."""
-    low, high = after.start - _MARGIN - 1e-9, after.start + _MARGIN + 1e-9
+    # The seconds that both looked at.
+    low, high = after.sightings[:, 0].min(initial=np.inf), before.sightings[:, 0].max(initial=-np.inf)
     tables = []
     for part in (before, after):
         rows = part.sightings[(part.sightings[:, 0] >= low) & (part.sightings[:, 0] <= high)]

@@ -17,7 +17,6 @@ from PIL import Image, ImageDraw, ImageFont
 
 from src.datasets.video import VideoDecoder, VideoInfo
 from src.predict.results import VideoResult
-from src.predict.tracker import MAX_GAP
 from src.utils.files import atomic_path
 from src.utils.threads import in_background
 
@@ -97,7 +96,8 @@ def _covers(font: ImageFont.FreeTypeFont, text: str) -> bool:
 class _Movement:
     """Where each person of a video is at any time, from the sightings."""
 
-    def __init__(self, sightings: np.ndarray) -> None:
+    def __init__(self, sightings: np.ndarray, gap: float) -> None:
+        self._gap = gap
         self._rows = {
             int(track): sightings[sightings[:, 1] == track][:, [0, 2, 3, 4, 5]] for track in np.unique(sightings[:, 1])
         }
@@ -105,7 +105,7 @@ class _Movement:
         # Whoever is there in a second, so that a frame asks few.
         self._present: dict[int, set[int]] = defaultdict(set)
         for time, track in sightings[:, :2].tolist():
-            for second in (int(time), int(time + MAX_GAP)):
+            for second in range(int(time), int(time + gap) + 1):
                 self._present[second].add(int(track))
 
     def at(self, time: float) -> Iterator[tuple[int, np.ndarray]]:
@@ -117,11 +117,11 @@ class _Movement:
                 continue
             start = rows[after - 1]
             if after == len(times):
-                if time - start[0] < MAX_GAP / 2:
+                if time - start[0] < self._gap / 2:
                     yield track, start[1:]
                 continue
             end = rows[after]
-            if end[0] - start[0] > MAX_GAP + 1e-6:
+            if end[0] - start[0] > self._gap + 1e-6:
                 continue
             weight = (time - start[0]) / (end[0] - start[0])
             yield track, (1 - weight) * start[1:] + weight * end[1:]
@@ -137,7 +137,7 @@ class Overlay:
     """
 
     def __init__(self, result: VideoResult, labels: dict[int, str], size: tuple[int, int]) -> None:
-        self._movement = _Movement(result.part.sightings)
+        self._movement = _Movement(result.part.sightings, result.gap)
         self._labels, self._size = labels, size
         self._letter = max(_LETTER_LEAST, round(_LETTER_SHARE * size[0]))
         self._patch = functools.lru_cache(maxsize=_TEXTS)(self._draw_text)

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from src.predict.parts import Part
 from src.predict.timeline import Action
+from src.predict.tracker import MAX_GAP
 from src.utils.files import atomic_path, write_atomic
 
 SCHEMA = "slowfast-actions-1"
@@ -27,6 +28,7 @@ class VideoResult:
         width: of its frames.
         height: of its frames.
         media: the file beside the page that a browser plays; None: there is none.
+        gap: seconds between two sightings of a person within which boxes are interpolated.
     """
 
     name: str
@@ -38,6 +40,7 @@ class VideoResult:
     width: int
     height: int
     media: str | None = None
+    gap: float = MAX_GAP
 
 
 def counted(count: int, noun: str) -> str:

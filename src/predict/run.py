@@ -13,10 +13,11 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator
 from concurrent.futures import FIRST_COMPLETED, wait
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from hashlib import sha256
 from pathlib import Path
 
+import numpy as np
 from tqdm import tqdm
 
 from src.ava.label_map import write_label_map
@@ -27,7 +28,7 @@ from src.predict.given_boxes import KeyFrameBoxes, read_given_boxes
 from src.predict.options import Options, build_detector, build_scorer, read_labels, score_settings, scores_digest
 from src.predict.outputs import OutputFolder
 from src.predict.page import write_page
-from src.predict.parts import KeyFrame, Part, PartAnalyzer, join_parts
+from src.predict.parts import KeyFrame, Part, PartAnalyzer, Sampling, join_parts
 from src.predict.render import playable_name, write_annotated, write_playable
 from src.predict.results import (
     VideoResult,
@@ -246,6 +247,13 @@ class Run:
         """Return the boxes that are given for a video; None: a detector finds them."""
         return None if self._boxes is None else self._boxes[name]
 
+    def sampling(self, name: str) -> Sampling:
+        """Return when persons of a video are looked for and scored; boxes that are given say themselves how often."""
+        sampling, given = self.options.sampling, self.given_boxes(name)
+        if given is None or len(given) < 2:
+            return sampling
+        return replace(sampling, every=float(np.median(np.diff(list(given)))))
+
     @contextmanager
     def _noting(self, name: str) -> Iterator[None]:
         """Note a user's mistake as the failure of a video; where there is but one video, the run fails."""
@@ -272,7 +280,8 @@ class Run:
             UserError: the video is another one than when the job was made, as while it is recorded or copied.
         """
         start, end = job.parts[number]
-        analyzer = PartAnalyzer(job.info, self.detector, self.scorer, self.options.sampling, self.given_boxes(job.name))
+        given = self.given_boxes(job.name)
+        analyzer = PartAnalyzer(job.info, self.detector, self.scorer, self.sampling(job.name), given)
         steps = analyzer.analyze(start, end)
         part = Part(start)
         for step in steps:
@@ -407,11 +416,14 @@ class Run:
         whole = join_parts(job.found)
         job.found = []
         start, end = job.parts[0][0], job.parts[-1][1]
-        rules = Rules(self.labels, options.threshold, options.top, options.every, end)
+        sampling = self.sampling(job.name)
+        rules = Rules(self.labels, options.threshold, options.top, sampling.every, end, start)
         actions = find_actions(whole.key_frames, rules)
         job.result = VideoResult(
             job.name, str(job.info.path), whole, actions, start, end, job.info.width, job.info.height
         )
+        if options.boxes is not None:
+            job.result.gap = sampling.longest_gap
         if options.video_out:
             drawn = f"{job.digest} {options.threshold} {options.top} {self.labels}"
             self._write_video(f"{job.name}_actions.mp4", job, sha256(drawn.encode()).hexdigest())

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from src.predict.parts import KeyFrame
+from src.predict.tracker import SAME_STRETCH
 
 # A running action goes on above this share of the score that it takes to begin one.
 _HYSTERESIS = 0.75
@@ -44,7 +45,8 @@ class Rules:
         threshold: the score that it takes to begin.
         top: how many classes a person has at most at a time.
         every: seconds from key frame to key frame.
-        end: the video's last second.
+        end: the last second that is looked at.
+        start: the first.
     """
 
     labels: dict[int, str]
@@ -52,6 +54,7 @@ class Rules:
     top: int
     every: float
     end: float
+    start: float = 0.0
 
 
 def find_actions(key_frames: list[KeyFrame], rules: Rules) -> list[Action]:
@@ -96,7 +99,7 @@ def _stretches(visible: list[tuple[float, np.ndarray]], every: float) -> list[li
     """Cut a person's key frames where one is missing."""
     stretches: list[list] = []
     for entry in visible:
-        if not stretches or entry[0] - stretches[-1][-1][0] > 1.5 * every:
+        if not stretches or entry[0] - stretches[-1][-1][0] > SAME_STRETCH * every:
             stretches.append([])
         stretches[-1].append(entry)
     return stretches
@@ -125,4 +128,4 @@ def _runs(scores: np.ndarray, threshold: float) -> list[tuple[int, int]]:
 def _moments(first: float, last: float, rules: Rules) -> tuple[float, float]:
     """Return beginning and end of what is seen from one key frame to another: each stands for the time around it."""
     half = rules.every / 2
-    return round(max(0.0, first - half), 3), round(min(rules.end, last + half), 3)
+    return round(max(rules.start, first - half), 3), round(min(rules.end, last + half), 3)

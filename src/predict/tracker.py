@@ -15,6 +15,8 @@ NEW_SCORE = 0.4
 """Detections from this score on may begin one."""
 MAX_GAP = 1.0
 """Seconds for which a track lives without a detection; boxes within are interpolated."""
+SAME_STRETCH = 1.5
+"""Key frames so many times their usual distance apart are none that follow each other."""
 # Overlap with the foretold box that joins a detection to a track.
 _MIN_IOU = 0.2
 # Weights of a new detection in a track's foretold position and velocity (an alpha-beta filter).
@@ -93,11 +95,13 @@ class Tracker:
 
     Args:
         min_sightings: sightings that make a person; tracks with fewer are taken for mistakes of the detector.
+        new_score: detections from this score on may begin a track.
+        max_gap: seconds for which a track lives without a detection.
     """
 
-    def __init__(self, min_sightings: int = 2) -> None:
+    def __init__(self, min_sightings: int = 2, new_score: float = NEW_SCORE, max_gap: float = MAX_GAP) -> None:
         self.tracks: list[Track] = []
-        self._min_sightings = min_sightings
+        self._min_sightings, self._new_score, self._max_gap = min_sightings, new_score, max_gap
         self._count = 0
 
     def forget(self, before: float) -> None:
@@ -122,8 +126,8 @@ class Tracker:
             boxes_norm: (n, 4), normalized.
             scores: (n,), from `WEAK_SCORE` on.
         """
-        alive = [track for track in self.tracks if time - track.times[-1] <= MAX_GAP]
-        strong = scores >= NEW_SCORE
+        alive = [track for track in self.tracks if time - track.times[-1] <= self._max_gap]
+        strong = scores >= self._new_score
         free = np.ones(len(scores), bool)
         for candidates in (np.flatnonzero(strong), np.flatnonzero(~strong)):
             joined = self._join(time, alive, boxes_norm, candidates)

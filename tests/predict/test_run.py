@@ -1,6 +1,7 @@
 """Whole runs: scores are eval.py's, and nothing changes when a run is stopped and goes on."""
 
 import gc
+import json
 import os
 import resource
 import signal
@@ -135,6 +136,39 @@ def test_a_video_whose_results_cannot_be_named_does_not_stop_the_others(
     latin.write_bytes(held_out.read_bytes())
     with pytest.raises(UserError, match=r"caf\\xe9\.mp4': the name is no UTF-8, as tables and page are"):
         predict(options(video_out=False), latin)
+
+
+def test_persons_of_given_boxes_go_on_however_far_apart_key_frames_are(
+    options: Callable[..., Options], held_out: Path, tmp_path: Path
+) -> None:
+    boxes = tmp_path / "boxes.csv"
+    boxes.write_text(
+        "".join(
+            f"{held_out.stem},{second},{left},0.2,{left + 0.3},0.9,-1,{score}\n"
+            for second in range(1, 24, 4)
+            for left, score in ((0.1, 0.9), (0.5, 0.15))
+        )
+    )
+    assert predict(options(boxes=boxes, start=2.0, every_part=7.0, threshold=0.0, video_out=False), held_out) == 0
+    rows = [row.split(",") for row in (options().out / "tracks.csv").read_text().splitlines()[1:]]
+    assert [(row[1], row[2], row[7]) for row in rows] == [
+        (f"{second}.000", str(track), score)
+        for second in range(5, 24, 4)
+        for track, score in enumerate(("0.9000", "0.1500"))
+    ]
+    (video,) = json.loads((options().out / "actions.json").read_text())["videos"]
+    # Each key frame stands for two seconds around it, of those that are looked at.
+    spans = {(action["start"], action["end"]) for person in video["persons"] for action in person["actions"]}
+    assert spans == {(3.0, 23.0)}
+    assert '"gap":6.0' in (options().out / "index.html").read_text()
+
+
+def test_no_action_begins_before_the_first_second_that_is_looked_at(
+    options: Callable[..., Options], held_out: Path
+) -> None:
+    assert predict(options(start=5.0, threshold=0.0, video_out=False), held_out) == 0
+    (video,) = json.loads((options().out / "actions.json").read_text())["videos"]
+    assert min(action["start"] for person in video["persons"] for action in person["actions"]) == 5.0
 
 
 TABLES = ("detections.csv", "tracks.csv", "actions.json", "index.html")

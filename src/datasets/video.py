@@ -114,6 +114,7 @@ class VideoInfo:
         promised: seconds that the header promises; None: it says nothing.
         first_image: number of the first image of a folder; None: a file.
         is_timed: whether the file states times; a bare stream has none, and its rate is often a mere default.
+        others: how many video streams the file holds beside the one that is read; not kept in the index.
     """
 
     path: Path
@@ -126,6 +127,7 @@ class VideoInfo:
     _keyframes: np.ndarray  # of those that can be sought: when they are shown, by our clock and by the file's
     first_image: int | None = None
     is_timed: bool = True
+    others: int = 0
 
     @property
     def fps(self) -> float:
@@ -269,6 +271,8 @@ class VideoDecoder:
         self._stream = first_video_stream(self._container, source)
         self._stream.thread_type = "NONE" if threads == 1 else "AUTO"
         self._stream.codec_context.thread_count = threads
+        # Else what is cropped on the left stays in part.
+        self._stream.codec_context.flags |= av.codec.context.Flags.unaligned.value
         self.unit = self._stream.time_base
         self.rate = self._stream.average_rate or self._stream.guessed_rate or Fraction(0)
         self.duration = (self._container.duration or 0) / av.time_base or None
@@ -443,6 +447,7 @@ def probe(video: str | os.PathLike, image_rate: int = 0) -> VideoInfo:
         width, height = upright.width, upright.height
         pixel_aspect = _pixel_aspect(decoder._stream, first._frame)
         is_timed = decoder.is_timed
+        others = len(list(_video_streams(decoder._container))) - 1
     first_image = None
     if path.is_dir():
         series = image_series(path)
@@ -469,6 +474,7 @@ def probe(video: str | os.PathLike, image_rate: int = 0) -> VideoInfo:
         entries.keyframes,
         first_image,
         is_timed,
+        others,
     )
 
 
@@ -584,12 +590,12 @@ def _promised(
     if container.format.name in _UNTIMED_FORMATS:
         # One tick is one frame there, and libavformat lowers the duration to what the file's size seems to hold.
         return max(stream.duration or 0, stream.frames) * stream.time_base or None
+    start = Fraction(container.start_time or 0, av.time_base)
+    # Durations count from 0, whenever the first stream starts: Matroska's, and those of edit lists.
     if stream.duration:
-        return stream.duration * stream.time_base
+        return stream.duration * stream.time_base - max(start, Fraction(0))
     if not container.duration:
         return None
-    start = Fraction(container.start_time or 0, av.time_base)
-    # Matroska's duration counts from 0, whenever the first stream starts.
     whole = Fraction(container.duration, av.time_base) - max(start, Fraction(0))
     others = max((end - start for index, end in ends.items() if index != stream.index), default=Fraction(0))
     return None if others >= whole - _TRUNCATION_SECONDS else whole
@@ -602,10 +608,12 @@ def _usual_rate(times: FrameTimes, stated: Fraction) -> Fraction:
     if span <= 0:
         return stated or Fraction(1)
     mean = len(steps) / span
-    if stated and abs(mean / stated - 1) < Fraction(1, 200):
-        return stated
     # Whole ticks of a constant rate differ by one.
     usual = np.median(steps)
+    # What mp4 states is the mean, which long pauses spoil.
+    is_spoiled = abs(usual - steps.mean()) > max(1, usual / 2)
+    if stated and abs(mean / stated - 1) < Fraction(1, 200) and not is_spoiled:
+        return stated
     near = steps[np.abs(steps - usual) <= max(1, usual / 10)]
     return Fraction(len(near), max(int(near.sum()), 1)) / times.unit
 
@@ -751,12 +759,19 @@ def first_video_stream(container: av.container.InputContainer, source: object) -
     Raises:
         UserError: there is none.
     """
+    stream = next(_video_streams(container), None)
+    if stream is None:
+        raise UserError(f"{source}: the file has no video stream, expected a video")
+    if stream.codec_context is None:
+        raise UserError(f"{source}: no decoder is known for this video; convert it with ffmpeg first")
+    return stream
+
+
+def _video_streams(container: av.container.InputContainer) -> Iterator[av.VideoStream]:
+    """Yield the video streams that are no cover image."""
     for stream in container.streams.video:
         if not stream.disposition & av.stream.Disposition.attached_pic:
-            if stream.codec_context is None:
-                raise UserError(f"{source}: no decoder is known for this video; convert it with ffmpeg first")
-            return stream
-    raise UserError(f"{source}: the file has no video stream, expected a video")
+            yield stream
 
 
 def find_videos(folder: Path, *, image_folders: bool = False) -> dict[str, Path]:

@@ -2,6 +2,7 @@
 
 import gc
 import re
+import struct
 import subprocess
 import tempfile
 from collections.abc import Sequence
@@ -344,6 +345,45 @@ def test_the_rate_is_that_of_most_frames(tmp_path: Path) -> None:
     """In thousandths of a second, 30 a second is 33, 33, 34; then comes one at a tenth of a second."""
     ticks = [round(1000 * frame / 30) for frame in range(60)] + [2000 + 100 * frame for frame in range(40)]
     assert probe(write_video(tmp_path / "v.mkv", ticks, Fraction(1, 1000))).rate == 30
+
+
+def test_a_long_pause_does_not_make_the_rate(tmp_path: Path) -> None:
+    """An mp4 states the mean, here 1.98 a second: as of a screen that was recorded while nothing moved."""
+    ticks = [*range(0, 4000, 40), *range(100_000, 104_000, 40)]
+    assert probe(write_video(tmp_path / "v.mp4", ticks, Fraction(1, 1000))).rate == 25
+
+
+def test_an_edit_list_may_begin_with_a_pause(tmp_path: Path) -> None:
+    """As where the picture began after the sound, which was taken out: nothing is shown for two seconds."""
+    path = write_video(tmp_path / "v.mp4", range(2000, 8000, 40), Fraction(1, 1000))
+    content = bytearray(path.read_bytes())
+    at = content.index(b"elst") + 4
+    empty, lasting = struct.unpack_from(">I", content, at + 8)[0], at + 20
+    assert struct.unpack_from(">II", content, at + 4) == (2, 2000) and empty == 2000
+    struct.pack_into(">I", content, lasting, 4000)  # of the six seconds
+    path.write_bytes(content)
+    info = probe(path)
+    assert (info.is_truncated, info.duration, len(info.times)) == (False, 4.0, 100)
+
+
+def test_what_is_cropped_on_the_left_is_not_shown(tmp_path: Path) -> None:
+    source, path = write_video(tmp_path / "v.mp4", range(3), Fraction(1, 10)), tmp_path / "cropped.mp4"
+    run_ffmpeg("-i", source, "-c", "copy", "-bsf:v", "h264_metadata=crop_left=6", path)
+    info = probe(path)
+    with VideoDecoder(path, threads=1) as decoder:
+        image, whole = next(iter(decoder)).image, next(iter(VideoDecoder(source, threads=1))).image
+    assert (info.width, image.shape) == (WIDTH - 6, (HEIGHT, WIDTH - 6, 3))
+    assert np.array_equal(image[:, 2:], whole[:, 8:])  # color of two pixels is one
+
+
+def test_other_videos_of_a_file_are_counted(tmp_path: Path) -> None:
+    front, rear = (
+        write_video(tmp_path / f"{name}.mp4", range(count), Fraction(1, 10)) for name, count in (("f", 3), ("r", 5))
+    )
+    run_ffmpeg("-i", front, "-i", rear, "-map", "0:v", "-map", "1:v", "-c", "copy", tmp_path / "both.mp4")
+    info = probe(tmp_path / "both.mp4")
+    assert (info.others, len(info.times)) == (1, 3)
+    assert probe(front).others == 0
 
 
 def test_the_rules_of_rounding() -> None:

@@ -213,13 +213,20 @@ def _infos(videos: Mapping[str, Path], image_rate: int) -> tuple[dict[str, Video
 
 
 def _tell_assumptions(infos: Mapping[str, VideoInfo]) -> None:
-    """Say how folders of images and streams without times are taken."""
+    """Say how folders of images, streams without times, and files of several videos are taken."""
     bare = [info for info in infos.values() if not info.is_timed]
     if bare:
         rates = ", ".join(f"{info.path.name} for {info.fps:g} frames a second" for info in bare[:3])
         print(
             f"custom: warning: {len(bare)} videos are bare streams, without times, and taken as they state their rate, "
             f"which may be a default: {rates}; `ffmpeg -r RATE -i IN -c copy OUT.mp4` says another"
+        )
+    several = [info for info in infos.values() if info.others]
+    if several:
+        sizes = ", ".join(f"{info.path.name} of {info.width} x {info.height}" for info in several[:3])
+        print(
+            f"custom: warning: {len(several)} files hold several videos, as of two cameras, and the first is taken: "
+            f"{sizes}; `ffmpeg -i IN -map 0:v:1 -c copy OUT.mp4` makes a file of the second"
         )
     folders = [info for info in infos.values() if info.image_rate]
     if folders:

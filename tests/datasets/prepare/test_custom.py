@@ -336,6 +336,17 @@ def test_images_extracted_as_documented_show_whole_seconds(
     assert frame_numbers(tmp_path / "images") == [0, 10, 20, 30, 40, 50]
 
 
+def test_a_file_of_two_videos_is_told(make_video: Callable, run_ffmpeg: Callable, tmp_path: Path, capsys) -> None:
+    (tmp_path / "videos").mkdir()
+    front, rear = make_video(tmp_path / "front.mp4", frames=60), make_video(tmp_path / "rear.mp4", frames=60)
+    run_ffmpeg("-i", front, "-i", rear, "-map", "0:v", "-map", "1:v", "-c", "copy", tmp_path / "videos/clip.mp4")
+    _prepare(tmp_path, _write(tmp_path / "boxes.csv", "clip,1,0.1,0.1,0.5,0.9,1,0"), val_share=0)
+    assert (
+        "custom: warning: 1 files hold several videos, as of two cameras, and the first is taken: clip.mp4 of 64 x 48; "
+        "`ffmpeg -i IN -map 0:v:1" in capsys.readouterr().out
+    )
+
+
 def test_a_bare_stream_is_told(make_video: Callable, run_ffmpeg: Callable, tmp_path: Path, capsys) -> None:
     (tmp_path / "videos").mkdir()
     run_ffmpeg("-i", make_video(tmp_path / "clip.mp4", frames=60, fps=30), "-c", "copy", tmp_path / "videos/clip.h264")

@@ -86,6 +86,15 @@ def check_tables(
         1,
         "these files do not belong together: compare the names of videos and the seconds",
     )
+    is_without_effect = bool(excluded) and all(part.all() for part in kept.values())
+    add(
+        "excluded frames that neither file has, all of them",
+        sorted(excluded) if is_without_effect else [],
+        lambda frame: f"{frame[0]},{format_second(frame[1])}",
+        len(excluded),
+        "nothing is left out: are their names and seconds those of the ground truth?",
+        "note",
+    )
     some = common[:: max(1, len(common) // _FRAMES_LOOKED_AT)]
     solid = {name: (table.boxes_norm[:, 2:] > table.boxes_norm[:, :2]).all(axis=1) for name, table in tables.items()}
     pairs = _pairs(

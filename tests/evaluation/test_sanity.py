@@ -14,7 +14,7 @@ FOUND = [(*row, 0.5) for row in TRUTH]
 def found_by_checks(truth=TRUTH, found=FOUND, **options) -> dict[str, Check]:
     """The checks that found something, by title."""
     checks = check_tables(table(truth), table(found, True), LABELS, **options)
-    assert len(checks) == 20
+    assert len(checks) == 21
     return {check.title: check for check in checks if check.level != "ok"}
 
 
@@ -30,6 +30,12 @@ def test_frames_and_videos_of_one_file_only():
         "videos in the detections but not in the ground truth": (1, 2, ["c"]),
         "frames in the detections but not in the ground truth": (2, 3, ["c,0950", "a,0904"]),
     }
+
+
+def test_exclusions_that_exclude_nothing():
+    (check,) = found_by_checks(excluded={("a.mp4", 902), ("b", 2)}).values()
+    assert (check.level, check.count, check.examples) == ("note", 2, ["a.mp4,0902", "b,0002"])
+    assert found_by_checks(excluded={("a", 902), ("b", 2)}) == {}
 
 
 def test_excluded_frames_are_not_looked_at():

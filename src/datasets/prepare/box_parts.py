@@ -17,6 +17,8 @@ IMAGE_NAME = re.compile(
 
 # As players call their screenshots: vlcsnap-00h01m05s123, 00-01-05.
 _CLOCK = re.compile(r"[^_]*\d+m\d+s\d*|([^_]*\D)?\d\d-\d\d-\d\d|\d\d_\d\d_\d\d", re.IGNORECASE)
+# Label Studio puts eight digits before the names of uploads.
+_UPLOAD = re.compile(r"[0-9a-f]{8}-")
 _ROBOFLOW = re.compile(r"_(jpe?g|png|bmp|webp)\.rf\.(?P<copy>\w+)$")
 
 
@@ -39,12 +41,19 @@ def image_time(file_name: str, where: str, folders: Sequence[str] = ()) -> dict[
             f"{where}: {file_name!r} seems to say a time by the clock, expected a number, as NAME_000031.jpg"
         )
     copy = _ROBOFLOW.search(path.stem)
+    video = match["video"] or ""
     return {
-        "video": match["video"] or "",
+        "video": video,
         "image": image_number(match),
         "copy": copy["copy"] if copy else "",
-        "other_names": folders,
+        "other_names": (*filter(None, [uploaded_name(video)]), *folders),
     }
+
+
+def uploaded_name(name: str) -> str:
+    """Return the name that a file had before it was uploaded to Label Studio; empty: it was not."""
+    match = _UPLOAD.match(name)
+    return name[match.end() :] if match else ""
 
 
 def image_number(match: re.Match) -> int:

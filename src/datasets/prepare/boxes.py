@@ -9,7 +9,7 @@ from pathlib import Path
 
 from src.ava.box_csv import read_rows
 from src.ava.label_map import ClassList, read_class_list
-from src.ava.rows import NO_ACTION, FrameRow, RowRule
+from src.ava.rows import NO_ACTION, BoxRow, FrameRow, RowRule
 from src.ava.text_files import read_text
 from src.ava.tube_files import holds_tube_annotations
 from src.checkpoint.safe_pickle import PickledArray, as_array, read_pickle
@@ -40,6 +40,10 @@ _YOLO_NAMES = ("classes.txt", "obj.names", "data.yaml")
 # Tools whose own JSON is not read, and what it holds.
 _NOT_READ = (({"categories", "items"}, "Datumaro"), ({"objects", "size"}, "Supervisely"))
 _MOT_SEQUENCE = "seqinfo.ini"
+# What Label Studio puts beside YOLO's files; classes.txt says the same.
+_YOLO_NOTES = "notes.json"
+# Spreadsheets write 1 as 1.0 once a cell of the column is empty.
+_WHOLE = re.compile(r"0*(\d+)(\.0*)?")
 # With the class and how much of the person is seen; detections have ten.
 _MOT_TRUTH_COLUMNS = 9
 
@@ -85,7 +89,7 @@ def _box_files(folder: Path) -> list[Path]:
     """Return the box files of a folder; what else lies there, but images and videos, is told and passed over."""
     files, others = [], []
     for path in sorted(folder.rglob("*")):
-        if path.name.startswith(".") or path.name in (*_YOLO_NAMES, _MOT_SEQUENCE) or not path.is_file():
+        if path.name.startswith(".") or path.name in (*_YOLO_NAMES, _YOLO_NOTES, _MOT_SEQUENCE) or not path.is_file():
             continue
         if path.suffix.lower() not in _SUFFIXES:
             others += [] if is_image(path) or is_named_as_video(path) else [path.name]
@@ -176,8 +180,15 @@ def _read_csv(path: Path, content: str, classes: Classes) -> Iterator[Box]:
             continue
         classes.check_id(row.class_id, where)
         yield Box(
-            row.video, row.corners, (row.class_id,), row.last, where, score=row.last, second=row.second, is_ava=True
+            row.video, row.corners, (row.class_id,), _person(row), where, score=row.last, second=row.second, is_ava=True
         )
+
+
+def _person(row: BoxRow) -> str:
+    """Return the person of a row, however its number is written; where there is none, each box is one of its own."""
+    if match := _WHOLE.fullmatch(row.last):
+        return match[1]
+    return f"{row.video}, {row.second:g}: {row.corners}" if row.last.lower() in ("", "nan") else row.last
 
 
 # MOT, YOLO, Pascal VOC, proposals -----------------------------------------------------------------------------------

@@ -73,8 +73,8 @@ def read_cvat(path: Path, root: ElementTree.Element, classes: Classes) -> Iterat
                 units="pixels",
                 is_whole=True,
             )
+    classes.unread["tag (CVAT)"] += sum(1 for _ in root.iter("tag"))
     for image in root.iter("image"):
-        classes.unread["tag (CVAT)"] += len(image.findall("tag"))
         where = f"{path}: image {image.get('name')}"
         video = tasks.get(image.get("task_id")) if tasks else source
         time = _cvat_time(image.get("name") or "", video, bool(root.findtext("meta//source")), where)

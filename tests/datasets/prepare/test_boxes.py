@@ -237,6 +237,32 @@ def test_roboflow_numbers_images_that_it_extracts_from_0(tmp_path: Path, name: s
     assert (box.video, box.image, box.frame) == ("one", image, None)
 
 
+def test_label_studio_exports_to_other_formats_with_its_digits(tmp_path: Path) -> None:
+    """Before the names of uploads; and notes.json beside YOLO's files."""
+    _write(tmp_path / "yolo/notes.json", {"categories": [], "info": {"contributor": "Label Studio"}})
+    _write(tmp_path / "yolo/classes.txt", "walk\n")
+    _write(tmp_path / "yolo/labels/a1b2c3d4-one_000031.txt", FORMATS["YOLO"][1])
+    image = {"id": 1, "file_name": "images/a1b2c3d4-one_000031.jpg"}
+    annotation = {"image_id": 1, "category_id": 0, "bbox": [0.1, 0.2, 0.2, 0.3]}
+    categories = [{"id": 0, "name": "walk"}]
+    _write(tmp_path / "coco.json", {"images": [image], "annotations": [annotation], "categories": categories})
+    for path in (tmp_path / "yolo", tmp_path / "coco.json"):
+        (box,) = _read(path)
+        assert (box.video, box.image, box.other_names[0]) == ("a1b2c3d4-one", 31, "one")
+
+
+def test_persons_of_a_table_are_known_however_their_number_is_written(tmp_path: Path) -> None:
+    """And where there is none, each box is a person of its own, whatever its actions are."""
+    rows = "".join(
+        f"one,{second},0.1,0.1,0.5,0.5,1,{person}\n" for second, person in enumerate(("1", "1.0", "01", "x"))
+    )
+    assert [box.last for box in _read(_write(tmp_path / "a.csv", rows))] == ["1", "1", "1", "x"]
+    for person in ("", ",", ",nan"):
+        rows = (f"one,{second},0.1,0.1,0.5,0.5,{action}{person}\n" for second, action in ((1, 1), (1, 2), (2, 1)))
+        first, again, later = (box.last for box in _read(_write(tmp_path / "a.csv", "".join(rows))))
+        assert first == again != later
+
+
 def test_labelme_circles_flags_and_attributes(tmp_path: Path) -> None:
     shape = {"label": "person", "points": [[40, 50], [40, 60]], "shape_type": "circle"}
     shape |= {"flags": {"sit": True, "wave": False}, "attributes": {"action": "walk"}}

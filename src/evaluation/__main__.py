@@ -14,6 +14,7 @@ from src.evaluation.ava_metric import evaluate_boxes
 from src.evaluation.options import (
     REPORT_FILES,
     add_truth_options,
+    check_json,
     minimum_iou,
     read_named_detections,
     read_truth,
@@ -54,8 +55,7 @@ def main() -> int:
 
 
 def _score(args: argparse.Namespace) -> int:
-    if args.json:
-        OutputFiles(args.json.parent).check(args.json.name)
+    check_json(args)
     if args.report:
         OutputFiles(args.report).check(*REPORT_FILES)
     start = time.perf_counter()

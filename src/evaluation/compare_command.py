@@ -6,7 +6,14 @@ import time
 from pathlib import Path
 
 from src.evaluation.comparison import LEVEL, Comparison, Difference, compare
-from src.evaluation.options import add_truth_options, minimum_iou, read_named_detections, read_truth, write_json
+from src.evaluation.options import (
+    add_truth_options,
+    check_json,
+    minimum_iou,
+    read_named_detections,
+    read_truth,
+    write_json,
+)
 from src.evaluation.sanity import check_tables, warning_lines
 from src.utils.arguments import OneLineParser, positive, whole
 
@@ -28,6 +35,7 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("--seed", type=whole, default=0, help="of the draws (0)")
     parser.add_argument("--json", type=Path, help="write the values to this file")
     args = parser.parse_args(arguments)
+    check_json(args)
     start = time.perf_counter()
     truth = read_truth(args)
     first, second = (read_named_detections(path, truth.label_map, args.labelmap) for path in (args.first, args.second))

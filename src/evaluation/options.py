@@ -80,6 +80,20 @@ def read_named_detections(path: Path, label_map: Mapping[int, str], label_map_pa
     return read_detections(path)
 
 
+def check_json(args: argparse.Namespace) -> None:
+    """Check that `--json`, if it is given, may be written.
+
+    Raises:
+        UserError: it is one of the inputs, or a file that is not this program's.
+    """
+    if args.json is None:
+        return
+    inputs = [value for name, value in vars(args).items() if isinstance(value, Path) and name != "json"]
+    if any(args.json.resolve() == given.resolve() for given in inputs):
+        raise UserError(f"--json {args.json}: would replace an input; give another file")
+    OutputFiles(args.json.parent).check(args.json.name)
+
+
 def write_json(path: Path, values: Mapping[str, object]) -> None:
     """Write values as JSON, whole or not at all.
 

@@ -12,7 +12,7 @@ import numpy as np
 from src.ava.label_map import read_label_map
 from src.ava.text_files import read_text
 from src.evaluation.ava_metric import mean_of_defined
-from src.evaluation.options import minimum_iou, write_json
+from src.evaluation.options import check_json, minimum_iou, write_json
 from src.evaluation.tube_sources import MULTISPORTS_LEFT_OUT, Account, read_found, read_truth, tables
 from src.evaluation.tubes import PROTOCOLS, TubeTable, frame_average_precision, video_average_precision
 from src.utils.arguments import OneLineParser, positive
@@ -39,6 +39,7 @@ def _rate(text: str) -> Fraction:
 def main(arguments: list[str]) -> int:
     """Score the tubes that the arguments name; returns the exit status."""
     args = _parse(arguments)
+    check_json(args)
     account = Account()
     label_map = read_label_map(args.labelmap) if args.labelmap else None
     videos = read_text(args.videos, "list of videos").splitlines() if args.videos else None

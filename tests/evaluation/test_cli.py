@@ -9,6 +9,7 @@ import pytest
 
 from src.evaluation.__main__ import main
 from src.utils.errors import run_main
+from src.utils.outputs import OutputFiles
 
 TRUTH = "v,0902,0.1,0.1,0.5,0.5,1,0\nv,0903,0.1,0.1,0.5,0.5,1,0\n"
 FOUND = "v,0902,0.1,0.1,0.5,0.5,1,0.9\nv,0903,0.6,0.6,0.9,0.9,1,0.8\nv,0903,0.1,0.1,0.5,0.4,1,0.7\n"
@@ -134,6 +135,16 @@ def test_output_that_cannot_be_written_is_refused(run, files, tmp_path):
     done = run(files, "--report", files["labelmap"])
     assert (done.returncode, done.stderr.count("\n")) == (2, 1)
     assert "map.pbtxt: cannot write" in done.stderr
+
+
+def test_results_do_not_replace_what_was_scored(run, files, tmp_path):
+    with OutputFiles(tmp_path).replacing("own.csv") as path:  # of this program, as eval.py's detections are
+        path.write_text(FOUND)
+    files["detections"] = tmp_path / "own.csv"
+    done = run(files, "--json", tmp_path / "." / "own.csv")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert f"--json {tmp_path / 'own.csv'}: would replace an input" in done.stderr
+    assert (tmp_path / "own.csv").read_text() == FOUND
 
 
 def test_iou_must_be_above_0_and_at_most_1(run, files):

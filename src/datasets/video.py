@@ -171,12 +171,17 @@ class VideoFrame:
         time: the same in seconds.
         is_damaged: the decoder reported faults in it.
         is_interlaced: it is made of two fields.
+        is_askew: the file says that it is to be turned by another angle than a multiple of 90 degrees.
     """
 
     def __init__(self, frame: av.VideoFrame, ticks: int, unit: Fraction, size: tuple[int, int] | None) -> None:
         self.ticks, self.time = ticks, ticks * unit
         self.is_damaged, self.is_interlaced = frame.is_corrupt, frame.interlaced_frame
         self._frame, self._size = frame, size
+
+    @property
+    def is_askew(self) -> bool:
+        return any(name == "rotate" for name, _ in _turns(self._frame))
 
     @property
     def planes(self) -> av.VideoFrame:
@@ -267,7 +272,7 @@ class VideoDecoder:
         timeout: float | None = None,
     ) -> None:
         self.source = source
-        self._container = _open(source, container_format, options, image_rate, timeout)
+        self._container = open_container(source, container_format, options, image_rate, timeout)
         self._stream = first_video_stream(self._container, source)
         self._stream.thread_type = "NONE" if threads == 1 else "AUTO"
         self._stream.codec_context.thread_count = threads
@@ -495,7 +500,7 @@ class _Packets:
 
 def _read_packets(path: Path, first_ticks: int) -> _Packets:
     """Read through a file; frames before `first_ticks` are those that a cut has left without their keyframe."""
-    with _open(path) as container:
+    with open_container(path) as container:
         stream = first_video_stream(container, path)
         is_timed = _is_timed(container)
         clock = _Clock(container, stream)
@@ -816,7 +821,7 @@ def is_video(path: Path) -> bool:
     if is_named_as_video(path):
         return True
     try:
-        with av.open(str(path)) as container:
+        with open_container(path) as container:
             is_still = any(name in container.format.name for name in _STILL_FORMATS)
             packets = container.demux(first_video_stream(container, path))
             # A photo of a phone, as HEIC, is a video of one frame for libavformat.
@@ -830,13 +835,18 @@ def is_named_as_video(path: Path) -> bool:
     return path.suffix.lower() in _VIDEO_SUFFIXES
 
 
-def _open(
+def open_container(
     source: str | os.PathLike,
     container_format: str | None = None,
     options: dict[str, str] | None = None,
     image_rate: int = 0,
     timeout: float | None = None,
 ) -> av.container.InputContainer:
+    """Open whatever libavformat reads; see `VideoDecoder`. A path is a file's, whatever its name looks like.
+
+    Raises:
+        UserError: it cannot be opened.
+    """
     location = f"file:{source}" if isinstance(source, Path) else str(source)
     if isinstance(source, Path) and source.is_dir():
         series = image_series(source)

@@ -3,6 +3,7 @@
 import colorsys
 import contextlib
 import functools
+import itertools
 import shutil
 from bisect import bisect_right
 from collections import defaultdict
@@ -15,7 +16,7 @@ import cv2
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from src.datasets.video import VideoDecoder, VideoInfo
+from src.datasets.video import VideoDecoder, VideoInfo, first_video_stream, open_container
 from src.predict.results import VideoResult
 from src.utils.files import atomic_path
 from src.utils.threads import in_background
@@ -23,6 +24,8 @@ from src.utils.threads import in_background
 # Codecs and containers that every browser plays.
 _BROWSER_VIDEO, _BROWSER_PIXELS = {"h264", "vp8", "vp9", "av1"}, {"yuv420p", "yuvj420p"}
 _BROWSER_SUFFIXES = {".mp4", ".m4v", ".webm"}
+# Seconds by which a browser may show a frame later or sooner: less than one.
+_UNSEEN_SHIFT = 0.03
 _MP4_AUDIO = {"aac", "mp3"}
 _QUALITY = "20"
 # Of more pixels than 4K has, x264 keeps gigabytes where it looks ahead, and each thread that decodes some frames.
@@ -223,7 +226,7 @@ def write_annotated(
 
 def playable_name(info: VideoInfo, name: str) -> str:
     """Return the name of the file that `write_playable` makes of a video called `name`."""
-    return f"{name}_source{info.path.suffix.lower() if _plays_in_browsers(info.path) else '.mp4'}"
+    return f"{name}_source{info.path.suffix.lower() if _plays_as_here(info.path) else '.mp4'}"
 
 
 def write_playable(info: VideoInfo, path: Path, tick: Callable[[float], None]) -> None:
@@ -234,7 +237,7 @@ def write_playable(info: VideoInfo, path: Path, tick: Callable[[float], None]) -
         path: named by `playable_name`.
         tick: is told the second that is done.
     """
-    if not _plays_in_browsers(info.path):
+    if not _plays_as_here(info.path):
         return _encode(info, path, None, tick)
     with atomic_path(path) as temporary:
         temporary.unlink()
@@ -242,12 +245,19 @@ def write_playable(info: VideoInfo, path: Path, tick: Callable[[float], None]) -
     return None
 
 
-def _plays_in_browsers(path: Path) -> bool:
+def _plays_as_here(path: Path) -> bool:
+    """Whether every browser plays a file, and shows its frames upright at the times that they have here."""
     if path.suffix.lower() not in _BROWSER_SUFFIXES:
         return False
-    with av.open(str(path)) as container:
-        codec = container.streams.video[0].codec_context
-        return codec is not None and codec.name in _BROWSER_VIDEO and codec.pix_fmt in _BROWSER_PIXELS
+    with open_container(path) as container:
+        codec = first_video_stream(container, path).codec_context
+        if codec.name not in _BROWSER_VIDEO or codec.pix_fmt not in _BROWSER_PIXELS:
+            return False
+        # Their clock starts at the file's own 0, ours with what comes first.
+        if abs(container.start_time or 0) > _UNSEEN_SHIFT * av.time_base:
+            return False
+    with VideoDecoder(path, threads=1) as decoder:
+        return not any(frame.is_askew for frame in itertools.islice(decoder, 1))
 
 
 def _encode(
@@ -261,7 +271,7 @@ def _encode(
     width, height = (extent + extent % 2 for extent in (info.width, info.height))
     is_large = width * height > _MOST_AHEAD
     with atomic_path(path) as temporary, VideoDecoder(info.path, threads=1 if is_large else 0) as decoder:
-        with av.open(str(temporary), "w", format="mp4", options={"movflags": "+faststart"}) as output:
+        with av.open(f"file:{temporary}", "w", format="mp4", options={"movflags": "+faststart"}) as output:
             encoder = {"crf": _QUALITY, "preset": "ultrafast" if is_large else "veryfast"}
             stream = output.add_stream("libx264", rate=info.rate.limit_denominator(100000), options=encoder)
             stream.width, stream.height, stream.pix_fmt = width, height, "yuv420p"
@@ -308,7 +318,7 @@ class _Audio:
 
     def __init__(self, path: Path, output: av.container.OutputContainer) -> None:
         self._output = output
-        self._container = av.open(str(path))
+        self._container = open_container(path)
         streams = self._container.streams.audio
         self._packets: Iterator = iter(())
         if not streams or streams[0].codec_context is None:

@@ -1,11 +1,16 @@
 """Labels on frames: every letter has a picture, at any size, within the frame."""
 
+from fractions import Fraction
+from pathlib import Path
+
+import av
 import cv2
 import numpy as np
 import pytest
 
+from src.datasets.video import VideoDecoder, probe
 from src.predict.parts import Part
-from src.predict.render import Overlay, color_of, find_font
+from src.predict.render import Overlay, color_of, find_font, write_playable
 from src.predict.results import VideoResult
 from src.predict.timeline import Action
 
@@ -76,3 +81,26 @@ def test_labels_of_persons_that_stand_close_do_not_cover_each_other() -> None:
 
 def test_nobody_is_drawn_where_nobody_is() -> None:
     assert not drawn((64, 96), (0.1, 0.1, 0.2, 0.2))[:, 48:].any()
+
+
+@pytest.mark.parametrize(("first", "angle", "is_copied"), [(0, 90, True), (2000, 0, False), (0, 30, False)])
+def test_what_a_browser_would_show_otherwise_is_no_copy(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, first: int, angle: int, is_copied: bool
+) -> None:
+    """Browsers count from the file's own 0, and turn by quarters. The name looks like an address."""
+    monkeypatch.chdir(tmp_path)
+    source, copy = Path("12:30.mp4"), Path("12:30_source.mp4")
+    with av.open("file:12:30.mp4", "w") as container:
+        stream = container.add_stream("libx264", rate=25)
+        stream.width, stream.height, stream.pix_fmt = 64, 48, "yuv420p"
+        stream.set_display_rotation(angle)
+        for index in range(10):
+            picture = av.VideoFrame.from_ndarray(np.full((48, 64, 3), 20 * index, np.uint8), format="bgr24")
+            picture.pts, picture.time_base = first + 40 * index, Fraction(1, 1000)
+            container.mux(stream.encode(picture))
+        container.mux(stream.encode(None))
+    write_playable(probe(source), copy, lambda _: None)
+    assert (copy.read_bytes() == source.read_bytes()) == is_copied
+    with VideoDecoder(copy) as decoder, av.open("file:12:30_source.mp4") as container:
+        assert not any(frame.is_askew for frame in decoder)
+        assert container.start_time == 0

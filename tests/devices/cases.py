@@ -55,7 +55,6 @@ def _steps(target: str, *features: tuple[str, ...]) -> tuple[tuple[str, ...], ..
 
 
 CASES = {
-    # The longest first, so that the two at a time end together.
     "910B": Case(
         "910B",
         (
@@ -76,6 +75,25 @@ CASES = {
     ),
     "910B bf16": Case("910B", ((*_STEP, "Ascend", "train", "{recipe}", *_BFLOAT16, "SOLVER.CLIP_GRAD_VAL", "1.0"),)),
     "8 x 910B O3": Case("910B", _EIGHT, devices=8),
+    "910A O2 by its launcher": Case("910A", ((*_TRAIN, "TRAIN.AMP_LEVEL", "O2", *_ALL),)),
+    "8 x 910B O3 by their launcher": Case("910B", ((*_DISTRIBUTE, "TRAIN.AMP_LEVEL", "O3", *_ALL),), devices=8),
+    "GPU features": Case(
+        "GPU",
+        (
+            (*_STEP, "GPU", "train", "{recipe}", *_CLIPPED, "TRAIN.ACCUMULATE_STEPS", "2"),
+            (*_STEP, "GPU", "train", "{recipe}", "SOLVER.CLIP_GRAD_VAL", "1.0", "BN.FREEZE_STATISTICS", "True"),
+            (*_STEP, "GPU", "observe", "{recipe}"),
+        ),
+    ),
+    "GPU": Case(
+        "GPU",
+        (
+            (*_STEP, "GPU", "infer", "{recipe}"),
+            (*_STEP, "GPU", "train", "{recipe}", *_ROUNDED),
+            (*_STEP, "GPU", "train", "{recipe}", "TRAIN.AMP_LEVEL", "O2"),  # refused, so the last
+        ),
+    ),
+    "310P": Case("310P", ((*_STEP, "Ascend", "infer", "{recipe}"),)),
     # By -m long.
     **{f"8 x 910B O3, rank {rank}": Case("910B", _EIGHT, devices=8, rank=rank) for rank in range(1, 8)},
     "8 x 910B with BN.SYNC": Case("910B", ((*_STEP, "Ascend", "train", "{recipe}", "BN.SYNC", "True"),), devices=8),
@@ -97,29 +115,10 @@ CASES = {
             (*_STEP, "GPU", "train", "{recipe}", *_R101),  # fails, so the last
         ),
     ),
-    "GPU features": Case(
-        "GPU",
-        (
-            (*_STEP, "GPU", "train", "{recipe}", *_CLIPPED, "TRAIN.ACCUMULATE_STEPS", "2"),
-            (*_STEP, "GPU", "train", "{recipe}", "SOLVER.CLIP_GRAD_VAL", "1.0", "BN.FREEZE_STATISTICS", "True"),
-            (*_STEP, "GPU", "observe", "{recipe}"),
-        ),
-    ),
     "910B bf16 by its launcher": Case("910B", ((*_TRAIN, *_BFLOAT16, *_GRADIENTS),)),
     "910B O2 by its launcher": Case(
         "910B", ((*_TRAIN, "TRAIN.AMP_LEVEL", "O2", "BN.USE_PRECISE_STATS", "True", "BN.NUM_BATCHES_PRECISE", "2"),)
     ),
-    "910A O2 by its launcher": Case("910A", ((*_TRAIN, "TRAIN.AMP_LEVEL", "O2", *_ALL),)),
-    "8 x 910B O3 by their launcher": Case("910B", ((*_DISTRIBUTE, "TRAIN.AMP_LEVEL", "O3", *_ALL),), devices=8),
-    "GPU": Case(
-        "GPU",
-        (
-            (*_STEP, "GPU", "infer", "{recipe}"),
-            (*_STEP, "GPU", "train", "{recipe}", *_ROUNDED),
-            (*_STEP, "GPU", "train", "{recipe}", "TRAIN.AMP_LEVEL", "O2"),  # refused, so the last
-        ),
-    ),
-    "310P": Case("310P", ((*_STEP, "Ascend", "infer", "{recipe}"),)),
 }
 
 

@@ -104,14 +104,13 @@ def test_batch_norm_over_all_clips_of_eight_devices(finished):
     assert_on_new_interface(finished, 0, OLD_INTERFACE | ELEMENTARY_BATCH_NORM)
 
 
-@pytest.mark.long
 @pytest.mark.parametrize(
     "finished",
     [
         "910A O2 by its launcher",
         "8 x 910B O3 by their launcher",
-        "910B bf16 by its launcher",
-        "910B O2 by its launcher",
+        pytest.param("910B bf16 by its launcher", marks=pytest.mark.long),
+        pytest.param("910B O2 by its launcher", marks=pytest.mark.long),
     ],
     indirect=True,
 )
@@ -139,8 +138,11 @@ def test_every_head_and_r101_with_nonlocal_blocks_on_an_atlas_a2(finished, left)
         assert_on_new_interface(finished, command, operators)
 
 
-@pytest.mark.long
-@pytest.mark.parametrize(("finished", "commands"), [("GPU heads", 4), ("GPU features", 3)], indirect=["finished"])
+@pytest.mark.parametrize(
+    ("finished", "commands"),
+    [("GPU features", 3), pytest.param("GPU heads", 4, marks=pytest.mark.long)],
+    indirect=["finished"],
+)
 def test_every_head_and_all_that_changes_gradients_on_a_gpu(finished, commands):
     """Inference and a training step of each head; steps with the other features."""
     assert_ended_well(finished, commands)

@@ -24,7 +24,7 @@ def main() -> int:
 
     # MindSpore is imported once the device is set up.
     from src.checkpoint.class_names import check_class_names, class_names
-    from src.checkpoint.loading import load_into
+    from src.checkpoint.loading import load_arrays
     from src.checkpoint.mindspore_format import load_checkpoint
     from src.datasets.build import build_test_loader
     from src.datasets.kinds import build_dataset
@@ -48,12 +48,12 @@ def main() -> int:
     for path in [cfg.TEST.CHECKPOINT_FILE_PATH, *cfg.TEST.ENSEMBLE_FILE_PATHS]:
         arrays = load_checkpoint(path)
         check_class_names(class_names(arrays), read_class_names(cfg), path, cfg.AVA.LABEL_MAP_FILE)
-        checkpoints.append(averaged_weights(arrays, path) if cfg.TEST.USE_EMA else arrays)
+        checkpoints.append((path, averaged_weights(arrays, path) if cfg.TEST.USE_EMA else arrays))
     dataset = build_dataset(cfg, "test")
     evaluator = build_evaluator(cfg, dataset.frames.names, dataset.second_stride)
     networks = [to_mixed_precision(build_model(cfg, device_layers(cfg, level)), level, target) for _ in checkpoints]
-    for network, arrays in zip(networks, checkpoints, strict=True):
-        load_into(network, arrays)
+    for network, (path, arrays) in zip(networks, checkpoints, strict=True):
+        load_arrays(network, arrays, path)
     scaled = MultiScaleDataset(dataset, cfg.TEST.SCALES) if cfg.TEST.SCALES else dataset
     loader = build_test_loader(scaled, group.rank, group.size)
     result = evaluate(networks, loader, evaluator, group, "evaluate test", mirrored=cfg.TEST.FLIP)

@@ -9,6 +9,7 @@ import cv2
 import numpy as np
 
 from src.ava.frame_list import FrameList
+from src.datasets.prepare.frame_records import FileState, read_record
 from src.datasets.video import VideoInfo, VideoReader, find_videos
 from src.datasets.video_index import indexed_info
 from src.utils.errors import UserError
@@ -164,7 +165,18 @@ class VideoFiles(FrameSource):
             if info.is_truncated:
                 raise UserError(info.truncation)
             self._infos[video] = info
+            self._tell_changed(video)
         return self._infos[video]
+
+    def _tell_changed(self, video: int) -> None:
+        """Warn of a video that is not the one against which its boxes were checked."""
+        record = read_record(self._root, self.names[video]) if self._root else None
+        if record and record.source and not record.source.has_content_of(FileState.of(self._paths[video])):
+            _LOGGER.warning(
+                "%s: has changed since its frames were extracted, and its boxes checked against it: prepare the data "
+                "again",
+                self._paths[video],
+            )
 
     def _decode(self, video: int, indices: list[int]) -> Iterator[tuple[int, np.ndarray]]:
         if not indices:

@@ -108,7 +108,7 @@ class MindSporeScorer(Scorer):
     def __init__(self, cfg: CfgNode) -> None:
         import mindspore as ms
 
-        from src.checkpoint.loading import load_into
+        from src.checkpoint.loading import load_arrays
         from src.checkpoint.mindspore_format import load_checkpoint
         from src.engine.checkpointer import averaged_weights
         from src.engine.mixed_precision import to_mixed_precision
@@ -120,7 +120,8 @@ class MindSporeScorer(Scorer):
         self.class_names = class_names(arrays)
         network = build_model(cfg, device_layers(cfg, level))
         self._network = to_mixed_precision(network, level, ms.get_context("device_target"))
-        load_into(self._network, averaged_weights(arrays, str(path)) if cfg.TEST.USE_EMA else arrays)
+        weights = averaged_weights(arrays, str(path)) if cfg.TEST.USE_EMA else arrays
+        load_arrays(self._network, weights, str(path))
         self._network.set_train(False)
         self.digest = f"{sha256_of(path)}-{_config_digest(cfg)}"
 

@@ -326,7 +326,8 @@ def _check_same_dataset(outputs: Outputs, videos: Mapping[str, Path]) -> None:
     if not outputs.videos or files & set(outputs.videos.values()):
         return
     records = {name: read_record(outputs.root, name) for name in videos}
-    if not any(record and record.source == FileState.of(videos[name]) for name, record in records.items()):
+    sources = {name: record.source for name, record in records.items() if record and record.source}
+    if not any(source.has_content_of(FileState.of(videos[name])) for name, source in sources.items()):
         names = ", ".join(list(outputs.videos)[:3])
         raise UserError(f"{outputs.root}: holds the dataset of other videos ({names}); choose another --out")
 

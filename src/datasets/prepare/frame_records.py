@@ -48,6 +48,10 @@ class FileState(pydantic.BaseModel):
             digest.update(file.read(_SAMPLED_BYTES))
         return cls(size=stat.st_size, time=stat.st_mtime_ns, digest=digest.hexdigest())
 
+    def has_content_of(self, other: "FileState") -> bool:
+        """Whether both are of one content, as far as can be told; a copy has another time."""
+        return (self.size, self.digest) == (other.size, other.digest)
+
 
 class Oddities(pydantic.BaseModel):
     """What was met in decoding a video.

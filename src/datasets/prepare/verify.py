@@ -73,8 +73,8 @@ def verify(cfg: CfgNode, jobs: int) -> list[Finding]:
         for name in [*cfg.AVA.TRAIN_LISTS, *cfg.AVA.TEST_LISTS]:
             findings += _check_frame_list(list_dir / name, listed)
         check, names = (lambda name: _check_frames(root, frame_dir, name, listed[name], cfg.AVA.FPS)), list(listed)
-        for name in listed:
-            findings += _check_source(root, name, root / cfg.AVA.VIDEO_DIR)
+    for name in names:
+        findings += _check_source(root, name, root / cfg.AVA.VIDEO_DIR)
     with ThreadPoolExecutor(jobs) as pool:
         for name, (count, found) in zip(names, pool.map(check, names), strict=True):
             counts[name] = count
@@ -237,7 +237,8 @@ def _check_source(root: Path, name: str, links: Path) -> Iterator[Finding]:
         what = f"the link leads nowhere: {link.readlink()} is gone"
         yield Finding(False, str(link), what, "Frames on disk still serve; DATA.SOURCE video does not")
     elif FileState.of(link) != record.source:
-        yield Finding(True, str(link), "has changed since its frames were extracted", "Run `custom` again")
+        what = "has changed since its frames were extracted, and its boxes checked against it"
+        yield Finding(True, str(link), what, "Run `custom` again")
 
 
 def _check_images(folder: Path, numbers: Sequence[int], again: str, *, every: bool) -> Iterator[Finding]:

@@ -323,7 +323,9 @@ def test_folders_of_images_are_videos(make_video: Callable, run_ffmpeg: Callable
     assert verify(cfg, 1) == []
     (tmp_path / "videos/b.2/img_00059.png").unlink()
     cfg.DATA.SOURCE = "frames"
-    assert [finding.what for finding in verify(cfg, 1)] == ["has changed since its frames were extracted"]
+    assert [finding.what for finding in verify(cfg, 1)] == [
+        "has changed since its frames were extracted, and its boxes checked against it"
+    ]
 
 
 def test_images_extracted_as_documented_show_whole_seconds(

@@ -1,5 +1,6 @@
 """Nothing of the user's is replaced or removed, by whatever command, wherever it lies."""
 
+import logging
 import os
 import shutil
 import sys
@@ -8,9 +9,12 @@ from pathlib import Path
 
 import pytest
 
+from src.config.custom_config import load_config
+from src.datasets.ava_dataset import AvaDataset
 from src.datasets.prepare import ava
 from src.datasets.prepare.__main__ import main
 from src.datasets.prepare.frames import Extraction, extract_frames
+from src.datasets.prepare.verify import verify
 from src.utils.errors import run_main
 
 NAMES = ("clip", "other")
@@ -207,16 +211,26 @@ def test_videos_may_move(data: Path, prepare: Callable, tmp_path: Path) -> None:
     status, text = prepare(*_custom(data, out))
     assert (status, "extracted anew" in text) == (0, False)
     assert (out / "videos/clip.mp4").resolve() == data / "videos/clip.mp4"
+    # A copy on another machine may have another time; then the frames are made anew, to be sure.
+    os.utime(data / "videos/clip.mp4", (0, 0))
+    status, text = prepare(*_custom(data.rename(tmp_path / "copied"), out))
+    assert (status, "extracted anew" in text) == (0, True)
 
 
 def test_a_replaced_video_is_extracted_anew_and_its_folder_must_be_ours(
-    data: Path, prepare: Callable, make_video: Callable, tmp_path: Path
+    data: Path, prepare: Callable, make_video: Callable, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     out = tmp_path / "out"
     assert prepare(*_custom(data, out))[0] == 0
     make_video(data / "videos/clip.mp4", frames=40)
     status, text = prepare("verify", "--root", out)
-    assert status == 1 and "videos/clip.mp4: has changed since its frames were extracted. Run `custom` again" in text
+    finding = "videos/clip.mp4: has changed since its frames were extracted, and its boxes checked against it. Run"
+    assert status == 1 and finding in text
+    from_video = load_config(out / "slowfast.yaml", ["DATA.SOURCE", "video"])
+    assert [found.what for found in verify(from_video, 1)] == [finding.partition(": ")[2].partition(". ")[0]]
+    with caplog.at_level(logging.WARNING, "src.datasets.sources"):
+        AvaDataset(from_video, "train")
+    assert "clip.mp4: has changed since its frames were extracted" in caplog.text
     (out / "frames/clip/mine.txt").write_text("mine")
     status, text = prepare(*_custom(data, out))
     assert status == 2 and (out / "frames/clip/mine.txt").read_text() == "mine"

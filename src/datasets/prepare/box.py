@@ -50,6 +50,7 @@ class Box:
         of_dataset: whether the file is that of a published dataset, of whose videos only some may be here.
         is_marked: the file says that it is a crowd or to be ignored, and so no person.
         is_whole: boxes of this tool go around the whole person, whom the frame's edge may cut.
+        is_shown: pixels without a size are those that a player shows, which are square, as in a browser.
     """
 
     video: str
@@ -73,6 +74,7 @@ class Box:
     of_dataset: bool = False
     is_marked: bool = False
     is_whole: bool = False
+    is_shown: bool = False
 
 
 @dataclass
@@ -249,7 +251,7 @@ def in_shares(
     x1, y1, x2, y2 = box.corners
     if not (x1 < x2 and y1 < y2):
         raise UserError(f"{box.where}: box {_show(box.corners)}, expected x1 < x2 and y1 < y2")
-    width, height = box.size or size
+    width, height = box.size or (shown_size if box.is_shown else size)
     if box.size and not any(_same_shape(box.size, other) for other in (size, shown_size)):
         turned = _same_shape(box.size[::-1], size)
         raise UserError(

@@ -142,7 +142,7 @@ def _via_box(name: object, times: object, shape: list, values: dict[str, str], c
     x, y, width, height = (number(value, where, "coordinate") for value in shape[1:])
     name = typed(name, str, f"{where}: file name")
     if isinstance(times, list) and times:
-        time = {"video": Path(name).name, "second": number(times[0], where, "time")}
+        time = {"video": Path(name).name, "second": number(times[0], where, "time"), "is_shown": True}
     else:
         time = image_time(name, where)
     named = classes.named(None, values or {"": ""}, where)

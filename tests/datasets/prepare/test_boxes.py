@@ -405,6 +405,14 @@ def test_spans_of_time_of_via_3_are_counted(tmp_path: Path) -> None:
     assert +classes.unread == {"span of time (VIA)": 2}
 
 
+def test_via_3_counts_pixels_as_a_player_shows_them(tmp_path: Path) -> None:
+    """Of 720 x 576 as on DVD, 1024 x 576 are shown; images keep the pixels that are stored."""
+    sizes = (720, 576), (1024, 576)
+    for name, left in (("VIA 3", 20 / 1024), ("VIA CSV", 20 / 1024), ("VIA 2 CSV", 20 / 720)):
+        (box,) = _read(_write(tmp_path / FORMATS[name][0], FORMATS[name][1]))
+        assert in_shares(box, "pixels", *sizes)[0] == left
+
+
 def test_images_of_via_2_without_regions_are_counted(tmp_path: Path) -> None:
     row = 'one_000001.jpg,9,"{}",0,0,"{}","{}"\n'
     header, region = FORMATS["VIA 2 CSV"][1].splitlines(keepends=True)

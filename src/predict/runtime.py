@@ -46,7 +46,7 @@ class CompiledModel:
         takes_integers: whether the first input holds whole numbers.
 
     Raises:
-        UserError: the file cannot be read.
+        UserError: the file cannot be read, or there is no memory for it, or this processor lacks what it needs.
     """
 
     def __init__(self, model: object, threads: int = 0, precision: str = "f32", in_float: bool = False) -> None:
@@ -64,7 +64,11 @@ class CompiledModel:
         if in_float:
             settings["LP_TRANSFORMS_MODE"] = False
         self.takes_integers = model.input(0).element_type.is_integral()
-        self._compiled = core.compile_model(model, "CPU", settings)
+        try:
+            self._compiled = core.compile_model(model, "CPU", settings)
+        except RuntimeError as error:
+            name = model.get_friendly_name()
+            raise UserError(f"OpenVINO cannot run the network {name} on this machine: {_reason(error)}") from error
         self._request = self._compiled.create_infer_request()
 
     def __call__(self, *arrays: np.ndarray) -> list[np.ndarray]:
@@ -83,8 +87,7 @@ def read_model(path: Path, outputs: Sequence[str] = ()) -> object:
     try:
         model = ov.Core().read_model(path)
     except RuntimeError as error:
-        reason = str(error).strip().splitlines()[-1]
-        raise UserError(f"{path}: OpenVINO cannot read the model: {reason}") from error
+        raise UserError(f"{path}: OpenVINO cannot read the model: {_reason(error)}") from error
     if not outputs:
         return model
     # Biases may carry the name of the tensor that they help to compute; those have an open batch or size.
@@ -97,6 +100,11 @@ def read_model(path: Path, outputs: Sequence[str] = ()) -> object:
     }
     ports = [next(port for name, port in tensors.items() if name.startswith(start)) for start in outputs]
     return ov.Model(ports, model.get_parameters(), path.stem)
+
+
+def _reason(error: RuntimeError) -> str:
+    """Return what OpenVINO says last: before it stand places in its source."""
+    return str(error).strip().splitlines()[-1]
 
 
 def _shape(partial: object) -> tuple[int | None, ...]:

@@ -5,9 +5,14 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 
-pytest.importorskip("openvino", reason="OpenVINO is not installed (tests/requirements.txt)")
+from src.predict.runtime import CompiledModel
+from src.utils.errors import UserError
+
+openvino = pytest.importorskip("openvino", reason="OpenVINO is not installed (tests/requirements.txt)")
+opset13 = pytest.importorskip("openvino.opset13")
 
 # A convolution in bfloat16, in a process that is held to AVX2 for MindSpore's sake.
 SCRIPT = """
@@ -30,3 +35,16 @@ def test_openvino_is_not_held_to_what_mindspore_is(repository: Path) -> None:
     )
     assert done.returncode == 0, done.stderr
     assert float(done.stdout) == pytest.approx(1, abs=0.01)
+
+
+def test_a_network_that_this_machine_cannot_run_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    """OpenVINO tells of missing memory, or of a processor that lacks something, as of errors in its source."""
+
+    class Core(openvino.Core):
+        def compile_model(self, *_: object) -> None:
+            raise RuntimeError("Exception from src/inference/src/dev/plugin.cpp:54:\ncan't alloc\n")
+
+    monkeypatch.setattr(openvino, "Core", Core)
+    pixels = opset13.parameter([1, 3], np.float32, "pixels")
+    with pytest.raises(UserError, match="OpenVINO cannot run the network small on this machine: can't alloc"):
+        CompiledModel(openvino.Model([pixels], [pixels], "small"))

@@ -78,6 +78,19 @@ class Box:
 
 
 @dataclass
+class Images:
+    """What files say of the images that were annotated; those of detections may be the same.
+
+    Attributes:
+        by_id: of a COCO file, which a file of results refers to.
+        zeros: what the videos may be called of which an image has the number 0, with or without boxes.
+    """
+
+    by_id: dict = field(default_factory=dict)
+    zeros: set[str] = field(default_factory=set)
+
+
+@dataclass
 class Classes:
     """The classes by name, and what was nearly one of them.
 
@@ -86,7 +99,7 @@ class Classes:
         near_misses: how often each (value, class name that it resembles) was met.
         acting: how many boxes of each label name a class.
         idle: how many boxes of each label name none.
-        images: of a COCO file, by id, which a file of results refers to.
+        images: what files say of the images that were annotated.
         lists: by path, the class names, and numbers of keypoints, that lie beside YOLO's files.
         by_number: the number, from 0, and name of a class that a YOLO file without names is taken to mean; None: none.
         detected: how many boxes each class of a file's own has that is no action, as those of a detector.
@@ -102,7 +115,7 @@ class Classes:
     near_misses: Counter = field(default_factory=Counter)
     acting: Counter = field(default_factory=Counter)
     idle: Counter = field(default_factory=Counter)
-    images: dict = field(default_factory=dict)
+    images: Images = field(default_factory=Images)
     lists: dict = field(default_factory=dict)
     by_number: tuple[int, str] | None = None
     detected: Counter = field(default_factory=Counter)

@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path, PureWindowsPath
 
-from src.datasets.prepare.box import whole_number
+from src.datasets.prepare.box import Images, whole_number
 from src.utils.errors import UserError
 
 IMAGE_NAME = re.compile(
@@ -54,6 +54,15 @@ def uploaded_name(name: str) -> str:
     """Return the name that a file had before it was uploaded to Label Studio; empty: it was not."""
     match = _UPLOAD.match(name)
     return name[match.end() :] if match else ""
+
+
+def note_image(file_name: str, images: Images, folders: Sequence[str] = ()) -> None:
+    """Note the video of an image with the number 0, whether it has boxes or not: images then count from 0."""
+    path = PureWindowsPath(file_name)
+    match = IMAGE_NAME.fullmatch(image_stem(path.name))
+    if match and image_number(match) == 0:
+        video = match["video"] or ""
+        images.zeros |= {video, uploaded_name(video), path.parent.name, *folders} - {""}
 
 
 def image_number(match: re.Match) -> int:

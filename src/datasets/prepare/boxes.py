@@ -20,6 +20,7 @@ from src.datasets.prepare.box_parts import (
     image_number,
     image_stem,
     image_time,
+    note_image,
     stated_size,
     table_rows,
     turned_by,
@@ -71,7 +72,7 @@ def read_boxes(path: Path, classes: Classes) -> dict[Path, list[Box]]:
     Raises:
         UserError: naming file and row, for what cannot be read or is not in the class list.
     """
-    files = _box_files(path) if path.is_dir() else [path]
+    files = _box_files(path, classes) if path.is_dir() else [path]
     boxes: dict[Path, list[Box]] = {}
     for file in files:
         try:
@@ -85,14 +86,17 @@ def read_boxes(path: Path, classes: Classes) -> dict[Path, list[Box]]:
     return boxes
 
 
-def _box_files(folder: Path) -> list[Path]:
+def _box_files(folder: Path, classes: Classes) -> list[Path]:
     """Return the box files of a folder; what else lies there, but images and videos, is told and passed over."""
     files, others = [], []
     for path in sorted(folder.rglob("*")):
         if path.name.startswith(".") or path.name in (*_YOLO_NAMES, _YOLO_NOTES, _MOT_SEQUENCE) or not path.is_file():
             continue
         if path.suffix.lower() not in _SUFFIXES:
-            others += [] if is_image(path) or is_named_as_video(path) else [path.name]
+            if is_image(path):
+                note_image(str(path), classes.images)
+            elif not is_named_as_video(path):
+                others.append(path.name)
             continue
         if path.suffix.lower() == ".txt" and not _is_box_text(path):
             print(f"custom: note: {path} is passed over: neither its name nor its content is that of a box file")
@@ -254,7 +258,9 @@ def _read_yolo(path: Path, content: str, classes: Classes) -> Iterator[Box]:
     of names that YOLO's tools put beside the files, else of the class list in its order. NAME_31.txt is frame 31 (from
     1) of the video, as YOLO numbers them; NAME_000031.txt an extracted image.
     """
-    time = image_time(path.name, str(path), (path.parent.name, path.parents[1].name))
+    folders = path.parent.name, path.parents[1].name
+    time = image_time(path.name, str(path), folders)
+    note_image(path.name, classes.images, folders)
     if image_stem(path.name) == path.stem and not IMAGE_NAME.fullmatch(path.stem)["number"].startswith("0"):
         time["frame"] = time["image"] - 1
     names, keypoints = _yolo_list(path, classes)
@@ -321,7 +327,9 @@ def _yolo_list(path: Path, classes: Classes) -> tuple[ClassList | None, int]:
 def _read_voc(path: Path, root: ElementTree.Element, classes: Classes) -> Iterator[Box]:
     """Yield the boxes of one image's Pascal VOC file; attributes, as CVAT adds them, name further classes."""
     name = root.findtext("filename") or path.name
-    time = image_time(name, str(path), (root.findtext("folder") or "", path.parent.name))
+    folders = root.findtext("folder") or "", path.parent.name
+    time = image_time(name, str(path), folders)
+    note_image(name, classes.images, folders)
     own = IMAGE_NAME.fullmatch(image_stem(path.name))
     if own and image_number(own) != time["image"]:
         raise UserError(f"{path}: says that it is of {name}; is it a copy of another file?")

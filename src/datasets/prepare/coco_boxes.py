@@ -9,7 +9,7 @@ import pydantic
 
 from src.ava.rows import NO_ACTION
 from src.datasets.prepare.box import Box, Classes, enclosing_turned
-from src.datasets.prepare.box_parts import image_time, turned_by
+from src.datasets.prepare.box_parts import image_time, note_image, turned_by
 from src.utils.errors import UserError
 from src.utils.records import first_fault
 
@@ -62,10 +62,12 @@ def read_coco(path: Path, content: dict, classes: Classes) -> Iterator[Box]:
             raise UserError(f"{path}: {key} is no list")
     images = [_validated(_CocoImage, entry, f"{path}: image {index}") for index, entry in enumerate(content["images"])]
     by_id = _by_id(images, path, "image")
+    for image in images:
+        note_image("" if image.video else image.file_name, classes.images)
     for image_id, image in by_id.items():
         # A later file of results may refer to it, if no other file gives another image this number.
-        known = classes.images.setdefault(image_id, image)
-        classes.images[image_id] = image if known == image else None
+        known = classes.images.by_id.setdefault(image_id, image)
+        classes.images.by_id[image_id] = image if known == image else None
     categories = [
         _validated(_CocoCategory, entry, f"{path}: category {index}")
         for index, entry in enumerate(content["categories"])
@@ -114,9 +116,10 @@ def read_coco_results(path: Path, content: list, classes: Classes) -> Iterator[B
         if annotation.score is None:
             raise UserError(f"{where}: has no score")
         unknown = _CocoImage(id=annotation.image_id, file_name=annotation.image_id)
-        image = classes.images.get(annotation.image_id, unknown)
+        image = classes.images.by_id.get(annotation.image_id, unknown)
         if image is None:
             raise UserError(f"{where}: image {annotation.image_id!r} stands for several images in the COCO files")
+        note_image("" if image.video else image.file_name, classes.images)
         classes.detected[annotation.category_id] += 1
         yield _coco_box(annotation, image, (NO_ACTION,), str(index), where)
 

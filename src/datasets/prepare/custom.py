@@ -18,7 +18,7 @@ from src.ava.label_map import read_class_list, write_label_map
 from src.ava.rows import NO_ACTION
 from src.config.custom_config import load_config
 from src.datasets.prepare import ava
-from src.datasets.prepare.box import Classes, number
+from src.datasets.prepare.box import Classes, Images, number
 from src.datasets.prepare.boxes import read_boxes
 from src.datasets.prepare.frame_records import FileState, read_record
 from src.datasets.prepare.frames import count_frames
@@ -126,7 +126,7 @@ def prepare_custom(
     infos, faults = _infos(videos, fps)
     _tell_assumptions(infos)
     fps = fps or most_common_rate([info.fps for info in infos.values()])
-    images: dict = {}
+    images = Images()
     key_boxes = functools.partial(
         _key_boxes,
         class_names=class_names,
@@ -247,7 +247,7 @@ def _key_boxes(
     *,
     key_every: Fraction = Fraction(1),
     annotation_fps: Fraction = Fraction(0),
-    images: dict | None = None,
+    images: Images | None = None,
     faults: Mapping[str, UserError] | None = None,
     keep_classes: bool = False,
     scored: bool = False,
@@ -255,16 +255,16 @@ def _key_boxes(
     """Read box files, keep what lies at key frames, and print an account of it.
 
     Args:
-        images: what a COCO file says of its images, for the COCO results that are read later.
+        images: what the files say of images, for those that are read later.
         faults: of videos that cannot be read, by name; they are raised if boxes name them.
         keep_classes: every class that has boxes must keep one.
         scored: boxes are those of a detector.
     """
-    classes = Classes(class_names, images=images if images is not None else {})
+    classes = Classes(class_names, images=images or Images())
     files = of_known_videos(read_boxes(path, classes), known_names(videos))
     timing = Timing(fps, first_second, key_every, annotation_fps)
     boxes, accounts = select_key_boxes(
-        files, path, videos, infos, timing, _UNITS[coordinates], faults or {}, scored=scored
+        files, path, videos, infos, timing, _UNITS[coordinates], faults or {}, classes.images.zeros, scored=scored
     )
     report(accounts, classes)
     if not scored:

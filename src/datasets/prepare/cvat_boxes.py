@@ -15,7 +15,7 @@ from src.datasets.prepare.box import (
     number,
     whole_number,
 )
-from src.datasets.prepare.box_parts import image_time, stated_size
+from src.datasets.prepare.box_parts import image_time, note_image, stated_size
 from src.utils.errors import UserError
 
 _CVAT_FRAME_NAME = re.compile(r"frame_(\d+)$")
@@ -78,6 +78,8 @@ def read_cvat(path: Path, root: ElementTree.Element, classes: Classes) -> Iterat
         where = f"{path}: image {image.get('name')}"
         video = tasks.get(image.get("task_id")) if tasks else source
         time = _cvat_time(image.get("name") or "", video, bool(root.findtext("meta//source")), where)
+        if time.get("image") == 0:
+            note_image(image.get("name"), classes.images, time["other_names"])
         for index, element in enumerate(shape for shape in image if shape.tag in _CVAT_SHAPES):
             named = classes.named(element.get("label"), _cvat_attributes(element), where)
             size = stated_size(image.get("width"), image.get("height"), where)

@@ -5,7 +5,7 @@ import itertools
 import math
 import unicodedata
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
 from pathlib import Path, PureWindowsPath
@@ -112,6 +112,7 @@ def select_key_boxes(
     timing: Timing,
     coordinates: str | None,
     faults: Mapping[str, UserError],
+    zeros: Collection[str] = (),
     *,
     scored: bool = False,
 ) -> tuple[list[KeyBox], dict[Path, Account]]:
@@ -125,6 +126,7 @@ def select_key_boxes(
         timing: how times are meant.
         coordinates: shares or pixels; None: told from the values where files do not say.
         faults: of the videos that cannot be read, by name.
+        zeros: what box files call videos of which an image has the number 0.
         scored: boxes are those of a detector.
 
     Raises:
@@ -138,7 +140,7 @@ def select_key_boxes(
     units = coordinates or (tell_units(open_units, source) if open_units else "shares")
     if units == "pixels" and not coordinates:
         _tell_percent(open_units, source, infos)
-    timed = _timed(files, videos, infos, timing, accounts, faults)
+    timed = _timed(files, videos, infos, timing, accounts, faults, zeros)
     chosen = _nearest(timed, infos, timing, accounts)
     if not chosen:
         raise UserError(
@@ -306,6 +308,7 @@ def _timed(
     timing: Timing,
     accounts: Mapping[Path, Account],
     faults: Mapping[str, UserError],
+    zeros: Collection[str],
 ) -> list[_Timed]:
     """Find the video and the time of every box."""
     known, folders = known_names(videos), {}
@@ -340,7 +343,7 @@ def _timed(
             named.append((file, box, name))
     _check_copies(named)
     _tell_longer_tasks(named, infos)
-    images = _images(named, infos, timing)
+    images = _images(named, infos, timing, any(plain_name(name) in known for name in zeros))
     result = []
     for file, box, name in named:
         time = _time(box, infos[name], timing, images)
@@ -392,7 +395,9 @@ class _Images:
     first: int
 
 
-def _images(named: Sequence[tuple[Path, Box, str]], infos: Mapping[str, VideoInfo], timing: Timing) -> _Images:
+def _images(
+    named: Sequence[tuple[Path, Box, str]], infos: Mapping[str, VideoInfo], timing: Timing, from_zero: bool
+) -> _Images:
     """Tell what the numbers of the extracted images mean that boxes name.
 
     Without `--annotation-fps` their rate is that of extraction, unless they are numbered without gaps and their numbers
@@ -405,7 +410,7 @@ def _images(named: Sequence[tuple[Path, Box, str]], infos: Mapping[str, VideoInf
     if timing.annotation_fps and not numbers:
         print("custom: note: --annotation-fps has no effect here: no box names an extracted image")
     rate = timing.annotation_fps or _told_rate(numbers, infos, timing.fps)
-    images = _Images(rate, 0 if any(0 in found for found in numbers.values()) else 1)
+    images = _Images(rate, 0 if from_zero or any(0 in found for found in numbers.values()) else 1)
     if numbers and images.rate < timing.fps:
         number = "(N - 1)" if images.first else "N"
         print(
@@ -413,7 +418,7 @@ def _images(named: Sequence[tuple[Path, Box, str]], infos: Mapping[str, VideoInf
             f"fps={float(images.rate):g}:start_time=0:round=up extracts them; without round=up they show "
             f"what comes {float(1 / images.rate / 2):g} s later"
         )
-    if images.first == 0:
+    if numbers and images.first == 0:
         print("custom: images are taken to count from 0, as there is one of this number")
     return images
 

@@ -11,7 +11,7 @@ from urllib.parse import parse_qs, unquote, urlsplit
 from src.ava.rows import NO_ACTION
 from src.datasets.image_series import is_image
 from src.datasets.prepare.box import Box, Classes, number, whole_number
-from src.datasets.prepare.box_parts import image_time, stated_size, typed, uploaded_name
+from src.datasets.prepare.box_parts import image_time, note_image, stated_size, typed, uploaded_name
 from src.datasets.video import is_named_as_video
 from src.utils.errors import UserError
 
@@ -37,6 +37,8 @@ def read_label_studio(path: Path, content: list, classes: Classes) -> Iterator[B
         # Other texts may look like a file's name.
         name = next((name for name in names if is_named_as_video(Path(name)) or is_image(Path(name))), names[0])
         plain_name = uploaded_name(name) or name
+        if is_image(Path(name)):
+            note_image(name, classes.images)
         annotation = _label_studio_annotation(task, classes, where)
         regions = typed(annotation.get("result"), list, f"{where}: result")
         added = _added_values(regions, where)

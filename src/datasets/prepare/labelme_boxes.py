@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from src.datasets.prepare.box import Box, Classes, enclosing, enclosing_ellipse, number
-from src.datasets.prepare.box_parts import image_time, stated_size, typed
+from src.datasets.prepare.box_parts import image_time, note_image, stated_size, typed
 from src.utils.errors import UserError
 
 
@@ -19,7 +19,9 @@ def read_labelme(path: Path, content: dict, classes: Classes) -> Iterator[Box]:
         UserError: naming the place, for what is not as these programs write it.
     """
     name = typed(content["imagePath"] or path.name, str, f"{path}: imagePath")
-    time = image_time(name, str(path), (path.parent.name,))
+    folders = (path.parent.name,)
+    time = image_time(name, str(path), folders)
+    note_image(name, classes.images, folders)
     flags = typed(content.get("flags") or {}, dict, f"{path}: flags")
     classes.unread["flag of a whole image (LabelMe)"] += sum(value is True for value in flags.values())
     size = stated_size(content.get("imageWidth"), content.get("imageHeight"), str(path))

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from src.datasets.prepare.box import Box, Classes, enclosing, enclosing_ellipse, number, shortened
-from src.datasets.prepare.box_parts import image_time, table_rows, typed
+from src.datasets.prepare.box_parts import image_time, note_image, table_rows, typed
 from src.utils.errors import UserError
 
 
@@ -62,6 +62,7 @@ def read_via_csv(path: Path, content: str, classes: Classes) -> Iterator[Box]:
         else:
             shape_fields, values = (typed(entry, dict, where) for entry in fields)
             name, times, shape = row[0], [], _via2_shape(shape_fields, where)
+            note_image(name, classes.images)
         if not shape:
             classes.empty_rows += len(row) == 7
             classes.unread["span of time (VIA)"] += len(row) == 6
@@ -82,6 +83,7 @@ def read_via2(path: Path, content: dict, classes: Classes) -> Iterator[Box]:
         where = f"{path}: {key}"
         regions = entry["regions"]
         regions = list(regions.values()) if isinstance(regions, dict) else typed(regions, list, where)
+        note_image(typed(entry["filename"], str, f"{where}: filename"), classes.images)
         for index, region in enumerate(regions):
             where = f"{path}: {key}: region {index}"
             region = typed(region, dict, where)

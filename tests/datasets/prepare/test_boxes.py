@@ -405,6 +405,37 @@ def test_spans_of_time_of_via_3_are_counted(tmp_path: Path) -> None:
     assert +classes.unread == {"span of time (VIA)": 2}
 
 
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("c.json", {"images": [{"id": 0, "file_name": "one_000000.jpg"}, {"id": 1, "file_name": "one_31.jpg"}]}),
+        ("one_000000.txt", ""),
+        ("one/000000.jpg", "an image"),
+        ("one_000000.xml", "<annotation><filename>one_000000.jpg</filename></annotation>"),
+        ("i.xml", '<annotations><image name="one/0.jpg"/></annotations>'),
+        ("l.json", [{"data": {"image": "/data/upload/2/0f3ad3a0-one_0.jpg"}, "annotations": [{"result": []}]}]),
+        ("one_0.json", {"imagePath": "one_0.jpg", "shapes": []}),
+        ("v.json", {"one_0.jpg9": {"filename": "one_0.jpg", "regions": []}}),
+        ("v.csv", FORMATS["VIA 2 CSV"][1].splitlines()[0] + '\none_0.jpg,9,"{}",0,0,"{}","{}"\n'),
+        ("r.json", [{"image_id": "one_0.jpg", "category_id": 1, "bbox": [1, 1, 2, 2], "score": 0.5}]),
+    ],
+)
+def test_an_image_of_the_number_0_is_noted_without_boxes_too(tmp_path: Path, name: str, content: object) -> None:
+    """By the name of its video: images of other names, as a logo, say nothing."""
+    (tmp_path / "boxes").mkdir()
+    _write(tmp_path / "boxes" / FORMATS["CVAT images"][0], FORMATS["CVAT images"][1])
+    _write(tmp_path / "boxes/logo0.png", "an image")
+    if name == "c.json":
+        annotation = {"image_id": 1, "category_id": 1, "bbox": [1, 1, 2, 2]}
+        content = content | {"annotations": [annotation], "categories": [{"id": 1, "name": "walk"}]}
+    classes = Classes(CLASSES)
+    _read(tmp_path / "boxes", classes)
+    assert "one" not in classes.images.zeros
+    _write(tmp_path / "boxes" / name, content)
+    _read(tmp_path / "boxes", classes)
+    assert "one" in classes.images.zeros
+
+
 def test_via_3_counts_pixels_as_a_player_shows_them(tmp_path: Path) -> None:
     """Of 720 x 576 as on DVD, 1024 x 576 are shown; images keep the pixels that are stored."""
     sizes = (720, 576), (1024, 576)

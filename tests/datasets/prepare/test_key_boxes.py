@@ -154,6 +154,15 @@ def test_images_may_count_from_0(capsys) -> None:
     kept, _ = _select([_box(image=number) for number in (0, 30, 60)], _info(Fraction(30), 3))
     assert [box.second for box in kept] == [0.0, 1.0, 2.0]
     assert "images are taken to count from 0, as there is one of this number" in capsys.readouterr().out
+    # The image of this number may have no box.
+    boxes, info, timing = (
+        [_box(image=3), _box(image=5)],
+        _info(Fraction(30), 10),
+        Timing(30, annotation_fps=Fraction(1)),
+    )
+    for zeros, seconds in ((["a.mp4"], [3, 5]), (["logo"], [2, 4])):
+        kept, _ = select_key_boxes({FILE: boxes}, FILE, {"a": Path("a.mp4")}, {"a": info}, timing, None, {}, zeros)
+        assert [box.second for box in kept] == seconds
 
 
 def test_a_stated_rate_makes_frames_of_images() -> None:

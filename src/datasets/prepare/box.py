@@ -3,7 +3,7 @@
 import difflib
 import math
 import unicodedata
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -83,11 +83,11 @@ class Images:
 
     Attributes:
         by_id: of a COCO file, which a file of results refers to.
-        zeros: what the videos may be called of which an image has the number 0, with or without boxes.
+        numbers: of all images, with and without boxes, by what their video may be called.
     """
 
     by_id: dict = field(default_factory=dict)
-    zeros: set[str] = field(default_factory=set)
+    numbers: dict[str, set[int]] = field(default_factory=lambda: defaultdict(set))
 
 
 @dataclass

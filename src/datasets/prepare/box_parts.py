@@ -57,12 +57,13 @@ def uploaded_name(name: str) -> str:
 
 
 def note_image(file_name: str, images: Images, folders: Sequence[str] = ()) -> None:
-    """Note the video of an image with the number 0, whether it has boxes or not: images then count from 0."""
+    """Note the number of an image, which may have no boxes: all of them tell from where they count, and their rate."""
     path = PureWindowsPath(file_name)
     match = IMAGE_NAME.fullmatch(image_stem(path.name))
-    if match and image_number(match) == 0:
+    if match:
         video = match["video"] or ""
-        images.zeros |= {video, uploaded_name(video), path.parent.name, *folders} - {""}
+        for name in {video, uploaded_name(video), path.parent.name, *folders} - {""}:
+            images.numbers[name].add(image_number(match))
 
 
 def image_number(match: re.Match) -> int:

@@ -264,7 +264,7 @@ def _key_boxes(
     files = of_known_videos(read_boxes(path, classes), known_names(videos))
     timing = Timing(fps, first_second, key_every, annotation_fps)
     boxes, accounts = select_key_boxes(
-        files, path, videos, infos, timing, _UNITS[coordinates], faults or {}, classes.images.zeros, scored=scored
+        files, path, videos, infos, timing, _UNITS[coordinates], faults or {}, classes.images.numbers, scored=scored
     )
     report(accounts, classes)
     if not scored:

@@ -78,7 +78,7 @@ def read_cvat(path: Path, root: ElementTree.Element, classes: Classes) -> Iterat
         where = f"{path}: image {image.get('name')}"
         video = tasks.get(image.get("task_id")) if tasks else source
         time = _cvat_time(image.get("name") or "", video, bool(root.findtext("meta//source")), where)
-        if time.get("image") == 0:
+        if "image" in time:
             note_image(image.get("name"), classes.images, time["other_names"])
         for index, element in enumerate(shape for shape in image if shape.tag in _CVAT_SHAPES):
             named = classes.named(element.get("label"), _cvat_attributes(element), where)

@@ -9,6 +9,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
 from pathlib import Path, PureWindowsPath
+from types import MappingProxyType
 
 import numpy as np
 
@@ -112,7 +113,7 @@ def select_key_boxes(
     timing: Timing,
     coordinates: str | None,
     faults: Mapping[str, UserError],
-    zeros: Collection[str] = (),
+    image_numbers: Mapping[str, Collection[int]] = MappingProxyType({}),
     *,
     scored: bool = False,
 ) -> tuple[list[KeyBox], dict[Path, Account]]:
@@ -126,7 +127,7 @@ def select_key_boxes(
         timing: how times are meant.
         coordinates: shares or pixels; None: told from the values where files do not say.
         faults: of the videos that cannot be read, by name.
-        zeros: what box files call videos of which an image has the number 0.
+        image_numbers: of extracted images, with and without boxes, by what files call their video.
         scored: boxes are those of a detector.
 
     Raises:
@@ -140,7 +141,7 @@ def select_key_boxes(
     units = coordinates or (tell_units(open_units, source) if open_units else "shares")
     if units == "pixels" and not coordinates:
         _tell_percent(open_units, source, infos)
-    timed = _timed(files, videos, infos, timing, accounts, faults, zeros)
+    timed = _timed(files, videos, infos, timing, accounts, faults, image_numbers)
     chosen = _nearest(timed, infos, timing, accounts)
     if not chosen:
         raise UserError(
@@ -308,7 +309,7 @@ def _timed(
     timing: Timing,
     accounts: Mapping[Path, Account],
     faults: Mapping[str, UserError],
-    zeros: Collection[str],
+    image_numbers: Mapping[str, Collection[int]],
 ) -> list[_Timed]:
     """Find the video and the time of every box."""
     known, folders = known_names(videos), {}
@@ -343,7 +344,11 @@ def _timed(
             named.append((file, box, name))
     _check_copies(named)
     _tell_longer_tasks(named, infos)
-    images = _images(named, infos, timing, any(plain_name(name) in known for name in zeros))
+    listed = defaultdict(set)
+    for given, numbers in image_numbers.items():
+        if name := known.get(plain_name(given)):
+            listed[name].update(numbers)
+    images = _images(named, infos, timing, listed)
     result = []
     for file, box, name in named:
         time = _time(box, infos[name], timing, images)
@@ -396,7 +401,10 @@ class _Images:
 
 
 def _images(
-    named: Sequence[tuple[Path, Box, str]], infos: Mapping[str, VideoInfo], timing: Timing, from_zero: bool
+    named: Sequence[tuple[Path, Box, str]],
+    infos: Mapping[str, VideoInfo],
+    timing: Timing,
+    listed: Mapping[str, set[int]],
 ) -> _Images:
     """Tell what the numbers of the extracted images mean that boxes name.
 
@@ -407,10 +415,12 @@ def _images(
     for _, box, name in named:
         if box.image is not None and infos[name].first_image is None and not _is_frame(box, timing):
             numbers[name].add(box.image)
+    for name, found in numbers.items():
+        found |= listed.get(name, set())
     if timing.annotation_fps and not numbers:
         print("custom: note: --annotation-fps has no effect here: no box names an extracted image")
     rate = timing.annotation_fps or _told_rate(numbers, infos, timing.fps)
-    images = _Images(rate, 0 if from_zero or any(0 in found for found in numbers.values()) else 1)
+    images = _Images(rate, 0 if any(0 in found for found in numbers.values()) else 1)
     if numbers and images.rate < timing.fps:
         number = "(N - 1)" if images.first else "N"
         print(

@@ -430,10 +430,10 @@ def test_an_image_of_the_number_0_is_noted_without_boxes_too(tmp_path: Path, nam
         content = content | {"annotations": [annotation], "categories": [{"id": 1, "name": "walk"}]}
     classes = Classes(CLASSES)
     _read(tmp_path / "boxes", classes)
-    assert "one" not in classes.images.zeros
+    assert classes.images.numbers["one"] == {31}
     _write(tmp_path / "boxes" / name, content)
     _read(tmp_path / "boxes", classes)
-    assert "one" in classes.images.zeros
+    assert classes.images.numbers["one"] == {0, 31}
 
 
 def test_via_3_counts_pixels_as_a_player_shows_them(tmp_path: Path) -> None:

@@ -160,9 +160,15 @@ def test_images_may_count_from_0(capsys) -> None:
         _info(Fraction(30), 10),
         Timing(30, annotation_fps=Fraction(1)),
     )
-    for zeros, seconds in ((["a.mp4"], [3, 5]), (["logo"], [2, 4])):
-        kept, _ = select_key_boxes({FILE: boxes}, FILE, {"a": Path("a.mp4")}, {"a": info}, timing, None, {}, zeros)
+    for images, seconds in (({"a.mp4": {0, 3, 5}}, [3, 5]), ({"logo": {0}}, [2, 4])):
+        kept, _ = select_key_boxes({FILE: boxes}, FILE, {"a": Path("a.mp4")}, {"a": info}, timing, None, {}, images)
         assert [box.second for box in kept] == seconds
+
+
+def test_images_without_boxes_tell_the_rate_too() -> None:
+    boxes, info, videos = [_box(image=3), _box(image=5)], _info(Fraction(30), 10), {"a": Path("a.mp4")}
+    kept, _ = select_key_boxes({FILE: boxes}, FILE, videos, {"a": info}, Timing(30), None, {}, {"a": range(1, 11)})
+    assert [box.second for box in kept] == [2, 4]
 
 
 def test_a_stated_rate_makes_frames_of_images() -> None:

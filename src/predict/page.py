@@ -9,6 +9,7 @@ import numpy as np
 
 from src.predict.render import CROWD, CROWD_LINES
 from src.predict.results import VideoResult
+from src.predict.tracker import STAY
 from src.utils.files import write_atomic
 
 _TEMPLATE = Path(__file__).with_name("page.html")
@@ -39,6 +40,7 @@ def render_page(
         "labels": {str(class_id): name for class_id, name in labels.items()},
         "model": model,
         "threshold": threshold,
+        "stay": STAY,
         "crowd": CROWD,
         "crowdLines": CROWD_LINES,
         "live": is_live,

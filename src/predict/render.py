@@ -18,6 +18,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 from src.datasets.video import VideoDecoder, VideoInfo, first_video_stream, open_container
 from src.predict.results import VideoResult
+from src.predict.tracker import STAY
 from src.utils.files import atomic_path
 from src.utils.threads import in_background
 
@@ -120,7 +121,7 @@ class _Movement:
                 continue
             start = rows[after - 1]
             if after == len(times):
-                if time - start[0] < self._gap / 2:
+                if time - start[0] < STAY:
                     yield track, start[1:]
                 continue
             end = rows[after]

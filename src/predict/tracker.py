@@ -15,6 +15,8 @@ NEW_SCORE = 0.4
 """Detections from this score on may begin one."""
 MAX_GAP = 1.0
 """Seconds for which a track lives without a detection; boxes within are interpolated."""
+STAY = 0.5
+"""Seconds for which the box of a person who was seen no more is shown."""
 SAME_STRETCH = 1.5
 """Key frames so many times their usual distance apart are none that follow each other."""
 # Overlap with the foretold box that joins a detection to a track.

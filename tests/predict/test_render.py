@@ -79,6 +79,17 @@ def test_labels_of_persons_that_stand_close_do_not_cover_each_other() -> None:
             assert (frame[y : y + label.shape[0], x : x + label.shape[1]] == label).all(), text
 
 
+def test_between_boxes_far_apart_a_person_moves_and_behind_the_last_the_box_soon_goes() -> None:
+    rows = np.array([[0.0, 0, 0.0, 0.2, 0.2, 0.8, 1.0], [4.0, 0, 0.4, 0.2, 0.6, 0.8, 1.0]])
+    result = VideoResult("v", "v.mp4", Part(0.0, sightings=rows), [], 0, 8, 100, 100, gap=6.0)
+    overlay, columns = Overlay(result, LABELS, (100, 100)), []
+    for time in (2.0, 4.4, 4.6):
+        frame = np.zeros((100, 100, 3), np.uint8)
+        overlay.draw(frame, time)
+        columns.append(np.flatnonzero(frame[70].any(axis=1)).tolist())
+    assert columns == [[20, 40], [40, 60], []]
+
+
 def test_nobody_is_drawn_where_nobody_is() -> None:
     assert not drawn((64, 96), (0.1, 0.1, 0.2, 0.2))[:, 48:].any()
 

@@ -351,7 +351,7 @@ def _timed(
     images = _images(named, infos, timing, listed)
     result = []
     for file, box, name in named:
-        time = _time(box, infos[name], timing, images)
+        time = _time(box, name, infos[name], timing, images)
         if time is None:
             accounts[file].left_out[_AFTER] += 1
         else:
@@ -394,10 +394,12 @@ class _Images:
     Attributes:
         rate: images a second.
         first: the number of the image at 0 seconds.
+        whole: videos of which every frame was extracted: image for image one frame, whatever the rate.
     """
 
     rate: Fraction
     first: int
+    whole: Collection[str]
 
 
 def _images(
@@ -409,7 +411,8 @@ def _images(
     """Tell what the numbers of the extracted images mean that boxes name.
 
     Without `--annotation-fps` their rate is that of extraction, unless they are numbered without gaps and their numbers
-    run through the videos at a lower one. They count from 1, unless there is a 0.
+    run through the videos at a lower one. They count from 1, unless there is a 0. Where they are as many as the video
+    has frames, they are these.
     """
     numbers = defaultdict(set)
     for _, box, name in named:
@@ -419,15 +422,31 @@ def _images(
         found |= listed.get(name, set())
     if timing.annotation_fps and not numbers:
         print("custom: note: --annotation-fps has no effect here: no box names an extracted image")
-    rate = timing.annotation_fps or _told_rate(numbers, infos, timing.fps)
-    images = _Images(rate, 0 if any(0 in found for found in numbers.values()) else 1)
-    if numbers and images.rate < timing.fps:
-        number = "(N - 1)" if images.first else "N"
+    first = 0 if any(0 in found for found in numbers.values()) else 1
+    whole = [
+        name
+        for name, found in numbers.items()
+        if not timing.annotation_fps
+        and _is_gapless(found)
+        and abs(max(found) - first + 1 - len(infos[name].times)) <= 1
+    ]
+    if whole:
         print(
-            f"custom: image N is taken for the frame at {number} / {float(images.rate):g} s, as ffmpeg's filter "
-            f"fps={float(images.rate):g}:start_time=0:round=up extracts them; without round=up they show "
-            f"what comes {float(1 / images.rate / 2):g} s later"
+            f"custom: {len(whole)} videos have as many images as frames, as {whole[0]}: image for image, they are "
+            "taken for these (--annotation-fps says otherwise)"
         )
+    others = {name: found for name, found in numbers.items() if name not in whole}
+    images = _Images(timing.annotation_fps or _told_rate(others, infos, timing.fps), first, whole)
+    if others:
+        number = "(N - 1)" if images.first else "N"
+        print(f"custom: image N is taken for the frame at {number} / {float(images.rate):g} s", end="")
+        if images.rate < timing.fps:
+            print(
+                f", as ffmpeg's filter fps={float(images.rate):g}:start_time=0:round=up extracts them; without "
+                f"round=up they show what comes {float(1 / images.rate / 2):g} s later"
+            )
+        else:
+            print("" if timing.annotation_fps else "; --annotation-fps says otherwise")
     if numbers and images.first == 0:
         print("custom: images are taken to count from 0, as there is one of this number")
     return images
@@ -444,9 +463,8 @@ def _told_rate(images: Mapping[str, set[int]], infos: Mapping[str, VideoInfo], f
     for name, found in images.items():
         duration, highest = infos[name].duration, max(found)
         rate = round(highest / duration) if duration else 0
-        is_gapless = len(found) >= 3 and len(found) >= 0.9 * highest
         is_through = rate and abs(highest - rate * duration) <= 1
-        rates.add(rate if is_gapless and is_through else fps)
+        rates.add(rate if _is_gapless(found) and is_through else fps)
     if len(rates) != 1 or max(rates) >= fps:
         return Fraction(fps)
     (rate,) = rates
@@ -457,7 +475,11 @@ def _told_rate(images: Mapping[str, set[int]], infos: Mapping[str, VideoInfo], f
     return Fraction(rate)
 
 
-def _time(box: Box, info: VideoInfo, timing: Timing, images: _Images) -> Fraction | None:
+def _is_gapless(numbers: Collection[int]) -> bool:
+    return len(numbers) >= 3 and len(numbers) >= 0.9 * max(numbers)
+
+
+def _time(box: Box, name: str, info: VideoInfo, timing: Timing, images: _Images) -> Fraction | None:
     """Return the time of a box in its video, in seconds; None: a little after its last frame.
 
     Raises:
@@ -489,6 +511,8 @@ def _time(box: Box, info: VideoInfo, timing: Timing, images: _Images) -> Fractio
         if box.rate is None:
             return box.frame * info.times.duration / box.frames
         time = box.frame / Fraction(box.rate)
+    elif box.image is not None and name in images.whole:
+        time = info.times.time_of(min(box.image - images.first, count - 1))
     elif box.image is not None:
         time = (box.image - images.first) / images.rate
     else:

@@ -147,7 +147,8 @@ def test_the_rate_of_images_is_told_from_their_numbers_or_stated(capsys) -> None
     capsys.readouterr()
     kept, _ = _select([_box(image=31), _box(image=61)], _info(Fraction(30), 9))
     assert [box.second for box in kept] == [1.0, 2.0]
-    assert capsys.readouterr().out == ""
+    told = "custom: image N is taken for the frame at (N - 1) / 30 s; --annotation-fps says otherwise\n"
+    assert capsys.readouterr().out == told
 
 
 def test_images_may_count_from_0(capsys) -> None:
@@ -163,6 +164,18 @@ def test_images_may_count_from_0(capsys) -> None:
     for images, seconds in (({"a.mp4": {0, 3, 5}}, [3, 5]), ({"logo": {0}}, [2, 4])):
         kept, _ = select_key_boxes({FILE: boxes}, FILE, {"a": Path("a.mp4")}, {"a": info}, timing, None, {}, images)
         assert [box.second for box in kept] == seconds
+
+
+def test_as_many_images_as_frames_are_these(capsys) -> None:
+    """As `ffmpeg -i a.mp4 a_%06d.jpg` or OpenCV extract them, also where key frames are told at half the rate."""
+    boxes, info, videos = [_box(image=61), _box(image=121)], _info(Fraction(60), 10), {"a": Path("a.mp4")}
+    listed = {"a": range(1, 601)}
+    kept, _ = select_key_boxes({FILE: boxes}, FILE, videos, {"a": info}, Timing(30), None, {}, listed)
+    assert [box.second for box in kept] == [1, 2]
+    assert "custom: 1 videos have as many images as frames, as a: image for image" in capsys.readouterr().out
+    timing = Timing(30, annotation_fps=Fraction(30))
+    kept, _ = select_key_boxes({FILE: boxes}, FILE, videos, {"a": info}, timing, None, {}, listed)
+    assert [box.second for box in kept] == [2, 4]
 
 
 def test_images_without_boxes_tell_the_rate_too() -> None:

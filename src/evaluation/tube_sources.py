@@ -296,7 +296,10 @@ def _tube_of_sightings(video: str, label: int, rows: np.ndarray, fps: Fraction, 
     """Make a tube of rows second, x1, y1, x2, y2, score."""
     frames = _frames(rows[:, 0], fps, where)
     order = np.argsort(frames)
-    return Tube(video, label, frames[order], rows[order, 1:5], where, float(rows[:, 5].mean()), rows[order, 5])
+    scores = rows[order, 5]
+    # Of equal scores the mean is that score to the last bit, so that tubes of one score share a rank.
+    mean = scores[0] + (scores - scores[0]).mean()
+    return Tube(video, label, frames[order], rows[order, 1:5], where, float(mean), scores)
 
 
 def _tubes_of_predict(folder: Path, truth: TubeTruth, account: Account) -> list[Tube]:

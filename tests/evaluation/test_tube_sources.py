@@ -293,6 +293,15 @@ def test_boxes_of_a_tube_days_apart_are_a_slip(tmp_path):
         tables(truth, read_found(path, truth, Account()), Account())
 
 
+def test_tubes_of_one_score_share_a_rank_whatever_their_lengths(tmp_path):
+    """The mean of seven times 0.9 is above 0.9 as floats are added."""
+    path = tmp_path / "det.csv"
+    path.write_text("".join(f"v,{frame},0,0,1,1,1,0.9,{tube}\n" for tube in (3, 7, 10) for frame in range(tube)))
+    truth = TubeTruth({1: "walk"}, [], ("v",), {}, Fraction(1))
+    _, found = tables(truth, read_found(path, truth, Account()), Account())
+    assert found.score.tolist() == [0.9, 0.9, 0.9]
+
+
 def test_real_annotations_of_ucf101_score_one_against_themselves(repository, shared_dir, tmp_path):
     """Nine clips, 1,896 boxes; as pyannot.pkl counts frames and measures boxes."""
     tubes = defaultdict(list)

@@ -151,6 +151,8 @@ def _label_studio_track(
     named = _label_studio_classes(value, "labels", values, classes, where)
     frames = value.get("framesCount")
     frames = None if frames is None else whole_number(frames, where, "framesCount")
+    # Of the player: its sound may outlast the picture.
+    duration = number(value.get("duration") or 0, where, "duration")
     steps = [
         (
             whole_number(step.get("frame"), where, "frame") - 1,
@@ -183,5 +185,6 @@ def _label_studio_track(
                 frame=None if rate else at,
                 other_names=names[1:],
                 frames=frames,
+                rate=frames / duration if frames and duration > 0 else None,
                 units="shares",
             )

@@ -237,6 +237,15 @@ def test_roboflow_numbers_images_that_it_extracts_from_0(tmp_path: Path, name: s
     assert (box.video, box.image, box.frame) == ("one", image, None)
 
 
+def test_label_studio_counts_frames_of_all_that_it_plays(tmp_path: Path) -> None:
+    """25 a second, as long as the sound lasts."""
+    value = {"sequence": LABEL_STUDIO_STEPS[:1], "labels": ["walk"], "framesCount": 100}
+    for more, rate in (({"duration": 4.0}, 25.0), ({}, None)):
+        result = [{"type": "videorectangle", "value": value | more}]
+        task = {"data": {"video": "one.mp4"}, "annotations": [{"result": result}]}
+        assert {(box.frames, box.rate) for box in _read(_write(tmp_path / "l.json", [task]))} == {(100, rate)}
+
+
 def test_label_studio_exports_to_other_formats_with_its_digits(tmp_path: Path) -> None:
     """Before the names of uploads; and notes.json beside YOLO's files."""
     _write(tmp_path / "yolo/notes.json", {"categories": [], "info": {"contributor": "Label Studio"}})

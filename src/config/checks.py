@@ -98,6 +98,8 @@ _RANGES: tuple[tuple[tuple[str, ...], Callable[[float], bool], str], ...] = (
     (_LESS_THAN_1, lambda x: 0 <= x < 1, "0 or more and less than 1"),
     (("RNG_SEED",), lambda x: x < 2**32, "less than 4294967296"),
 )
+# Keys by which probabilities are averaged or multiplied.
+_OF_PROBABILITIES = ("TEST.SCALES", "TEST.FLIP", "TEST.ENSEMBLE_FILE_PATHS", "TEST.PERSON_SCORE")
 # Keys that exclude each other, and why.
 _EXCLUSIVE = (
     ("MODEL.HEAD_CONTEXT", "MODEL.HEAD_ACRN", "the relation sees the whole frame already"),
@@ -179,6 +181,9 @@ def _check_network(cfg: CfgNode) -> None:
         raise UserError(
             "MODEL.HEAD_ACT softmax needs two classes or more, of which each box has one; take sigmoid and bce"
         )
+    for key in _OF_PROBABILITIES if cfg.MODEL.HEAD_ACT == "none" else ():
+        if value_of(cfg, key):
+            raise UserError(f"{key} goes with probabilities, and MODEL.HEAD_ACT none leaves logits; take sigmoid")
     for key, divisor in (("DATA.NUM_FRAMES", "SLOWFAST.ALPHA"), ("RESNET.WIDTH_PER_GROUP", "SLOWFAST.BETA_INV")):
         if value_of(cfg, key) % value_of(cfg, divisor):
             raise UserError(f"{key} {value_of(cfg, key)} is not a multiple of {divisor} {value_of(cfg, divisor)}")

@@ -94,6 +94,10 @@ def test_an_unknown_key_names_the_nearest_real_one(tmp_path):
             ("MODEL.NUM_CLASSES", "1", "MODEL.LOSS_FUNC", "cross_entropy", "MODEL.HEAD_ACT", "softmax"),
             "MODEL.HEAD_ACT softmax needs two classes or more, of which each box has one; take sigmoid and bce",
         ),
+        (
+            ("MODEL.HEAD_ACT", "none", "TEST.PERSON_SCORE", "True"),
+            "TEST.PERSON_SCORE goes with probabilities, and MODEL.HEAD_ACT none leaves logits; take sigmoid",
+        ),
         (("DATA.NUM_FRAMES", "30"), "DATA.NUM_FRAMES 30 is not a multiple of SLOWFAST.ALPHA 4"),
         (("MODEL.DROPOUT_RATE", "1"), "MODEL.DROPOUT_RATE is 1.0, expected 0 or more and less than 1"),
         (("SLOWFAST.FUSION_KERNEL_SZ", "4"), "SLOWFAST.FUSION_KERNEL_SZ is 4, expected an odd number"),

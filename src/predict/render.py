@@ -4,6 +4,7 @@ import colorsys
 import contextlib
 import functools
 import itertools
+import math
 import shutil
 from bisect import bisect_right
 from collections import defaultdict
@@ -15,6 +16,7 @@ import av
 import cv2
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
+from tqdm import tqdm
 
 from src.datasets.video import VideoDecoder, VideoInfo, first_video_stream, open_container
 from src.predict.results import VideoResult
@@ -28,6 +30,7 @@ _BROWSER_SUFFIXES = {".mp4", ".m4v", ".webm"}
 # Seconds by which a browser may show a frame later or sooner: less than one.
 _UNSEEN_SHIFT = 0.03
 _MP4_AUDIO = {"aac", "mp3"}
+_AAC_LAYOUTS = {"mono", "stereo", "3.0", "4.0", "5.0", "5.1", "7.1"}
 _QUALITY = "20"
 # Of more pixels than 4K has, x264 keeps gigabytes where it looks ahead, and each thread that decodes some frames.
 _MOST_AHEAD = 4096 * 2304
@@ -322,6 +325,7 @@ class _Audio:
         self._container = open_container(path)
         streams = self._container.streams.audio
         self._packets: Iterator = iter(())
+        self._damaged, self._last, self._kind = 0, -math.inf, None
         if not streams or streams[0].codec_context is None:
             self._container.close()
             return
@@ -332,10 +336,12 @@ class _Audio:
         if self._copies:
             self._stream = output.add_stream_from_template(source)
         else:
-            self._stream = output.add_stream("aac", rate=source.codec_context.sample_rate)
-            self._stream.codec_context.layout = source.codec_context.layout.name
+            rate, layout = source.codec_context.sample_rate, source.codec_context.layout
+            self._stream = output.add_stream("aac", rate=rate if rate in av.Codec("aac", "w").audio_rates else 48000)
+            # PCM in AVI or Matroska says how many channels there are, not which.
+            unknown = "mono" if layout.nb_channels == 1 else "stereo"
+            self._stream.codec_context.layout = layout.name if layout.name in _AAC_LAYOUTS else unknown
         self._packets = self._container.demux(source)
-        self._waiting = None
 
     def copy_until(self, time: Fraction | None) -> None:
         """Write the audio until a second; None: all the rest."""
@@ -348,19 +354,46 @@ class _Audio:
                 return
         if time is None and getattr(self, "_stream", None) is not None:
             if not self._copies:
-                for frame in self._source.codec_context.decode(None):
-                    self._output.mux(self._stream.encode(frame))
-                self._output.mux(self._stream.encode(None))
+                self._encode(self._decoded(None))
+                self._mux(self._stream.encode(None))
             self._container.close()
+            if self._damaged:
+                tqdm.write(
+                    f"{self._container.name.removeprefix('file:')}: damaged audio, left out at {self._damaged} places"
+                )
 
     def _write(self, packet: av.Packet) -> None:
-        shift = round(self._start / packet.time_base)
         if self._copies:
+            shift = round(self._start / packet.time_base)
             packet.pts -= shift
             packet.dts -= shift
             packet.stream = self._stream
             self._output.mux(packet)
             return
-        for frame in packet.decode():
-            frame.pts = None if frame.pts is None else frame.pts - shift
-            self._output.mux(self._stream.encode(frame))
+        self._encode(self._decoded(packet))
+
+    def _decoded(self, packet: av.Packet | None) -> list[av.AudioFrame]:
+        """Return the frames of a packet, or those that are left at the end; none where it is damaged."""
+        try:
+            return self._source.codec_context.decode(packet)
+        except av.FFmpegError:
+            self._damaged += 1
+            return []
+
+    def _encode(self, frames: list[av.AudioFrame]) -> None:
+        for frame in frames:
+            kind = frame.sample_rate, frame.layout.name, frame.format.name
+            self._kind = self._kind or kind
+            if kind != self._kind:
+                self._damaged += 1
+                continue
+            if frame.pts is not None:
+                frame.pts -= round(self._start / frame.time_base)
+            self._mux(self._stream.encode(frame))
+
+    def _mux(self, packets: list[av.Packet]) -> None:
+        for packet in packets:
+            # Times that damage turns back cannot be written.
+            if packet.dts > self._last:
+                self._last = packet.dts
+                self._output.mux(packet)

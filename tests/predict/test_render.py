@@ -115,3 +115,62 @@ def test_what_a_browser_would_show_otherwise_is_no_copy(
     with VideoDecoder(copy) as decoder, av.open("file:12:30_source.mp4") as container:
         assert not any(frame.is_askew for frame in decoder)
         assert container.start_time == 0
+
+
+def write_with_sound(path: Path, codec: str, rate: int, layout: str) -> None:
+    """Two seconds of gray with a tone of 500 Hz; the file's clock starts at 3 seconds."""
+    with av.open(str(path), "w") as container:
+        video = container.add_stream("mpeg4", rate=10)
+        video.width, video.height, video.pix_fmt = 64, 48, "yuv420p"
+        audio = container.add_stream(codec, rate=rate)
+        audio.codec_context.layout = layout
+        for index in range(20):
+            picture = av.VideoFrame.from_ndarray(np.full((48, 64, 3), 99, np.uint8), format="bgr24")
+            picture.pts, picture.time_base = 30 + index, Fraction(1, 10)
+            container.mux(video.encode(picture))
+        wave = (9000 * np.sin(2 * np.pi * 500 * np.arange(2 * rate) / rate)).astype(np.int16)
+        for first in range(0, 2 * rate, 1000):
+            samples = np.repeat(wave[first : first + 1000], 1 + (layout == "stereo"))[None]
+            frame = av.AudioFrame.from_ndarray(samples, format="s16", layout=layout)
+            frame.rate, frame.pts, frame.time_base = rate, 3 * rate + first, Fraction(1, rate)
+            container.mux(audio.encode(frame))
+        container.mux(video.encode(None))
+        container.mux(audio.encode(None))
+
+
+def sound_of(path: Path) -> tuple[str, int, np.ndarray]:
+    """Layout, rate and the first channel."""
+    with av.open(str(path)) as container:
+        context = container.streams.audio[0].codec_context
+        samples = [frame.to_ndarray()[0] for frame in container.decode(audio=0)]
+        return context.layout.name, context.sample_rate, np.concatenate(samples)
+
+
+@pytest.mark.parametrize(
+    ("name", "layout", "rate", "expected"),
+    [("a.avi", "mono", 8000, 8000), ("a.mkv", "stereo", 44100, 44100), ("b.mkv", "mono", 5000, 48000)],
+)
+def test_sound_without_compression_is_encoded(tmp_path: Path, name: str, layout: str, rate: int, expected: int) -> None:
+    """PCM of AVI and Matroska does not say which channels it has; 5000 Hz is no rate of AAC."""
+    write_with_sound(tmp_path / name, "pcm_s16le", rate, layout)
+    write_playable(probe(tmp_path / name), tmp_path / "copy.mp4", lambda _: None)
+    found, found_rate, samples = sound_of(tmp_path / "copy.mp4")
+    assert (found, found_rate) == (layout, expected)
+    assert len(samples) / expected == pytest.approx(2, abs=0.3)
+    second = samples[expected // 2 : expected // 2 + expected]
+    assert np.abs(np.fft.rfft(second)).argmax() == 500
+
+
+def test_damaged_sound_is_left_out_and_told(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+    path = tmp_path / "a.mkv"
+    write_with_sound(path, "ac3", 44100, "mono")
+    content = bytearray(path.read_bytes())
+    with av.open(str(path)) as container:
+        packets = [(packet.pos, packet.size) for packet in container.demux(audio=0) if packet.size]
+    for position, size in packets[5:15]:
+        content[position + 10 : position + size] = bytes(size - 10)
+    path.write_bytes(content)
+    write_playable(probe(path), tmp_path / "copy.mp4", lambda _: None)
+    _, rate, samples = sound_of(tmp_path / "copy.mp4")
+    assert len(samples) / rate > 1
+    assert "a.mkv: damaged audio, left out at " in capsys.readouterr().out

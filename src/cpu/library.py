@@ -47,7 +47,7 @@ def obstacle() -> str | None:
         return f"they are written for x86-64 processors, this is {platform.machine()}"
     if not LIBRARY.exists():
         return "they are not compiled (scripts/build_cpu_kernels.sh says why)"
-    missing = _NEEDED_FLAGS - _processor_flags()
+    missing = _NEEDED_FLAGS - processor_flags()
     if missing:
         return f"the processor lacks {' and '.join(sorted(missing))}"
     return None
@@ -141,7 +141,8 @@ def computes_bfloat16() -> bool:
 
 
 @functools.cache
-def _processor_flags() -> frozenset[str]:
+def processor_flags() -> frozenset[str]:
+    """Return the names that Linux has for what the processor can do; none where they cannot be read."""
     try:
         lines = Path("/proc/cpuinfo").read_text().splitlines()
     except OSError:

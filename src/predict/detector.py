@@ -12,7 +12,7 @@ from pydantic import ConfigDict, Field, NonNegativeInt, PositiveFloat, PositiveI
 from typing_extensions import TypedDict
 
 from src.predict.model_files import EFFICIENTDET, MOVENET, model_path
-from src.predict.runtime import CompiledModel, read_model
+from src.predict.runtime import CompiledModel, multiplies_integers, read_model
 from src.utils.errors import UserError
 from src.utils.records import read_record
 
@@ -84,6 +84,8 @@ class MoveNet(Detector):
 class EfficientDet(Detector):
     """EfficientDet-Lite0, its class `person`.
 
+    Its products are of 8-bit integers, as in the file, where the processor has instructions for them.
+
     Args:
         path: the TFLite file.
         threads, precision: see `CompiledModel`.
@@ -93,7 +95,7 @@ class EfficientDet(Detector):
     _PERSON = 0
 
     def __init__(self, path: Path, threads: int = 1, precision: str = "f32") -> None:
-        self._network = CompiledModel(path, threads, precision, in_float=True)
+        self._network = CompiledModel(path, threads, precision, in_float=not multiplies_integers())
         _, (_, height, width, _) = self._network.inputs[0]
         self._size = (height, width)
         self._anchors = np.concatenate([self._level_anchors(level) for level in self._LEVELS])

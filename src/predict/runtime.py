@@ -30,6 +30,11 @@ def openvino() -> ModuleType:
     return openvino
 
 
+def multiplies_integers() -> bool:
+    """Return whether the processor sums products of 8-bit integers in 32 bits (VNNI); others saturate in 16 bits."""
+    return not library.processor_flags().isdisjoint(("avx512_vnni", "avx_vnni"))
+
+
 class CompiledModel:
     """A model that is compiled for the CPU.
 
@@ -37,8 +42,7 @@ class CompiledModel:
         model: an OpenVINO model, or a file that OpenVINO reads (ONNX, TFLite).
         threads: of one call; 0: one for each core.
         precision: `f32` or `bf16`.
-        in_float: compute a quantized network in floats; OpenVINO's integers change the scores of EfficientDet by up
-            to 0.17.
+        in_float: compute a quantized network in floats.
 
     Attributes:
         inputs: names and shapes (None where open) of the inputs, in order.

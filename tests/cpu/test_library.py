@@ -75,7 +75,7 @@ def test_a_word_that_is_not_known_is_refused(monkeypatch):
     [
         ("platform.machine", lambda: "aarch64", "they are written for x86-64 processors, this is aarch64"),
         ("LIBRARY", Path("/nowhere/lib.so"), "they are not compiled (scripts/build_cpu_kernels.sh says why)"),
-        ("_processor_flags", lambda: frozenset({"fma", "sse4_2"}), "the processor lacks avx2"),
+        ("processor_flags", lambda: frozenset({"fma", "sse4_2"}), "the processor lacks avx2"),
     ],
 )
 def test_what_stands_in_the_way_is_said(monkeypatch, attribute, value, words):

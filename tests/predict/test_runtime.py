@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from src.predict import runtime
 from src.predict.runtime import CompiledModel
 from src.utils.errors import UserError
 
@@ -48,3 +49,12 @@ def test_a_network_that_this_machine_cannot_run_is_one_line(monkeypatch: pytest.
     pixels = opset13.parameter([1, 3], np.float32, "pixels")
     with pytest.raises(UserError, match="OpenVINO cannot run the network small on this machine: can't alloc"):
         CompiledModel(openvino.Model([pixels], [pixels], "small"))
+
+
+@pytest.mark.parametrize(
+    ("flags", "has"),
+    [({"avx2", "avx512_vnni"}, True), ({"avx2", "avx_vnni"}, True), ({"avx2", "avx512f"}, False), ((), False)],
+)
+def test_integers_are_for_processors_that_sum_them_in_32_bits(monkeypatch, flags, has):
+    monkeypatch.setattr(runtime.library, "processor_flags", lambda: frozenset(flags))
+    assert runtime.multiplies_integers() is has

@@ -61,13 +61,15 @@ def focal(alpha: float, gamma: float) -> Loss:
 def balanced_bce(class_counts: np.ndarray) -> Loss:
     """Return the binary cross-entropy with each class weighted by the inverse of its frequency.
 
-    The weights are 1 on average over the classes. A class without an example counts as one with a single example.
+    The weights are 1 on average over the classes that have examples. Those without have 1: the inverse of their
+    frequency would outweigh all others.
 
     Args:
         class_counts: (classes,), examples of each class in the training data.
     """
     inverse = 1.0 / np.maximum(class_counts, 1)
-    of_class = ms.Tensor((inverse / inverse.mean()).astype(np.float32))
+    weights = np.where(class_counts > 0, inverse / inverse[class_counts > 0].mean(), 1.0)
+    of_class = ms.Tensor(weights.astype(np.float32))
 
     def loss(logits: ms.Tensor, labels: ms.Tensor, weights: ms.Tensor) -> ms.Tensor:
         return _mean_over_boxes((_elementwise_bce(logits, labels) * of_class).mean(2), weights)

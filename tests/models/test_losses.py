@@ -56,9 +56,9 @@ def test_the_focal_loss_of_what_is_certain_has_a_finite_gradient(gamma) -> None:
 
 
 def test_balanced_bce_weighs_classes_by_the_inverse_of_their_frequency() -> None:
-    # Inverses 1, 1/3, 1/2, 1/6, none as if it were one, 1/2: their mean is 7 / 12.
+    # Inverses 1, 1/3, 1/2, 1/6 and 1/2: their mean is 1/2. The class without an example has 1.
     loss = balanced_bce(np.array([1, 3, 2, 6, 0, 2]))
-    weights = np.array([12, 4, 6, 2, 12, 6]) / 7
+    weights = np.array([6, 2, 3, 1, 3, 3]) / 3
     value, gradient = value_and_gradient(loss, LOGITS, LABELS, MASK)
     assert value == pytest.approx((weights * [AT_0, AT_0, AT_2, AT_2, 100.0, 100.0]).mean(), rel=1e-6)
     expected = np.array([-0.5, 0.5, -0.1192029220, 0.1192029220, 1.0, -1.0]) * weights / 6

@@ -68,8 +68,8 @@ def balanced_bce(class_counts: np.ndarray) -> Loss:
         class_counts: (classes,), examples of each class in the training data.
     """
     inverse = 1.0 / np.maximum(class_counts, 1)
-    weights = np.where(class_counts > 0, inverse / inverse[class_counts > 0].mean(), 1.0)
-    of_class = ms.Tensor(weights.astype(np.float32))
+    scaled = np.where(class_counts > 0, inverse / inverse[class_counts > 0].mean(), 1.0)
+    of_class = ms.Tensor(scaled.astype(np.float32))
 
     def loss(logits: ms.Tensor, labels: ms.Tensor, weights: ms.Tensor) -> ms.Tensor:
         return _mean_over_boxes((_elementwise_bce(logits, labels) * of_class).mean(2), weights)

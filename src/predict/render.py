@@ -275,7 +275,9 @@ def _encode(
     width, height = (extent + extent % 2 for extent in (info.width, info.height))
     is_large = width * height > _MOST_AHEAD
     with atomic_path(path) as temporary, VideoDecoder(info.path, threads=1 if is_large else 0) as decoder:
-        with av.open(f"file:{temporary}", "w", format="mp4", options={"movflags": "+faststart"}) as output:
+        # Behind "./", a name with a colon is no address.
+        location = str(temporary) if temporary.is_absolute() else f"./{temporary}"
+        with av.open(location, "w", format="mp4", options={"movflags": "+faststart"}) as output:
             encoder = {"crf": _QUALITY, "preset": "ultrafast" if is_large else "veryfast"}
             stream = output.add_stream("libx264", rate=info.rate.limit_denominator(100000), options=encoder)
             stream.width, stream.height, stream.pix_fmt = width, height, "yuv420p"

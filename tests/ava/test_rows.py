@@ -115,6 +115,7 @@ END = st.sampled_from(["\n", "\r\n", "\n\n", "\r", " \n", "\n \n"])
 )
 @settings(max_examples=1500)
 @pytest.mark.filterwarnings("error")
+@pytest.mark.slow
 def test_both_readers_take_and_refuse_the_same_files(tmp_path_factory, lines, mark, span, rule):
     path = tmp_path_factory.getbasetemp() / "rows.csv"
     path.write_text(mark + "".join(line + end for line, end in lines), encoding="utf-8", newline="")

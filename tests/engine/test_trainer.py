@@ -100,6 +100,7 @@ def assert_same_run(output: Path, expected: Path) -> None:
     assert json.loads((output / "scalars.json").read_text()) == json.loads((expected / "scalars.json").read_text())
 
 
+@pytest.mark.slow
 def test_a_stopped_run_goes_on_bit_by_bit(resumable, undisturbed, tmp_path, log):
     assert run(resumable, 2) is False
     assert [path.name for path in (tmp_path / "checkpoints").glob("*.ckpt")] == ["slowfast-1_2.ckpt"]
